@@ -1,0 +1,32 @@
+# coppice_layer(NAME DEPS other layers LIBS third-party SOURCES files [HEADERS public headers])
+#
+# One folder under src/ is one layer is one static library, linked only against the layers it names.
+# tools/tidy.py checks the #include lines against the same table.
+function(coppice_layer name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;SOURCES" ${ARGN})
+  add_library(coppice_${name} STATIC ${ARG_SOURCES})
+  target_include_directories(coppice_${name} PUBLIC
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  list(TRANSFORM ARG_DEPS PREPEND coppice_)
+  target_link_libraries(coppice_${name} PUBLIC coppice_flags ${ARG_DEPS} ${ARG_LIBS})
+endfunction()
+
+# coppice_test(NAME DEPS layers or targets SOURCES files [LABEL unit|conformance|system])
+# One GoogleTest program; every test in it is a ctest with a time limit.
+function(coppice_test name)
+  if(NOT COPPICE_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "DEPS;SOURCES" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 60)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PRIVATE coppice_flags ${ARG_DEPS} GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,41 @@
+# What a person may switch, and the flags every target gets.
+option(COPPICE_TESTS "Build tests and examples" ON)
+option(COPPICE_BENCH "Build the benchmarks" OFF)
+option(COPPICE_WERROR "Warnings are errors (CI)" OFF)
+set(COPPICE_SANITIZE "" CACHE STRING "e.g. address,undefined or thread")
+set(COPPICE_PYTHON_PREFIX "" CACHE PATH "CPython >= 3.14.1 to build the Python side for; empty: none")
+if(COPPICE_PYTHON_PREFIX)
+  set(COPPICE_PYTHON ON)
+else()
+  set(COPPICE_PYTHON OFF)
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo)
+endif()
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 16)
+  message(FATAL_ERROR "clang ${CMAKE_CXX_COMPILER_VERSION} cannot compile an immovable task<T>; "
+                      "use clang 19 (tools/setup installs it) or g++ 12.2 or later")
+endif()
+
+add_library(coppice_flags INTERFACE)
+target_compile_options(coppice_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer
+  $<$<BOOL:${COPPICE_WERROR}>:-Werror>
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-undefined-var-template>)
+target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE)
+if(COPPICE_SANITIZE)
+  target_compile_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+  target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+endif()

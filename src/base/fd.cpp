@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/fd.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace coppice::base {
+
+void unique_fd::reset(int fd) noexcept {
+  // Not retried on EINTR: Linux has released the number by then, and it may be somebody else's.
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+event_fd::event_fd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!fd_) throw std::system_error(errno, std::generic_category(), "eventfd");
+}
+
+void event_fd::ring() const noexcept {
+  const int saved = errno;  // Signal handlers call this.
+  const std::uint64_t one = 1;
+  // EAGAIN means the counter is full: then it is rung already.
+  [[maybe_unused]] auto n = ::write(fd_.get(), &one, sizeof one);
+  errno = saved;
+}
+
+std::uint64_t event_fd::clear() const noexcept {
+  std::uint64_t count = 0;
+  return ::read(fd_.get(), &count, sizeof count) == sizeof count ? count : 0;
+}
+
+}  // namespace coppice::base

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/thread.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <ctime>
+#include <system_error>
+
+#include "base/assert.hpp"
+
+namespace coppice::base {
+
+struct os_thread::state {
+  pthread_t handle{};
+  std::atomic<pid_t> tid{0};
+  std::string name;
+  std::function<void()> body;
+};
+
+void set_thread_name(std::string_view name) noexcept {
+  char buffer[16] = {};
+  std::memcpy(buffer, name.data(), name.size() < 15 ? name.size() : 15);
+  ::pthread_setname_np(::pthread_self(), buffer);
+}
+
+os_thread::os_thread(std::string_view name, std::function<void()> body, options o)
+    : state_(std::make_shared<state>()) {
+  state_->name = name;
+  state_->body = std::move(body);
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  if (o.stack_bytes != 0) ::pthread_attr_setstacksize(&attributes, o.stack_bytes);
+  // The thread's own reference. A raw pointer across the C boundary, taken back at once.
+  auto* handed_over = new std::shared_ptr<state>(state_);
+  const int rc = ::pthread_create(
+      &state_->handle, &attributes,
+      [](void* arg) -> void* {
+        {
+          auto* box = static_cast<std::shared_ptr<state>*>(arg);
+          std::shared_ptr<state> mine = std::move(*box);
+          delete box;
+          mine->tid.store(static_cast<pid_t>(::syscall(SYS_gettid)));
+          mine->tid.notify_all();
+          set_thread_name(mine->name);
+          std::function<void()> run = std::move(mine->body);
+          mine.reset();
+          run();
+        }
+        return nullptr;
+      },
+      handed_over);
+  ::pthread_attr_destroy(&attributes);
+  if (rc != 0) {
+    delete handed_over;
+    state_.reset();
+    throw std::system_error(rc, std::generic_category(), "start thread '" + std::string(name) + "'");
+  }
+}
+
+os_thread::os_thread(os_thread&&) noexcept = default;
+
+os_thread& os_thread::operator=(os_thread&& other) noexcept {
+  COPPICE_ASSERT(!joinable(), "a running thread must be joined before its handle is reused");
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+os_thread::~os_thread() {
+  COPPICE_ASSERT(!joinable(), "a thread's owner ended without join() or abandon()");
+}
+
+void os_thread::join() {
+  COPPICE_ASSERT(joinable(), "join() of a thread that is not running");
+  ::pthread_join(state_->handle, nullptr);
+  state_.reset();
+}
+
+bool os_thread::join_for(std::chrono::milliseconds bound) {
+  COPPICE_ASSERT(joinable(), "join_for() of a thread that is not running");
+  timespec until{};
+  ::clock_gettime(CLOCK_MONOTONIC, &until);
+  const auto ns = until.tv_nsec + (bound.count() % 1000) * 1'000'000;
+  until.tv_sec += bound.count() / 1000 + ns / 1'000'000'000;
+  until.tv_nsec = ns % 1'000'000'000;
+  if (::pthread_clockjoin_np(state_->handle, nullptr, CLOCK_MONOTONIC, &until) != 0) return false;
+  state_.reset();
+  return true;
+}
+
+void os_thread::abandon() noexcept {
+  if (!state_) return;
+  ::pthread_detach(state_->handle);
+  state_.reset();
+}
+
+pid_t os_thread::tid() const noexcept {
+  state_->tid.wait(0);
+  return state_->tid.load();
+}
+
+pthread_t os_thread::native() const noexcept { return state_->handle; }
+
+}  // namespace coppice::base

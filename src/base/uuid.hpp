@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random identifiers in the form the wire carries.
+#pragma once
+
+#include <string>
+
+namespace coppice::base {
+
+/// A random UUID (version 4) as 36 characters of canonical text. Any thread. Seeded once per thread
+/// from getrandom(2); unpredictable enough to be unique, not meant as a secret.
+std::string new_uuid();
+
+}  // namespace coppice::base

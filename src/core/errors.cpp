@@ -1,0 +1,1 @@
+#include "coppice/errors.hpp"
