@@ -9,13 +9,12 @@
 #include <vector>
 
 #include "base/unique_function.hpp"
+#include "coppice/spawn.hpp"
 #include "coppice/stop.hpp"
 #include "ipc/address.hpp"
 #include "ipc/link.hpp"
 
 namespace coppice::spawn {
-
-enum class gil_mode : std::uint8_t { own, shared };
 
 /// What a backend can do; `coppice backends` prints it.
 struct capabilities {
