@@ -105,7 +105,10 @@ void process_runtime::listen(port::actor_port_ptr parent, std::function<void(ipc
       control_->post([failed, e = std::current_exception()] { failed(e); });
     }
   };
-  entry.on == control_ ? open() : entry.on->post(std::move(open));
+  if (entry.on == control_)
+    open();
+  else
+    entry.on->post(std::move(open));
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
