@@ -113,6 +113,8 @@ void native_actor::cancel(std::string why) {
   });
 }
 
+void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
+
 void native_actor::close(std::string why) {
   on_loop([why = std::move(why)](native_actor& me) { me.leave(why); });
 }
@@ -266,8 +268,7 @@ task<> native_actor::serving(std::function<task<>()> body) {
 }
 
 task<> native_actor::serve(std::string parent_uuid, std::function<void()> connect) {
-  table_.set_parent(parent_uuid);
-  parent_uuid_ = std::move(parent_uuid);
+  if (!parent_uuid.empty()) set_parent(parent_uuid);
   connect();
   auto forever = []() -> task<> { co_await sleep_forever(); };
   std::function<task<>()> body = forever;

@@ -62,6 +62,7 @@ class native_actor final : public port::actor_port,
   std::shared_ptr<core::loop> own_loop() const override { return loop_; }
   bool alone_in_process() const override { return alone_; }
   void set_alone() noexcept { alone_ = true; }
+  void set_parent(const std::string& uuid);
 
   // --- its life: one of these is the root task of its loop ---
   /// Serves its parent until it is told to end. `connect` joins it to the parent.
@@ -84,6 +85,7 @@ class native_actor final : public port::actor_port,
   process_runtime& runtime() noexcept { return runtime_; }
   const std::vector<exposed>& endpoints() const noexcept { return endpoints_; }
   actor& face() noexcept { return face_; }
+  nursery* calls() noexcept { return calls_; }  // Null: it does not serve (any more).
   bool was_cancelled() const noexcept { return cancel_why_.has_value(); }
   const std::string& cancel_reason() const { return *cancel_why_; }
 
@@ -121,7 +123,6 @@ class native_actor final : public port::actor_port,
   std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
   std::optional<std::string> cancel_why_;
-  std::string parent_uuid_;
   bool alone_ = false;
   bool left_ = false;
 };
