@@ -18,6 +18,7 @@
 #include "coppice/actor_nursery.hpp"
 #include "coppice/endpoint.hpp"
 #include "coppice/portal.hpp"
+#include "coppice/time.hpp"
 #include "coppice/spawn.hpp"
 
 namespace coppice {
