@@ -3,6 +3,7 @@
 #pragma once
 
 #include <concepts>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "coppice/detail/codec_containers.hpp"
 #include "coppice/detail/codec_fields.hpp"
 #include "coppice/detail/msgpack.hpp"
+#include "coppice/errors.hpp"
 #include "coppice/payload.hpp"
 
 namespace coppice {
@@ -68,6 +70,20 @@ concept owned_message = message<T> && !detail::borrows<T>();
 /// values refer to the received bytes says `static constexpr bool borrows = true;`.
 template <class T>
 struct codec;  // Declared again for its comment: defined in detail/codec*.hpp.
+
+/// An actor's identity travels as tractor writes it: [name, uuid].
+template <>
+struct codec<uid> {
+  static void encode(msgpack::writer& w, const uid& v) {
+    w.array(2);
+    codec<std::string>::encode(w, v.name);
+    codec<std::string>::encode(w, v.uuid);
+  }
+  static uid decode(msgpack::reader& r) {
+    auto [name, uuid] = codec<std::pair<std::string, std::string>>::decode(r);
+    return {std::move(name), std::move(uuid)};
+  }
+};
 
 /// The value as msgpack bytes.
 template <class T>

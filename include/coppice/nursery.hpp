@@ -230,7 +230,7 @@ auto start_child(nursery& n, std::string_view name, Fn&& fn, Args&&... args) {
       seen::takes_status,
       "start() waits for status.started(): take task_status<T> as the last parameter, or use "
       "start_soon()");
-  using value = typename is_status<typename seen::last>::value;
+  using value = typename is_status<typename seen::last>::status_value;
   return start_block<value>(&n,
                             make_child(n, name, std::forward<Fn>(fn), std::forward<Args>(args)...));
 }

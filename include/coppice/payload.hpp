@@ -31,6 +31,15 @@ class payload {
   /// `bytes` stay valid and unchanged for as long as `owner` lives.
   payload(std::shared_ptr<const void> owner, std::span<const std::byte> bytes) noexcept
       : owner_(std::move(owner)), bytes_(bytes) {}
+  payload(const payload&) noexcept = default;
+  payload& operator=(const payload&) noexcept = default;
+  payload(payload&& other) noexcept  // Leaves nil behind, never bytes without their owner.
+      : owner_(std::move(other.owner_)), bytes_(std::exchange(other.bytes_, {&nil_byte, 1})) {}
+  payload& operator=(payload&& other) noexcept {
+    bytes_ = std::exchange(other.bytes_, {&nil_byte, 1});
+    owner_ = std::move(other.owner_);
+    return *this;
+  }
 
   static payload copy_of(std::span<const std::byte> bytes);
   /// Moves the buffer's bytes out of it; the buffer is empty afterwards.

@@ -113,6 +113,8 @@ void native_actor::cancel(std::string why) {
   });
 }
 
+void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
+
 void native_actor::close(std::string why) {
   on_loop([why = std::move(why)](native_actor& me) { me.leave(why); });
 }
@@ -230,7 +232,7 @@ void native_actor::act(port::spec_arrived&& e) {
 void native_actor::act(port::child_changed&& e) {
   auto it = slot_of_.find(e.uuid);
   if (it == slot_of_.end()) return;
-  child_slot& c = *slots_[it->second];
+  child_slot& c = *slots_[it->second].child;
   switch (e.what) {
     case port::child_changed::kind::started:
       c.link = std::move(e.link);
@@ -266,8 +268,7 @@ task<> native_actor::serving(std::function<task<>()> body) {
 }
 
 task<> native_actor::serve(std::string parent_uuid, std::function<void()> connect) {
-  table_.set_parent(parent_uuid);
-  parent_uuid_ = std::move(parent_uuid);
+  if (!parent_uuid.empty()) set_parent(parent_uuid);
   connect();
   auto forever = []() -> task<> { co_await sleep_forever(); };
   std::function<task<>()> body = forever;
@@ -322,67 +323,95 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   if (key == "auto") key = spec.native ? "thread" : "subint";
   auto& backend = runtime_.backend_for(key, spec);
 
-  const auto index = static_cast<std::uint32_t>(slots_.size());
-  slots_.push_back(std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid}));
+  std::uint32_t index = 0;
+  while (index < slots_.size() && slots_[index].child) ++index;
+  if (index == slots_.size()) slots_.emplace_back();
+  auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});
+  child_slot& c = *made;
+  slots_[index].child = std::move(made);
   slot_of_.emplace(spec.self.uuid, index);
   runtime_.start_child(shared_from_this(), backend, std::move(spec), options.stop,
                        options.start_within);
-  return *slots_.back();
+  return c;
 }
 
-std::uint32_t native_actor::index_of(const child_slot& c) const { return slot_of_.at(c.id.uuid); }
+detail::call_target native_actor::target_of(const child_slot& c) const {
+  const auto index = slot_of_.at(c.id.uuid);
+  return {const_cast<native_actor*>(this), index, slots_[index].generation};
+}
+
+child_slot* native_actor::find(detail::call_target t) {
+  const bool there = t.slot < slots_.size() && slots_[t.slot].generation == t.generation;
+  return there ? slots_[t.slot].child.get() : nullptr;
+}
+
+void native_actor::release(detail::call_target t) {
+  auto& entry = slots_.at(t.slot);
+  slot_of_.erase(entry.child->id.uuid);
+  entry.child.reset();
+  ++entry.generation;
+}
 
 void native_actor::stop_child(child_slot& c, std::optional<stop_policy> policy) {
   c.requested = true;
   runtime_.supervision().stop(c.id.uuid, policy);
 }
 
-task<exit_report> native_actor::cancel_child(std::uint32_t index) {
-  child_slot& c = slot(index);
-  if (!c.ended) stop_child(c);
-  co_await c.gone.wait();
-  co_return c.report;
+task<exit_report> native_actor::cancel_child(detail::call_target t) {
+  child_slot* c = find(t);
+  if (!c) co_return exit_report{};
+  if (!c->ended) stop_child(*c);
+  co_await c->gone.wait();
+  co_return c->report;
 }
 
-task<payload> native_actor::call(std::uint32_t index, std::string name, payload kwargs) {
-  child_slot& c = slot(index);
-  if (c.ended) throw actor_died(c.id.name, c.report);
+static task<port::reply> wait_for(core::one_shot<port::reply>* answer) {
+  co_return co_await answer->wait();
+}
+
+task<payload> native_actor::call(detail::call_target t, std::string name, payload kwargs) {
+  child_slot* c = find(t);
+  if (!c) throw actor_died("(ended)", {});
+  if (c->ended) throw actor_died(c->id.name, c->report);
+  const std::string who = c->id.name;
   const auto colon = name.find(':');
-  COPPICE_ASSERT(c.link && colon != std::string::npos, "a portal names a started actor");
-  core::one_shot<port::reply> answer(name);
+  COPPICE_ASSERT(c->link && colon != std::string::npos, "a portal names a started actor");
+  core::one_shot<port::reply> answer("reply to " + name);
   port::effects out;
   const auto id = table_.request(
-      c.link, std::string_view(name).substr(0, colon), std::string_view(name).substr(colon + 1),
+      c->link, std::string_view(name).substr(0, colon), std::string_view(name).substr(colon + 1),
       std::move(kwargs), [&answer](port::reply&& r) { answer.set(std::move(r)); }, out);
   apply(std::move(out));
 
-  auto wait = [](core::one_shot<port::reply>* from) -> task<port::reply> {
-    co_return co_await from->wait();
-  };
-  auto first = detail::take(wait(&answer));
-  auto how = co_await detail::captured<port::reply>(std::move(first));
-  if (how.error()) {  // This call was cancelled: so is the callee's side, and it is waited for.
-    port::effects cancelling;
-    table_.cancel_request(id, cancelling);
-    apply(std::move(cancelling));
-    detail::task_node& node = co_await detail::this_task{};
-    {
-      cancel_scope shield(node, {.name = "end of a cancelled call", .shield = true});
-      shield.set_deadline(loop_->now() + call_cancel_within);
-      auto second = detail::take(wait(&answer));
-      auto late = co_await detail::captured<port::reply>(std::move(second));
-      if (late.error()) {
-        shield.absorbs(late.error());
-        table_.forget(id);
-        throw call_stuck(fmt::format("'{}' of actor '{}' was cancelled and did not end within {} ms",
-                                     name, c.id.name, call_cancel_within.count() / 1'000'000));
-      }
-    }
+  auto waiting = detail::take(wait_for(&answer));
+  auto how = co_await detail::captured<port::reply>(std::move(waiting));
+  if (how.error()) {
+    const std::string what = fmt::format("'{}' of actor '{}'", name, who);
+    co_await end_cancelled_call(id, &answer, what);
     std::rethrow_exception(how.error());
   }
   port::reply r = std::move(how.value());
   if (r.how == port::reply::kind::value) co_return std::move(r.value);
-  std::rethrow_exception(r.to_exception(c.id.name));
+  std::rethrow_exception(r.to_exception(who));
+}
+
+// Our side was cancelled: so is the callee's, and its end is waited for, shielded and bounded.
+task<port::reply> native_actor::end_cancelled_call(port::request_id id,
+                                                   core::one_shot<port::reply>* answer,
+                                                   std::string what) {
+  port::effects out;
+  table_.cancel_request(id, out);
+  apply(std::move(out));
+  detail::task_node& node = co_await detail::this_task{};
+  cancel_scope shield(node, {.name = "end of a cancelled call", .shield = true});
+  shield.set_deadline(loop_->now() + call_cancel_within);
+  auto waiting = detail::take(wait_for(answer));
+  auto late = co_await detail::captured<port::reply>(std::move(waiting));
+  if (!late.error()) co_return std::move(late.value());
+  shield.absorbs(late.error());
+  table_.forget(id);
+  throw call_stuck(fmt::format("{} was cancelled and did not end within {} ms", what,
+                               call_cancel_within.count() / 1'000'000));
 }
 
 }  // namespace tree

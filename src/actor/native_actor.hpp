@@ -12,6 +12,7 @@
 
 #include "actor/process_runtime.hpp"
 #include "coppice/actor.hpp"
+#include "coppice/detail/call.hpp"
 #include "coppice/endpoint.hpp"
 #include "coppice/event.hpp"
 #include "coppice/nursery.hpp"
@@ -61,6 +62,7 @@ class native_actor final : public port::actor_port,
   std::shared_ptr<core::loop> own_loop() const override { return loop_; }
   bool alone_in_process() const override { return alone_; }
   void set_alone() noexcept { alone_ = true; }
+  void set_parent(const std::string& uuid);
 
   // --- its life: one of these is the root task of its loop ---
   /// Serves its parent until it is told to end. `connect` joins it to the parent.
@@ -71,17 +73,19 @@ class native_actor final : public port::actor_port,
   // --- what portals and actor nurseries need ---
   child_slot& start_child(std::string_view name, const actor_options& options);
   void stop_child(child_slot& c, std::optional<stop_policy> policy = {});
-  child_slot& slot(std::uint32_t index) { return *slots_.at(index); }
-  std::uint32_t index_of(const child_slot& c) const;
+  detail::call_target target_of(const child_slot& c) const;
+  child_slot* find(detail::call_target t);  // Null: its nursery has ended.
+  void release(detail::call_target t);
   /// Calls "module:function" of a child. A cancelled call cancels the callee's side and waits for its
   /// end, at most call_cancel_within, then throws call_stuck.
-  task<payload> call(std::uint32_t slot_index, std::string name, payload kwargs);
-  task<exit_report> cancel_child(std::uint32_t slot_index);
+  task<payload> call(detail::call_target t, std::string name, payload kwargs);
+  task<exit_report> cancel_child(detail::call_target t);
   const uid& id() const noexcept { return id_; }
 
   process_runtime& runtime() noexcept { return runtime_; }
   const std::vector<exposed>& endpoints() const noexcept { return endpoints_; }
   actor& face() noexcept { return face_; }
+  nursery* calls() noexcept { return calls_; }  // Null: it does not serve (any more).
   bool was_cancelled() const noexcept { return cancel_why_.has_value(); }
   const std::string& cancel_reason() const { return *cancel_why_; }
 
@@ -110,10 +114,15 @@ class native_actor final : public port::actor_port,
   nursery* calls_ = nullptr;                // While serving.
   std::unordered_map<port::call_id, cancel_scope*> running_;
   std::unordered_map<port::call_id, std::string> cancelled_early_;
-  std::vector<std::unique_ptr<child_slot>> slots_;
+  struct slot_entry {
+    std::unique_ptr<child_slot> child;  // Null: free.
+    std::uint32_t generation = 0;
+  };
+  task<port::reply> end_cancelled_call(port::request_id id, core::one_shot<port::reply>* answer,
+                                       std::string what);
+  std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
   std::optional<std::string> cancel_why_;
-  std::string parent_uuid_;
   bool alone_ = false;
   bool left_ = false;
 };

@@ -105,7 +105,10 @@ void process_runtime::listen(port::actor_port_ptr parent, std::function<void(ipc
       control_->post([failed, e = std::current_exception()] { failed(e); });
     }
   };
-  entry.on == control_ ? open() : entry.on->post(std::move(open));
+  if (entry.on == control_)
+    open();
+  else
+    entry.on->post(std::move(open));
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
@@ -177,7 +180,8 @@ bool process_runtime::stop(duration bound) {
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
   const bool ended =
       control_thread_.join_for(std::chrono::duration_cast<std::chrono::milliseconds>(bound));
-  left_behind_ = !ended || !supervisor_->quarantined().empty();
+  left_count_ = ended ? supervisor_->quarantined().size() : 1;
+  left_behind_ = left_count_ != 0;
   if (!ended) control_thread_.abandon();
   for (auto& b : backends_) b->shut_down();
   if (left_behind_) {
@@ -193,6 +197,10 @@ std::vector<quarantine_entry> process_runtime::quarantined() {
   std::promise<std::vector<quarantine_entry>> answer;
   control_->post([&] { answer.set_value(supervisor_->quarantined()); });
   return answer.get_future().get();
+}
+
+std::size_t process_runtime::quarantined_count() {
+  return stopped_ ? left_count_ : quarantined().size();
 }
 
 std::string process_runtime::describe() {

@@ -76,6 +76,8 @@ class process_runtime {
   /// Idempotent. Not on the control loop.
   bool stop(duration bound = std::chrono::seconds(5));
 
+  /// After stop(): what was left. Before: blocks for a turn of the control loop.
+  std::size_t quarantined_count();
   std::vector<quarantine_entry> quarantined();  // Blocks for a turn of the control loop.
   std::string describe();                       // Likewise: the tree of this process, as text.
 
@@ -91,6 +93,7 @@ class process_runtime {
   base::os_thread control_thread_;
   bool stopped_ = false;
   bool left_behind_ = false;  // Quarantine was not empty at the end.
+  std::size_t left_count_ = 0;
 
   // Control loop only.
   std::unique_ptr<signal_watch> signals_;

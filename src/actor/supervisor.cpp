@@ -53,8 +53,8 @@ struct supervisor::record final : spawn::child_observer,
     if (on_came_back) std::exchange(on_came_back, nullptr)();
   }
 
-  void ended(exit_report report) override {
-    tell({.what = news::kind::ended, .report = std::move(report)});
+  void ended(exit_report how) override {
+    tell({.what = news::kind::ended, .report = std::move(how)});
   }
   void in_native_code() override { tell({.what = news::kind::native_code}); }
 
@@ -138,8 +138,11 @@ void supervisor::close() {
 task<> supervisor::supervise(std::shared_ptr<record> r) {
   co_await bring_up(r);
   if (r->up) {
-    r->request.parent->child_changed({.what = port::child_changed::kind::started,
-                                      .uuid = r->uuid(), .link = r->link});
+    port::child_changed change;
+    change.what = port::child_changed::kind::started;
+    change.uuid = r->uuid();
+    change.link = r->link;
+    r->request.parent->child_changed(std::move(change));
     co_await watch(r);
   }
   if (!r->has_ended && r->child) co_await climb(r);
@@ -156,9 +159,10 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   // The handlers run on the parent's thread; all that they do is tell.
   request.parent->adopt(
       r->uuid(),
-      {.on_connected = [r](ipc::link_ptr l) {
-         r->tell({.what = news::kind::connected, .link = std::move(l)});
-       },
+      {.on_connected =
+           [r](ipc::link_ptr l) {
+             r->tell({.what = news::kind::connected, .link = std::move(l)});
+           },
        .on_lost = [r](std::string why) {
          r->tell({.what = news::kind::lost, .why = std::move(why)});
        }});

@@ -40,6 +40,21 @@ TEST(Payload, ASliceKeepsTheWholeAlive) {
   EXPECT_EQ(msg::hex(part), "a3796577");
 }
 
+TEST(Payload, LeavesNilBehindWhenItIsMovedFrom) {
+  payload from = msg::unhex_payload("01");
+  const payload to = std::move(from);
+  EXPECT_EQ(msg::hex(to), "01");
+  EXPECT_TRUE(from.is_nil());  // NOLINT: promised.
+  payload assigned;
+  from = to;
+  assigned = std::move(from);
+  EXPECT_EQ(msg::hex(assigned), "01");
+  EXPECT_TRUE(from.is_nil());  // NOLINT
+  auto& self = assigned;
+  assigned = std::move(self);
+  EXPECT_TRUE(assigned.is_nil() || msg::hex(assigned) == "01") << "never bytes without an owner";
+}
+
 TEST(Payload, AnyOwnerWillDo) {
   auto text = std::make_shared<std::string>("\x01");
   const payload p(text, std::as_bytes(std::span(*text)));

@@ -29,13 +29,17 @@ class child_base : public task_node {
 
   void finished() noexcept final;
 
-  void expect_started(start_slot& slot) noexcept { slot_ = &slot; }
-  bool still_expected() const noexcept { return slot_ != nullptr; }
+  void expect_started(start_slot& slot) noexcept {
+    slot_ = &slot;
+    said_ = false;
+  }
 
   template <class Fill>
   void started(Fill&& fill) {
-    check(slot_ != nullptr, "task_status::started() was called twice: it is said once");
+    check(!said_, "task_status::started() was called twice: it is said once");
+    if (slot_ == nullptr) return;  // Started with start_soon(): nobody asks.
     fill(slot_->value);
+    said_ = true;
     hand_over(*std::exchange(slot_, nullptr));
   }
 
@@ -44,6 +48,7 @@ class child_base : public task_node {
   static void hand_over(start_slot& slot) noexcept;
 
   start_slot* slot_ = nullptr;  // Null: not given to start(), or said already.
+  bool said_ = false;
 };
 
 struct status_access {
@@ -73,7 +78,7 @@ class child_task final : public child_base {
   frame<value> make_frame() {
     if constexpr (Call::wants_status) {
       auto& status = call_.last_argument();
-      using T = typename is_status<std::remove_reference_t<decltype(status)>>::value;
+      using T = typename is_status<std::remove_reference_t<decltype(status)>>::status_value;
       status = status_access::make<T>(this);
     }
     return take(call_());

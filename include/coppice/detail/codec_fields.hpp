@@ -33,7 +33,6 @@ void decode_fields(msgpack::reader& r, T& out, Unknown unknown) {
   constexpr std::size_t fields = field_count<T>;
   const std::size_t count = r.map();
   msgpack::reader::inside here(r);
-  [[maybe_unused]] auto refs = tie_fields(out);
   std::size_t next = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::string_view name = r.raw_str();
@@ -46,7 +45,7 @@ void decode_fields(msgpack::reader& r, T& out, Unknown unknown) {
     here.field(field_names<T>[found]);
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       const auto decode = [&]<std::size_t N>() {
-        std::get<N>(refs) = codec<field_type<T, N>>::decode(r);
+        std::get<N>(tie_fields(out)) = codec<field_type<T, N>>::decode(r);
         return true;
       };
       (void)((I == found && decode.template operator()<I>()) || ...);

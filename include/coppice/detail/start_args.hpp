@@ -149,7 +149,7 @@ template <class T>
 struct is_status : std::false_type {};
 template <class T>
 struct is_status<task_status<T>> : std::true_type {
-  using value = T;
+  using status_value = T;
 };
 
 template <class Params>
