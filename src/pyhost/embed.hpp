@@ -14,14 +14,14 @@ namespace coppice::py {
 struct embed_options {
   // The interpreter to be like: sys.executable, sys.prefix, sys.path and site-packages come out as
   // if this file were run by hand, a venv's python included. Empty: libpython's own idea.
-  std::string executable;
+  std::string executable{};
 
   // Extension modules that live in our own library, by PyImport_AppendInittab.
   struct module {
     const char* name;  // Must outlive the process.
     _object* (*init)();
   };
-  std::vector<module> modules;
+  std::vector<module> modules{};
 };
 
 /// The hold of this process on CPython. Guests need one to be alive.

@@ -29,8 +29,8 @@ struct find_python_options {
 /// The first of these that is set decides, and is not second-guessed when it turns out unusable:
 /// explicit_path, $PYTHON, $VIRTUAL_ENV, the nearest pyvenv.cfg above start_folder (in it, or in
 /// its
-/// `.venv`), COPPICE_DEFAULT_PYTHON of the build, and python3.14, python3.15, python3 on $PATH (of
-/// these the first that is good enough).
+/// `.venv`), COPPICE_DEFAULT_PYTHON of the build if that file is there, and python3.14, python3.15,
+/// python3 on $PATH (of these the first that is good enough).
 ///
 /// Runs the candidate once, isolated (-I), with a deadline: it is killed at the deadline.
 /// Throws backend_unavailable with one sentence that names the candidate, what is wrong with it

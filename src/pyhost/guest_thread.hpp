@@ -29,7 +29,7 @@ struct guest_options {
 
   // Unset: what the kind of GIL needs. True with an own GIL is refused by start(): CPython accepts
   // it and then corrupts memory, because two GILs guard one allocator.
-  std::optional<bool> use_main_obmalloc;
+  std::optional<bool> use_main_obmalloc = std::nullopt;
 
   std::size_t stack_bytes = 0;  // Of the guest's thread; 0: the system's default.
 
@@ -43,6 +43,9 @@ struct guest_options {
 
   // How long a request to interrupt one call is kept while that call is not the running one.
   duration call_window = std::chrono::milliseconds(1000);
+
+  bool self_test =
+      false;  // guest_host's own throw-away guest: forced without asking for a verdict.
 };
 
 /// The code that a guest runs. Owned by the guest; destroyed on the reaper's thread, without a GIL,
