@@ -16,7 +16,30 @@ namespace {
 constexpr std::size_t message_bytes_max = 64u << 10;
 constexpr std::size_t traceback_bytes_max = 256u << 10;
 
+// In PyInterpreterState_GetDict().
+constexpr const char* factory_key = "coppice.error_factory";
+constexpr const char* remote_error_key = "coppice.remote_error";
+
+PyObject* registered(const char* key) {
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  return dict ? PyDict_GetItemString(dict, key) : nullptr;
+}
+
+bool put_registered(const char* key, PyObject* value) {
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  if (!dict) return PyErr_NoMemory(), false;
+  return PyDict_SetItemString(dict, key, value) == 0;
+}
+
+// Has it been raised, or was another one its reason? Else a traceback would only repeat its text, at
+// the cost of an import.
+bool has_story(PyObject* exception) {
+  return ref::take(PyException_GetTraceback(exception)) ||
+         ref::take(PyException_GetCause(exception)) || ref::take(PyException_GetContext(exception));
+}
+
 std::string formatted_traceback(PyObject* exception) {
+  if (!has_story(exception)) return "";
   const ref module = ref::take(PyImport_ImportModule("traceback"));
   const ref lines = module ? ref::take(PyObject_CallMethod(module.get(), "format_exception", "O",
                                                            exception))
@@ -44,6 +67,12 @@ bool put(const ref& dict, const char* name, const ref& value) {
 
 }  // namespace
 
+bool error_bridge::set_factory(PyObject* make) { return put_registered(factory_key, make); }
+
+bool error_bridge::set_remote_error(PyObject* cls) {
+  return put_registered(remote_error_key, cls);
+}
+
 // --- out of Python -----------------------------------------------------------------------------------
 
 remote_error_info error_bridge::describe(PyObject* exception) const {
@@ -66,7 +95,8 @@ remote_error_info error_bridge::describe(std::string type, std::string message) 
 }
 
 remote_error_info error_bridge::describe(PyObject* exception, int depth) const {
-  if (remote_error_ && is_instance(exception, remote_error_.get())) {
+  PyObject* remote_error = registered(remote_error_key);
+  if (remote_error && is_instance(exception, remote_error)) {
     try {
       const ref mapping = ref::take(PyObject_GetAttrString(exception, "info"));
       if (!mapping) throw python_error();
@@ -94,10 +124,10 @@ remote_error_info error_bridge::describe(PyObject* exception, int depth) const {
 
 ref error_bridge::make(const char* kind, ref fields, PyObject* fallback,
                        const std::string& message) const {
-  if (factory_ && fields) {
-    ref made = ref::take(PyObject_CallFunction(factory_.get(), "sO", kind, fields.get()));
+  if (const ref factory = ref::of(registered(factory_key)); factory && fields) {
+    ref made = ref::take(PyObject_CallFunction(factory.get(), "sO", kind, fields.get()));
     if (made && PyExceptionInstance_Check(made.get())) return made;
-    if (!made) PyErr_WriteUnraisable(factory_.get());
+    if (!made) PyErr_WriteUnraisable(factory.get());
   }
   PyErr_Clear();
   const ref text = to_str(message);

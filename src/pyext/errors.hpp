@@ -11,10 +11,12 @@
 
 namespace coppice::py {
 
-/// The two ways of errors through one interpreter. Python's half registers with it: which class its
+/// The two ways of errors through one interpreter. Python's half of the package registers with the
+/// interpreter, not with the actor, because it may be imported before there is one: which class its
 /// remote errors are, and how to make exceptions of what the runtime reports.
 ///
-/// Owner: a guest_actor. Thread: attached. Never leaves an exception set where not said so.
+/// Owner: a guest_actor, or the stack. Thread: attached. Never leaves an exception set where not said
+/// so.
 class error_bridge {
  public:
   explicit error_bridge(uid self) : self_(std::move(self)) {}
@@ -35,20 +37,15 @@ class error_bridge {
   /// Sets it as the pending exception.
   void raise(const std::exception_ptr& e) const;
 
-  void set_factory(ref make) { factory_.set(std::move(make)); }
-  void set_remote_error(ref cls) { remote_error_.set(std::move(cls)); }
-  void clear() {
-    factory_.clear();
-    remote_error_.clear();
-  }
+  // False: an exception is set.
+  static bool set_factory(PyObject* make);
+  static bool set_remote_error(PyObject* cls);
 
  private:
   remote_error_info describe(PyObject* exception, int depth) const;
   ref make(const char* kind, ref fields, PyObject* fallback, const std::string& message) const;
 
   const uid self_;
-  slot factory_;
-  slot remote_error_;
 };
 
 /// Runs `f`, which returns a PyObject*: a C++ exception becomes a Python one, and null.

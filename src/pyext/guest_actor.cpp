@@ -2,7 +2,6 @@
 #include "pyext/guest_actor.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -48,7 +47,8 @@ guest_actor::guest_actor(std::shared_ptr<port::guest_port> port, call_fence& fen
     : port_(std::move(port)),
       fence_(fence),
       options_(std::move(options)),
-      errors_(uid{port_->self().name, port_->self().uuid}) {}
+      errors_(uid{port_->self().name, port_->self().uuid}),
+      open_(!options_.root_script) {}
 
 // --- whose interpreter is this? ------------------------------------------------------------------
 
@@ -83,7 +83,6 @@ void guest_actor::release() {
   for (auto& [uuid, on_event] : std::exchange(children_, {})) Py_DECREF(on_event);
   for (auto& [name, module] : std::exchange(modules_, {})) Py_DECREF(module);
   set_loop(nullptr);
-  errors_.clear();
   if (PyObject* dict = PyInterpreterState_GetDict(interpreter_);
       dict && PyDict_DelItemString(dict, capsule_key) != 0)
     PyErr_Clear();
@@ -117,10 +116,7 @@ void guest_actor::drain() {
   if (loop_runs_) spawn_pending();
   for (int n = 0; !fence_.stopping() && !done_; ++n) {
     if (loop_ && !loop_runs_) return;  // It has to run first.
-    if (n == batch_max && loop_runs_) {
-      const std::uint64_t one = 1;
-      if (::write(port_->wake_fd(), &one, sizeof one) > 0) return;
-    }
+    if (n == batch_max && loop_runs_) return port_->nudge();
     auto e = port_->take();
     if (e)
       std::visit([this](auto& event) { act(std::move(event)); }, *e);
@@ -250,8 +246,12 @@ std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_sta
 }
 
 void guest_actor::run(ready_call call) {
+  if (!port_->begin_running(call.id)) {
+    Py_DECREF(call.function);
+    Py_XDECREF(call.kwargs);
+    return refuse(call.id, "ContextCancelled", "cancelled by its caller before it began");
+  }
   PyObject* none = call.kwargs ? PyTuple_New(0) : nullptr;  // The one empty tuple: never fails.
-  port_->begin_running(call.id);
   fence_.begin_call(call.id);
   PyObject* result = call.kwargs ? PyObject_Call(call.function, none, call.kwargs)
                                  : PyObject_CallNoArgs(call.function);

@@ -31,6 +31,7 @@ struct guest_actor_options {
   /// Appended to sys.path if it is not there: the folder that holds the package `coppice`, for hosts
   /// that are no Python programs. Empty: nothing.
   std::string package_path;
+  bool root_script = false;  // A script under `coppice run`: Python sees the actor once it opens a root.
 };
 
 /// The Python half of one actor, whatever interpreter it lives in: a guest, the main interpreter of a
@@ -72,6 +73,10 @@ class guest_actor {
 
   /// Why it did not end well; empty: it did.
   const std::string& failure() const noexcept { return failure_; }
+  /// Does Python see this actor?
+  bool is_open() const noexcept { return open_; }
+  void set_open(bool open) noexcept { open_ = open; }
+  bool is_root_script() const noexcept { return options_.root_script; }
 
   // --- what the functions of `_coppice` do -----------------------------------------------------------
   const std::shared_ptr<port::guest_port>& port() const noexcept { return port_; }
@@ -142,6 +147,7 @@ class guest_actor {
 
   slot loop_, spawn_, settle_;  // The Loop, and two of its methods, bound.
   PyInterpreterState* interpreter_ = nullptr;
+  bool open_ = true;
   bool serving_ = false;        // In serve(): the loop is ours to bring up and to run.
   bool loop_runs_ = false;      // In run_loop(), or it is a root's, which runs by itself.
   bool ending_ = false;         // Told to end.
