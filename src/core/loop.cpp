@@ -183,9 +183,21 @@ void loop::fire_timers() noexcept {
   while (detail::timer* t = timers_.take_due(now)) t->fire();
 }
 
-void loop::poll_io() {
+void loop::poll_io() noexcept {
   resumed_since_poll_ = 0;
-  reactor_->poll();
+  try {
+    reactor_->poll();
+  } catch (...) {
+    fail(std::current_exception());  // A handler threw.
+  }
+}
+
+void loop::wait_io(duration limit) noexcept {
+  try {
+    reactor_->wait(limit);
+  } catch (...) {
+    fail(std::current_exception());
+  }
 }
 
 void loop::sleep() {
@@ -199,7 +211,7 @@ void loop::sleep() {
   if (limit == duration::zero()) return;
   if (!inbox_->prepare_sleep(has_io ? inbox::sleep::in_reactor : inbox::sleep::on_futex)) return;
   if (has_io) {
-    reactor_->wait(limit);
+    wait_io(limit);
   } else {
     inbox_->sleep_on_futex(limit);
   }
