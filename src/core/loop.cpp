@@ -108,12 +108,15 @@ void loop::run_root(detail::task_node& root) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-// What was posted during the run belongs to it. Posts that keep posting are theirs to end.
+// What was posted during the run belongs to it, and so do the handlers of operations that were
+// cancelled at its end: they own what they refer to. Posts that keep posting are theirs to end.
 void loop::finish_run() {
+  bool handled = false;
   do {
     run_hooks();
     run_inbox();
-  } while (hooks_first_ != nullptr || !inbox_->empty());
+    handled = reactor_ && reactor_->poll();
+  } while (handled || hooks_first_ != nullptr || !inbox_->empty());
   COPPICE_ASSERT(ready_first_ == nullptr, "a task is left after the root has ended");
 }
 
