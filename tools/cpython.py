@@ -194,7 +194,7 @@ def ensure(env: dict, deps: Path) -> python | None:
         return found
     deps.mkdir(parents=True, exist_ok=True)
     with (deps / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Two makes at once: the second finds the first one's work.
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Two makes at once: the second finds it done.
         found = built(minor, deps)
         if isinstance(found, python) and cpython_source().is_current(found.prefix):
             return found
@@ -250,8 +250,8 @@ def ensure_pytest(found: python, deps: Path) -> None:
         except subprocess.TimeoutExpired:
             status = 1
     if status != 0 or not has_pinned(found, target, wanted):
-        raise setup_error(f"pip could not install {wanted[0]} (its words are in .deps/log/pip.log): "
-                          "point pip at an index it can reach and run again.")
+        raise setup_error(f"pip could not install {wanted[0]} (see .deps/log/pip.log): point pip "
+                          "at an index it can reach and run again.")
 
 
 def main(arguments: list[str]) -> int:

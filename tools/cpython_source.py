@@ -75,11 +75,11 @@ def given_archive(path: Path, minor: str) -> str:
     digest = sha256(path)
     version = {d: v for v, d in accepted().items()}.get(digest)
     if version is None:
-        raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is refused, its SHA-256 sum {digest} is not "
-                          "in tools/cpython.sha256: fetch the release again, or leave it out.")
+        raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is refused, its SHA-256 sum {digest} is "
+                          "not in tools/cpython.sha256: fetch the release again, or leave it out.")
     if version not in versions_of(minor):
-        raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is CPython {version} and {minor} is wanted: "
-                          f"name an archive of {minor}, or leave it out and one is fetched.")
+        raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is CPython {version} and {minor} is "
+                          f"wanted: name one of {minor}, or leave it out and one is fetched.")
     return version
 
 
@@ -93,7 +93,7 @@ def release_url(version: str) -> str:
 
 
 def download(url: str, target: Path) -> None:
-    """Fetches over HTTP(S) within CONNECT_SECONDS + DOWNLOAD_SECONDS. Raises OSError or too_slow."""
+    """Fetches over HTTP(S), bounded in time. Raises OSError or too_slow."""
     def alarm(_signal, _frame):
         raise too_slow(f"no answer within {CONNECT_SECONDS} s")
 
@@ -142,7 +142,7 @@ def debian_mirrors(etc: Path = Path("/etc/apt")) -> list[str]:
 
 
 def from_mirror(mirror: str, version: str, target: Path) -> str | None:
-    """Fetches from a Debian pool by apt's own means (its proxies, its timeouts). Why not, or None."""
+    """Fetches from a Debian pool by apt's own means, proxies included. Why not, or None."""
     minor = ".".join(version.split(".")[:2])
     debian_version = re.sub(r"(rc\d+)$", r"~\1", version)
     url = f"{mirror}/pool/main/p/python{minor}/python{minor}_{debian_version}.orig.tar.xz"
@@ -195,9 +195,9 @@ def fetch(minor: str, folder: Path) -> tuple[Path, str]:
         partial.unlink(missing_ok=True)
         say(f"  {reason}")
         refused.append(f"{version} from {where}: {reason}")
-    raise setup_error(f"no CPython could be fetched ({'; '.join(refused)}): fetch Python-{versions[0]}"
-                      ".tar.xz elsewhere and name it with COPPICE_PYTHON_SOURCE=/path/to/it, or "
-                      "build without Python actors with PYTHON=none.")
+    raise setup_error(f"no CPython could be fetched ({'; '.join(refused)}): fetch "
+                      f"Python-{versions[0]}.tar.xz elsewhere and run again with "
+                      "COPPICE_PYTHON_SOURCE=/path/to/it, or build without Python actors with PYTHON=none.")
 
 
 def clean_environment(env: dict) -> dict:
@@ -226,8 +226,8 @@ def run_step(name: str, command: list[str], folder: Path, log: Path, env: dict) 
                 except subprocess.TimeoutExpired:
                     passed = time.monotonic() - begun
                     if passed > STEP_SECONDS:
-                        raise setup_error(f"{name} was given up after {STEP_SECONDS} s: look at the "
-                                          f"end of {shown(log)}.") from None
+                        raise setup_error(f"{name} was given up after {STEP_SECONDS} s: look at "
+                                          f"the end of {shown(log)}.") from None
                     say(f"  {name}, {passed:.0f} s")
         except BaseException:
             os.killpg(child.pid, signal.SIGKILL)

@@ -100,12 +100,12 @@ struct uid {
 
 /// What travels of an error: types by name, so that it can be relayed by actors that lack the type.
 struct remote_error_info {
-  std::string type;             // Class name as the last actor boxed it: "ValueError".
-  std::string source_type;      // Class name where it was first raised.
-  std::string message;          // str(exception), or what().
-  std::string traceback;        // Formatted text of the last hop; may be empty.
-  uid source;                   // The actor that raised it.
-  std::vector<uid> path;        // Every actor that it passed through, the first one first.
+  std::string type;         // Class name as the last actor boxed it: "ValueError".
+  std::string source_type;  // Class name where it was first raised.
+  std::string message;      // str(exception), or what().
+  std::string traceback;    // Formatted text of the last hop; may be empty.
+  uid source;               // The actor that raised it.
+  std::vector<uid> path;    // Every actor that it passed through, the first one first.
   std::vector<remote_error_info> members;  // Of an exception group; empty otherwise.
 };
 
@@ -149,7 +149,8 @@ class error_group : public error {
 /// `catch (const std::exception&)` eats it: only the scope that caused it absorbs it.
 class cancelled {
  public:
-  explicit cancelled(std::shared_ptr<const std::string> cause) noexcept : cause_(std::move(cause)) {}
+  explicit cancelled(std::shared_ptr<const std::string> cause) noexcept
+      : cause_(std::move(cause)) {}
   /// "scope: reason", the outermost cause.
   const std::string& cause() const noexcept { return *cause_; }
 
@@ -164,9 +165,9 @@ std::string describe_exception(const std::exception_ptr& e);
 remote_error_info to_remote(const std::exception_ptr& e, const uid& self);
 
 // C++ and Python types that mean the same to both, by the Python class name.
-#define COPPICE_WIRE_NAME(type, name) \
-  template <>                         \
-  struct wire_name<type> {            \
+#define COPPICE_WIRE_NAME(type, name)               \
+  template <>                                       \
+  struct wire_name<type> {                          \
     static constexpr std::string_view value = name; \
   }
 COPPICE_WIRE_NAME(std::invalid_argument, "ValueError");
