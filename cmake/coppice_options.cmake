@@ -36,6 +36,7 @@ target_compile_options(coppice_flags INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-undefined-var-template>)
 target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE)
 if(COPPICE_SANITIZE)
-  target_compile_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+  target_compile_options(coppice_flags INTERFACE
+    -fsanitize=${COPPICE_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
 endif()

@@ -77,6 +77,9 @@ def configure(preset: str, folder: Path, werror: bool) -> None:
     if done.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-20:])
         raise build_error(f"cmake could not configure {preset}; the end of {log}:\n{tail}")
+    for line in log.read_text().splitlines():
+        if line.startswith("-- Coppice:"):
+            print(f"build: {line.removeprefix('-- Coppice: ')}", flush=True)
     stamp.write_text(state)
 
 

@@ -197,7 +197,8 @@ def fetch(minor: str, folder: Path) -> tuple[Path, str]:
         refused.append(f"{version} from {where}: {reason}")
     raise setup_error(f"no CPython could be fetched ({'; '.join(refused)}): fetch "
                       f"Python-{versions[0]}.tar.xz elsewhere and run again with "
-                      "COPPICE_PYTHON_SOURCE=/path/to/it, or build without Python actors with PYTHON=none.")
+                      "COPPICE_PYTHON_SOURCE=/path/to/it, or build without Python actors "
+                      "with PYTHON=none.")
 
 
 def clean_environment(env: dict) -> dict:

@@ -24,7 +24,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "cli": ("lib",),
 }
 
-# (what is included, the files that may, what to do instead). The first pattern that fits counts.
+# (the beginning of what is included, the files that may, what to do instead). The first that fits
+# counts. TEST stands for all test code.
 LIBRARY_HOMES: tuple[tuple[str, str, str], ...] = (
     (r"(Python|structmember|patchlevel|pyconfig)\.h$|pybind11/|internal/pycore_|cpython/",
      r"src/(pyhost|pyext)/|tests/",
@@ -38,7 +39,7 @@ LIBRARY_HOMES: tuple[tuple[str, str, str], ...] = (
      "no fmt type in a public header: format in the .cpp"),
     (r"openssl/", r"src/ipc/", "OpenSSL lives in src/ipc/"),
     (r"msgpack", r"$^", "we have a msgpack codec of our own: src/msg/"),
-    (r"elfutils/|^dwarf\.h$|libdw", r"src/hang/", "stacks and symbols live in src/hang/"),
+    (r"elfutils/|dwarf\.h$|libdw", r"src/hang/", "stacks and symbols live in src/hang/"),
     (r"benchmark/", r"bench/", "Google Benchmark lives in bench/"),
     (r"g(test|mock)/", r"TEST", "GoogleTest is for tests and src/testkit/"),
 )
@@ -56,7 +57,8 @@ CALL_HOMES: tuple[tuple[str, str, str], ...] = (
 )
 
 # One mutex guards a guest's port, and base/ has what threads meet at. Others own their data.
-LOCKS = r"\bstd::(\w*mutex|condition_variable\w*|lock_guard|unique_lock|scoped_lock|shared_lock)\b"
+# What counts is where a lock is declared: there stands who meets at it, if anybody has to.
+LOCKS = r"\bstd::(\w*mutex|condition_variable\w*)\s+\w"
 LOCK_HOMES = r"src/base/|src/port/|TEST"
 
 

@@ -140,9 +140,18 @@ class source_file:
         return self.code.split("\n")[index]
 
     @cached_property
+    def python_nodes(self) -> list[ast.AST]:
+        """The syntax tree of a Python file, flat; empty if it is newer than this Python's syntax
+        (`make check` runs the checks on the CPython that the project is built for)."""
+        try:
+            return list(ast.walk(ast.parse(self.text)))
+        except SyntaxError:
+            return []
+
+    @cached_property
     def functions(self) -> list[function]:
         if self.is_python:
-            return python_functions(self.text)
+            return python_functions(self.python_nodes)
         return cpp_functions(self.code) if self.is_cpp else []
 
 
@@ -150,14 +159,10 @@ def line_of(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
-def python_functions(text: str) -> list[function]:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return []
+def python_functions(nodes: list[ast.AST]) -> list[function]:
     return [function(min([node.lineno, *(one.lineno for one in node.decorator_list)]),
                      node.end_lineno or node.lineno)
-            for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
 
 
 def closing(code: str, at: int) -> int:

@@ -133,6 +133,13 @@ def run_ctest(preset: str, folder: Path, env: dict, labels: str, match: str) -> 
     return cases
 
 
+def python_path(folder: Path, found: cpython.python | None) -> str:
+    """Where a build's package `coppice` lies; the sources come second, for what is not built."""
+    path = [folder / "python", ROOT / "python"]
+    pytest_folder = found and cpython.pytest_folder(found, ROOT / ".deps")
+    return os.pathsep.join(str(one) for one in [*path, *([pytest_folder] if pytest_folder else [])])
+
+
 def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | None,
                match: str) -> list[case]:
     tests = ROOT / "tests" / "python"
@@ -143,14 +150,11 @@ def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | Non
         return [case(name, SKIPPED, "built without Python (PYTHON=none)")]
     junit = folder / "pytest.xml"
     junit.unlink(missing_ok=True)
-    path = [str(folder / "python"), str(ROOT / "python")]
-    pytest_folder = cpython.pytest_folder(found, ROOT / ".deps")
-    path += [str(pytest_folder)] if pytest_folder else []
     command = [str(found.executable), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
                "-o", "faulthandler_timeout=120", f"--junitxml={junit}", str(tests)]
     command += ["-k", match] if match else []
     try:
-        status, output = run(command, {**env, "PYTHONPATH": os.pathsep.join(path)})
+        status, output = run(command, {**env, "PYTHONPATH": python_path(folder, found)})
     except ended as error:
         return [case(name, FAILED, str(error))]
     cases = report.from_junit(junit) if junit.exists() else []

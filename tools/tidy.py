@@ -15,6 +15,7 @@ about a whole file of that file. In Python, CMake and shell it starts with `#`.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -196,7 +197,7 @@ def layer_use(here: str, there: str, what: str, line: int, files: tree) -> Findi
         yield line, f"coppice_layer({here}) does not name '{there}': add it to its DEPS"
 
 
-def library_home(file: source_file, _: tree) -> Findings:
+def library_home(file: source_file, files: tree) -> Findings:
     """Each third-party library, and each dangerous call, has one home."""
     if not file.is_cpp:
         return
@@ -206,7 +207,7 @@ def library_home(file: source_file, _: tree) -> Findings:
 
     for line, what, _quoted in file.includes:
         for pattern, home, instead in layers.LIBRARY_HOMES:
-            if re.search(pattern, what):
+            if re.match(pattern, what) and not files.resolve(what):
                 if not is_home(home):
                     yield line, f"<{what}>: {instead}"
                 break
@@ -310,10 +311,10 @@ def test_sleep(file: source_file, _: tree) -> Findings:
                             r"(sleep|usleep|nanosleep|clock_nanosleep)\s*\(", awaitless(file.code),
                             "use testkit's fake_clock, wait_all_blocked() or a join with a bound")
     elif file.is_python:
-        for found in re.finditer(r"\btime\.sleep\(\s*([\d_.e+*]*)", file.text):
-            if not is_stuck_on_purpose(found[1]):
-                yield line_of(file.text, found.start()), ("wait for the event with a bound instead "
-                                                          "(join, wait, a pipe)")
+        for call in file.python_nodes:
+            is_sleep = isinstance(call, ast.Call) and ast.unparse(call.func) == "time.sleep"
+            if is_sleep and not is_stuck_on_purpose(call):
+                yield call.lineno, "wait for the event with a bound instead (join, wait, a pipe)"
 
 
 def awaitless(code: str) -> str:
@@ -321,11 +322,9 @@ def awaitless(code: str) -> str:
     return re.sub(r"\bco_await\s+([\w:]+::)?sleep_(for|until)\b", lambda m: " " * len(m[0]), code)
 
 
-def is_stuck_on_purpose(seconds: str) -> bool:
-    try:
-        return float(seconds.replace("_", "")) >= STUCK_SECONDS
-    except ValueError:
-        return False
+def is_stuck_on_purpose(sleep: ast.Call) -> bool:
+    seconds = sleep.args[0] if sleep.args else None
+    return isinstance(seconds, ast.Constant) and seconds.value >= STUCK_SECONDS
 
 
 RULES = {function.__name__.replace("_", "-"): function for function in (
