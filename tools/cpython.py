@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MINORS = ("3.14", "3.15")  # in order of preference
 OLDEST = (3, 14, 1)
-NEEDED_MODULES = ("ssl", "_ctypes", "sqlite3", "zlib", "bz2", "lzma")
+NEEDED_MODULES = ("ssl", "_ctypes", "sqlite3", "zlib", "bz2", "lzma", "pip")
 
 # Run by the interpreter that is looked at: prints what decides whether it is usable.
 PROBE = """

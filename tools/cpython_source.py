@@ -270,11 +270,12 @@ def build(minor: str, deps: Path, env: dict) -> None:
     run_step("configure", ["./configure", *(flag.format(prefix=prefix) for flag in CONFIGURE)],
              source, log, clean)
     run_step("make", ["make", f"-j{jobs}"], source, log, clean)
+    # Out of the way, or ensurepip finds the old tree's pip and installs none. Gone with `work`.
+    if prefix.exists():
+        prefix.rename(work / "old")
     run_step("make install", ["make", "install", f"DESTDIR={stage}"], source, log, clean)
     staged = Path(f"{stage}{prefix}")
     (staged / ".coppice-recipe").write_text(recipe(minor))
-    if prefix.exists():
-        shutil.rmtree(prefix)
     staged.rename(prefix)
     shutil.rmtree(work, ignore_errors=True)
     say(f"CPython {version} is ready after {time.monotonic() - begun:.0f} s")

@@ -45,6 +45,16 @@ def without_comments(text: str, literals: bool = False) -> str:
     return TOKEN.sub(replace, text)
 
 
+def comments_only(text: str) -> str:
+    """The opposite: everything but comments blanked out."""
+    parts, at = [], 0
+    for found in TOKEN.finditer(text):
+        if found["comment"]:
+            parts += [hollow(text[at:found.start()]), found[0]]
+            at = found.end()
+    return "".join([*parts, hollow(text[at:])])
+
+
 @dataclass(frozen=True)
 class function:
     """A function body: `first` and `last` are the lines of its first word and its closing brace."""
@@ -124,20 +134,17 @@ class source_file:
     @cached_property
     def allowances(self) -> list[allowance]:
         found = []
-        for at, line in enumerate(self.lines):
-            match = ALLOW.search(line)
-            if match and (not self.is_cpp or "//" not in self.code_line(at)):
+        lines = comments_only(self.text).split("\n") if self.is_cpp else self.lines
+        for at, line in enumerate(lines):
+            if match := ALLOW.search(line):
                 covers = at
-                if not line[: match.start()].strip():  # Alone on its line: speaks of the next code.
+                if not self.lines[at][: match.start()].strip():  # Alone on its line: speaks of the next code.
                     covers += 1
                     while covers < len(self.lines) and re.match(r"\s*(//|#(?!\s*include))",
                                                                 self.lines[covers]):
                         covers += 1
                 found.append(allowance(at + 1, covers + 1, match[1], match[2].strip()))
         return found
-
-    def code_line(self, index: int) -> str:
-        return self.code.split("\n")[index]
 
     @cached_property
     def python_nodes(self) -> list[ast.AST]:
@@ -215,11 +222,13 @@ def cpp_functions(code: str) -> list[function]:
             if opens_members(head):
                 begin = at
                 continue
-            end = closing(code, match.start())
-            at = end + 1
+            at = closing(code, match.start()) + 1
             if "(" in head and not is_member_initializer(head):
+                handlers = re.compile(r"\s*catch\s*\([^()]*\)\s*(?=\{)")  # of a function try block
+                while more := handlers.match(code, at):
+                    at = closing(code, more.end()) + 1
                 first = begin + len(head) - len(head.lstrip())
-                found.append(function(line_of(code, first), line_of(code, end)))
+                found.append(function(line_of(code, first), line_of(code, at - 1)))
                 begin = at
         else:  # ; } or an access label: a declaration starts after it
             begin = at
