@@ -67,7 +67,9 @@ def configure(preset: str, folder: Path, werror: bool) -> None:
     if (folder / "build.ninja").exists() and stamp.exists() and stamp.read_text() == state:
         return
     command = ["cmake", "--preset", preset, "--log-level=STATUS", *arguments]
-    if is_of_another_place(folder):
+    # What cmake found for another checkout or another CPython must not be found again in its cache.
+    other_python = stamp.exists() and arguments[0] not in stamp.read_text().splitlines()
+    if is_of_another_place(folder) or other_python:
         command.append("--fresh")
     print(f"build: configuring {preset}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)

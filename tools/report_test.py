@@ -31,7 +31,7 @@ PYTEST = """<testsuites><testsuite>
  <testcase classname="python.test_a" name="test_ok"/>
  <testcase classname="python.test_a" name="test_bad">
   <failure message="assert 1 == 2">at 3</failure></testcase>
- <testcase classname="python.test_a" name="test_broken"><error message="fixture">x</error></testcase>
+ <testcase classname="python.test_a" name="test_broken"><error message="a">x</error></testcase>
  <testcase classname="python.test_a" name="test_no"><skipped message="no subint"/></testcase>
  <testcase classname="python.test_a" name="test_after"><error message="teardown"/></testcase>
 </testsuite></testsuites>

@@ -110,6 +110,10 @@ class source_file:
         return self.path.endswith((".cmake", "CMakeLists.txt"))
 
     @property
+    def is_source(self) -> bool:
+        return self.is_cpp or self.is_python or self.is_cmake or self.is_shell
+
+    @property
     def is_public_header(self) -> bool:
         return self.path.startswith("include/coppice/") and self.is_header
 
@@ -138,7 +142,8 @@ class source_file:
         for at, line in enumerate(lines):
             if match := ALLOW.search(line):
                 covers = at
-                if not self.lines[at][: match.start()].strip():  # Alone on its line: speaks of the next code.
+                # Alone on its line it speaks of the code that comes next.
+                if not self.lines[at][: match.start()].strip():
                     covers += 1
                     while covers < len(self.lines) and re.match(r"\s*(//|#(?!\s*include))",
                                                                 self.lines[covers]):
@@ -207,6 +212,9 @@ def is_member_initializer(head: str) -> bool:
                 re.search(r"((?<!:):(?!:)|,)\s*[\w:]+(\s*<[^{}()]*>)?\s*$", head, re.S))
 
 
+CATCH = re.compile(r"\s*catch\s*\([^()]*\)\s*(?=\{)")
+
+
 def cpp_functions(code: str) -> list[function]:
     """The function bodies at namespace and class level. A lambda is part of what it stands in."""
     code = without_directives(code)
@@ -224,8 +232,7 @@ def cpp_functions(code: str) -> list[function]:
                 continue
             at = closing(code, match.start()) + 1
             if "(" in head and not is_member_initializer(head):
-                handlers = re.compile(r"\s*catch\s*\([^()]*\)\s*(?=\{)")  # of a function try block
-                while more := handlers.match(code, at):
+                while more := CATCH.match(code, at):  # a function try block
                     at = closing(code, more.end()) + 1
                 first = begin + len(head) - len(head.lstrip())
                 found.append(function(line_of(code, first), line_of(code, at - 1)))

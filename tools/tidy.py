@@ -16,6 +16,7 @@ about a whole file of that file. In Python, CMake and shell it starts with `#`.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ PUBLIC_HEADER_LINES_MAX = 250
 TODO_KINDS = ("soon", "someday", "perf", "security")
 STUCK_SECONDS = 60  # a Python sleep this long is not waiting for anything: it plays a stuck guest
 REASON_WORDS_MIN = 3
-TIDY_ITSELF = ("tools/tidy.py", "tools/tidy_test.py", "tools/sources.py", "STYLE.md")
+TIDY_ITSELF = ("tools/tidy.py", "tools/tidy_test.py", "tools/sources.py", "tools/sources_test.py")
 
 
 @dataclass(frozen=True, order=True)
@@ -67,7 +68,7 @@ def line_length(file: source_file, _: tree) -> Findings:
 
 def control_character(file: source_file, _: tree) -> Findings:
     """Text is UTF-8 with Unix line ends, without tabs or other control characters."""
-    if not (file.is_cpp or file.is_python or file.is_cmake or file.is_shell):
+    if not file.is_source:
         return
     try:
         file.bytes.decode("utf-8")
@@ -82,8 +83,7 @@ def control_character(file: source_file, _: tree) -> Findings:
 
 def todo(file: source_file, _: tree) -> Findings:
     """A TODO has a kind; FIXME means "do not merge"."""
-    if file.path in TIDY_ITSELF or not (file.is_cpp or file.is_python or file.is_cmake or
-                                        file.is_shell):
+    if file.path in TIDY_ITSELF or not file.is_source:
         return
     yield from searched(r"\bFIXME\b", file.text, "FIXME means do not merge: mend it, or write "
                         "TODO(soon)")
@@ -111,7 +111,7 @@ def spdx(file: source_file, _: tree) -> Findings:
 
 def file_length(file: source_file, _: tree) -> Findings:
     """A file has at most 700 lines, a public header 250."""
-    if not (file.is_cpp or file.is_python or file.is_cmake or file.is_shell):
+    if not file.is_source:
         return
     public = file.is_public_header and not file.path.startswith("include/coppice/detail/")
     most = PUBLIC_HEADER_LINES_MAX if public else FILE_LINES_MAX
@@ -143,6 +143,7 @@ def owner_of(header: str, files: tree) -> str | None:
     return None
 
 
+@functools.cache
 def declared_layers(files: tree) -> dict[str, tuple[str, ...]]:
     """Layer -> DEPS of its coppice_layer() call."""
     declared = {}
@@ -364,7 +365,7 @@ def check(root: Path) -> list[finding]:
                              if one.rule == name and line in (0, one.covers)}
                 else:
                     findings.append(finding(file.path, line or 1, name, message))
-        if file.path not in TIDY_ITSELF:
+        if file.is_source and file.path not in TIDY_ITSELF:
             findings.extend(check_allowances(file, used))
     return sorted(set(findings))
 
