@@ -69,6 +69,12 @@ class actor_died : public transport_closed {
   std::shared_ptr<const exit_report> report_;  // Shared: exceptions must copy without throwing.
 };
 
+/// A value was sent into a channel whose receiving side will not take it any more.
+class channel_closed : public error {
+ public:
+  using error::error;
+};
+
 /// An actor could not be started. report() has the end of a child that died before it connected.
 class actor_start_error : public error {
  public:
@@ -140,14 +146,16 @@ class error_group : public error {
  public:
   error_group(std::string_view where, std::vector<std::exception_ptr> errors);
   std::span<const std::exception_ptr> errors() const noexcept { return *errors_; }
+  const std::string& where() const noexcept { return *where_; }  // The nursery's name.
 
  private:
+  std::shared_ptr<const std::string> where_;
   std::shared_ptr<const std::vector<std::exception_ptr>> errors_;
 };
 
 /// Thrown at every checkpoint of a cancelled scope. Not a std::exception, so that no
 /// `catch (const std::exception&)` eats it: only the scope that caused it absorbs it.
-class cancelled {
+class cancelled final {
  public:
   explicit cancelled(std::shared_ptr<const std::string> cause) noexcept
       : cause_(std::move(cause)) {}

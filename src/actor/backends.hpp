@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of backends: written by hand, handed down, nothing registers itself.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "actor/process_runtime.hpp"
+#include "coppice/endpoint.hpp"
+#include "spawn/backend.hpp"
+
+namespace coppice::tree {
+
+struct backend_choices {
+  std::vector<exposed> endpoints = {};  // What native children expose.
+  bool reaches_run_main = false;        // Native children can re-execute this program.
+};
+
+/// thread, process, and subint (which loads CPython when it is first used).
+std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
+                                                               backend_choices choices);
+
+/// The Aid of an actor of this process.
+msg::aid aid_of(const uid& who);
+
+}  // namespace coppice::tree
