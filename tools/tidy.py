@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import layers
-from sources import closing, line_of, source_file, tree
+from sources import closing, line_of, source_file, tree, without_directives
 
 COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
@@ -166,7 +166,8 @@ def layer(file: source_file, files: tree) -> Findings:
         return
     here = layers.layer_of(file.path)
     for line, what, quoted in file.includes:
-        if quoted and ("/" not in what or ".." in what):
+        is_product = file.path.startswith(("src/", "include/", "cli/"))
+        if quoted and is_product and ("/" not in what or ".." in what):
             yield line, f'"{what}" is found by luck: name it from the root, as in "base/fd.hpp"'
             continue
         there = layers.layer_of(f"src/{what}")
@@ -297,30 +298,27 @@ def gcc12_shape(file: source_file, _: tree) -> Findings:
 def naked_new(file: source_file, _: tree) -> Findings:
     """Ownership is said by a type: no new or delete expression."""
     if file.is_cpp:
-        yield from searched(r"(?<!operator )(?<!operator)\bnew\b(?!\s*\()(?!\w)", file.code,
+        code = without_directives(file.code)  # There is a header <new>.
+        yield from searched(r"(?<!operator )(?<!operator)\bnew\b(?!\s*\()(?!\w)", code,
                             "write std::make_unique, or hold it by value")
         yield from searched(r"(?<!= )(?<!=)(?<!operator )\bdelete\b(\s*\[\s*\])?\s*[\w(*:]",
-                            file.code, "let a unique_ptr delete it")
+                            code, "let a unique_ptr delete it")
 
 
 def test_sleep(file: source_file, _: tree) -> Findings:
     """A test waits for what it tests, not for the wall clock."""
     if not file.is_test:
         return
-    if file.is_cpp:
-        yield from searched(r"\bsleep_(for|until)\s*\((?!.*\bco_await)|(?<![\w.>])(::)?"
-                            r"(sleep|usleep|nanosleep|clock_nanosleep)\s*\(", awaitless(file.code),
-                            "use testkit's fake_clock, wait_all_blocked() or a join with a bound")
+    if file.is_cpp:  # coppice::sleep_for() is time on a clock that a test turns.
+        yield from searched(r"\bthis_thread::sleep_(for|until)\b|"
+                            r"(?<![\w.>])(::)?(sleep|usleep|nanosleep|clock_nanosleep)\s*\(",
+                            file.code, "use testkit's fake_clock, wait_all_blocked() or a join with "
+                            "a bound")
     elif file.is_python:
         for call in file.python_nodes:
             is_sleep = isinstance(call, ast.Call) and ast.unparse(call.func) == "time.sleep"
             if is_sleep and not is_stuck_on_purpose(call):
                 yield call.lineno, "wait for the event with a bound instead (join, wait, a pipe)"
-
-
-def awaitless(code: str) -> str:
-    """Without `co_await sleep_for(...)`: that is time on a clock which a test can turn."""
-    return re.sub(r"\bco_await\s+([\w:]+::)?sleep_(for|until)\b", lambda m: " " * len(m[0]), code)
 
 
 def is_stuck_on_purpose(sleep: ast.Call) -> bool:

@@ -100,6 +100,7 @@ class TidyTest(unittest.TestCase):
         self.assert_clean(self.cpp('#include "base/fd.hpp"\n#include "core/loop.hpp"\n'))
         self.assert_clean(self.cpp('#include "testkit/fake.hpp"\n', "src/base/a_test.cpp"))
         self.assert_clean(self.cpp('// #include "actor/portal.hpp"\n'))
+        self.assert_clean(self.cpp('#include "beside.hpp"\n', "tests/golden/a.cpp"))
         self.assert_clean(self.cpp('#include "coppice/task.hpp"\n', "examples/a.cpp"))
 
     def test_layer_of_a_public_header_is_where_its_source_lies(self):
@@ -218,7 +219,7 @@ class TidyTest(unittest.TestCase):
         self.assert_breaks("naked-new", self.cpp("auto* p = new int(3);\n"), "make_unique", 2)
         self.assert_breaks("naked-new", self.cpp("void f() { delete p; }\n"), "unique_ptr")
         self.assert_breaks("naked-new", self.cpp("void f() { delete[] p; }\n"), "unique_ptr")
-        self.assert_clean(self.cpp("struct s { s(const s&) = delete; };\n// a new one\n"
+        self.assert_clean(self.cpp("#include <new>\nstruct s { s(const s&) = delete; };\n// a new one\n"
                                    "void* operator new(std::size_t n);\n"
                                    "void operator delete(void* p);\n"
                                    'auto* p = ::new (place) int(3);\nauto renew = "new x";\n'))
@@ -231,7 +232,8 @@ class TidyTest(unittest.TestCase):
         self.assert_breaks("test-sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(0.1)\n"},
                            "instead", 2)
         self.assert_breaks("test-sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(x)\n"})
-        self.assert_clean(self.cpp("task<> g() { co_await sleep_for(1h); }\n", "tests/sim/a.cpp"))
+        self.assert_clean(self.cpp("task<> g() { co_await sleep_for(1h); f(sleep_for(1s)); }\n",
+                                   "tests/sim/a.cpp"))
         self.assert_clean(self.cpp("void g() { usleep(10); }\n"))  # not a test
         self.assert_clean({"tests/python/test_a.py": PY_HEAD + "time.sleep(1000)  # stuck guest\n"
                            "GUEST = 'import time; time.sleep(1)'\n"})
