@@ -21,6 +21,7 @@
 #include "coppice/value.hpp"
 #include "coppice/kw.hpp"
 #include "coppice/endpoint.hpp"
+#include "coppice/exposed.hpp"
 
 // Actors.
 #include "coppice/stop.hpp"

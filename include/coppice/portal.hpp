@@ -18,6 +18,13 @@
 
 namespace coppice {
 
+template <class E>
+concept is_endpoint = requires(const E& e) {
+  typename E::result;
+  typename E::function_type;
+  { e.name() } -> std::same_as<function_name>;
+};
+
 /// Calls functions in another actor. Trivially copyable: copy it into tasks and lambdas.
 ///
 /// Promises: arguments are encoded before run() returns, so nothing that they refer to has to live
@@ -34,31 +41,32 @@ class portal {
  public:
   portal() = default;
 
-  /// Calls an endpoint with positional arguments, or with one struct if it was declared as_kwargs.
+  /// Calls an endpoint with positional arguments.
   template <class Endpoint, class... Args>
     requires is_endpoint<Endpoint>
   auto run(const Endpoint& e, Args&&... args) const {
-    static_assert((safe_temporary<Args&&> && ...),
-                  "g++ 12 destroys this temporary twice: name it on the line before");
-    return detail::typed_call<typename Endpoint::result_type>(
-        target_, std::string(e.name()), e.encode(std::forward<Args>(args)...));
+    return detail::typed_call<typename Endpoint::result>(
+        target_, std::string(e.name().text()), e.arguments(std::forward<Args>(args)...));
   }
   /// The struct of an as_kwargs endpoint, written in place: `p.run(find, {.text = "oak"})`.
   template <class Endpoint>
-    requires is_kwargs_endpoint<Endpoint>
-  auto run(const Endpoint& e, const typename Endpoint::request_type& request) const {
-    static_assert(safe_temporary<typename Endpoint::request_type&&>,
-                  "g++ 12 destroys this temporary twice: name it on the line before");
-    return detail::typed_call<typename Endpoint::result_type>(target_, std::string(e.name()),
-                                                              e.encode(request));
+    requires requires { typename Endpoint::keywords_type; }
+  auto run(const Endpoint& e, const typename Endpoint::keywords_type& fields) const {
+    return detail::typed_call<typename Endpoint::result>(target_, std::string(e.name().text()),
+                                                         e.arguments(fields));
   }
+  template <class Endpoint>
+    requires(requires { typename Endpoint::keywords_type; } &&
+             !safe_temporary<typename Endpoint::keywords_type &&>)
+  auto run(const Endpoint& e, typename Endpoint::keywords_type&& fields) const =
+      delete;  // g++ 12 destroys this temporary twice: name it on the line before.
 
   /// Calls "module:function" by name with keyword arguments; the result is decoded as R.
   template <class R = value, class... Values>
   auto run(function_name name, const kwarg<Values>&... arguments) const {
     static_assert(std::is_void_v<R> || owned_message<R>,
                   "this type cannot be a result: see the table in coppice/message.hpp");
-    return detail::typed_call<R>(target_, std::string(name.text()), encode_kwargs(arguments...));
+    return detail::typed_call<R>(target_, std::string(name.text()), to_kwargs(arguments...));
   }
 
   /// Stops the actor by its ladder and waits for its end; how it ended.

@@ -16,7 +16,7 @@
 
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
-#include "coppice/endpoint.hpp"
+#include "coppice/exposed.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/time.hpp"
 #include "coppice/spawn.hpp"
@@ -163,7 +163,7 @@ R blocking_portal::run(function_name name, const kwarg<Values>&... arguments) co
 template <class Endpoint, class... Args>
   requires is_endpoint<Endpoint>
 auto blocking_portal::run(const Endpoint& e, Args&&... args) const {
-  using R = typename Endpoint::result_type;
+  using R = typename Endpoint::result;
   return rt_->run([&](actor&) -> task<R> {
     auto frame = detail::take(portal_.run(e, std::forward<Args>(args)...));
     auto how = co_await detail::captured<R>(std::move(frame));

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "actor/process_runtime.hpp"
-#include "coppice/endpoint.hpp"
+#include "coppice/exposed.hpp"
 #include "spawn/backend.hpp"
 
 namespace coppice::tree {

@@ -22,7 +22,6 @@ namespace {
 // A cancelled call is given so long to end before its caller goes on without it.
 constexpr duration call_cancel_within = std::chrono::milliseconds(500);
 
-/// Everything that another thread delivers, as one function that runs on the loop.
 remote_error_info simple_error(const uid& self, std::string type, std::string message) {
   remote_error_info e;
   e.type = e.source_type = std::move(type);
@@ -32,7 +31,11 @@ remote_error_info simple_error(const uid& self, std::string type, std::string me
   return e;
 }
 
-std::string_view module_of(std::string_view name) { return name.substr(0, name.find(':')); }
+
+// Wrong arguments throw before anything runs: inside a task that is an error of the call like any.
+task<payload> invoke(exposed endpoint, actor* self, payload kwargs) {
+  co_return co_await endpoint.invoke(*self, std::move(kwargs));
+}
 }  // namespace
 
 native_actor::native_actor(process_runtime& runtime, std::shared_ptr<core::loop> loop,
@@ -138,12 +141,12 @@ void native_actor::act(port::call_started&& e) {
   const std::string name = e.ns + ":" + e.func;
   const auto visible = [&](const exposed& x) {
     return enabled_.empty() ||
-           std::ranges::find(enabled_, module_of(x.name())) != enabled_.end();
+           std::ranges::find(enabled_, x.name().module()) != enabled_.end();
   };
   bool module_known = false;
   for (const exposed& x : endpoints_) {
     if (!visible(x)) continue;
-    if (x.name() == name && calls_) {
+    if (x.name().text() == name && calls_) {
       calls_->start_soon(name,
                          [](native_actor* me, port::call_id id, exposed endpoint, payload kwargs) {
                            return me->run_call(id, endpoint, std::move(kwargs));
@@ -151,7 +154,7 @@ void native_actor::act(port::call_started&& e) {
                          this, e.id, x, std::move(e.kwargs));
       return;
     }
-    module_known |= module_of(x.name()) == e.ns;
+    module_known |= x.name().module() == e.ns;
   }
   port::effects out;
   remote_error_info error;
@@ -174,13 +177,13 @@ task<> native_actor::run_call(port::call_id id, exposed endpoint, payload kwargs
   std::exception_ptr failure;
   std::optional<payload> value;
   {
-    cancel_scope scope(node, {.name = std::string(endpoint.name())});
+    cancel_scope scope(node, {.name = std::string(endpoint.name().text())});
     running_.emplace(id, &scope);
     if (auto early = cancelled_early_.extract(id)) scope.cancel(early.mapped());
     port::effects out;
     table_.acknowledge(id, msg::call_kind::asyncfunc, out);
     apply(std::move(out));
-    auto frame = detail::take(endpoint.invoke(face_, std::move(kwargs)));
+    auto frame = detail::take(invoke(endpoint, &face_, std::move(kwargs)));
     detail::settled<payload> how = co_await detail::captured<payload>(std::move(frame));
     running_.erase(id);
     failure = how.error();
@@ -315,7 +318,7 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   for (std::string_view module : options.enable_modules) {
     spec.spec.enable_modules.list.emplace_back(std::string(module), std::string());
     const bool ours = std::ranges::any_of(
-        endpoints_, [&](const exposed& x) { return module_of(x.name()) == module; });
+        endpoints_, [&](const exposed& x) { return x.name().module() == module; });
     spec.native = spec.native && ours;
   }
   std::string key(options.backend.text());

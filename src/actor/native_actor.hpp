@@ -13,7 +13,7 @@
 #include "actor/process_runtime.hpp"
 #include "coppice/actor.hpp"
 #include "coppice/detail/call.hpp"
-#include "coppice/endpoint.hpp"
+#include "coppice/exposed.hpp"
 #include "coppice/event.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/spawn.hpp"
