@@ -112,22 +112,39 @@ COPPICE_TEST(Task, ATaskThatNeverWaitsLetsOthersRunAtEveryCheckpoint) {
   });
 }
 
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12
-task<bool> yes() {
-  co_await checkpoint();
-  co_return true;
-}
-int dropped_body_ran = 0;
-task<> dropped() {
-  if (co_await yes()) ++dropped_body_ran;  // g++ 12.2 never runs this body.
-}
-task<> awaits_dropped(testkit::test_env&) { co_await dropped(); }
+// What a dropped body looks like to the loop: resume() returns, and nothing has happened. The real one
+// (4.1 in the list of g++ 12's traps) is no test: at -O2 g++ sometimes makes it an illegal instruction.
+struct bare_coroutine {
+  struct promise_type {
+    bare_coroutine get_return_object() {
+      return {std::coroutine_handle<promise_type>::from_promise(*this)};
+    }
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept {}
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+bare_coroutine returns_at_once() { co_await std::suspend_always{}; }
 
-TEST(TaskDeath, ABodyThatTheCompilerDroppedAbortsWithAdvice) {
-  EXPECT_DEATH(testkit::run_async_test("dropped", &awaits_dropped),
-               "write `if \\(auto r = co_await x\\(\\)\\)`");
+struct bare_task final : detail::task_node {
+  using task_node::task_node;
+  void finished() noexcept override {}
+};
+
+task<> resumes_a_dropped_body(testkit::test_env&) {
+  auto& self = co_await detail::this_task{};
+  bare_task dropped(self.loop, "dropped");
+  dropped.resume_at = returns_at_once().handle;
+  self.loop.make_ready(dropped);
+  co_await checkpoint();
 }
-#endif
+
+TEST(TaskDeath, ACoroutineThatReturnsWithoutWaitingOrEndingAbortsWithAdvice) {
+  EXPECT_DEATH(testkit::run_async_test("dropped", &resumes_a_dropped_body),
+               "a coroutine returned without having ended.*if .auto r = co_await x");
+}
 
 }  // namespace
 }  // namespace coppice
