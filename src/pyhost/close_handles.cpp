@@ -40,8 +40,10 @@ struct closable {
 struct search {
   std::vector<closable> closables;
   std::vector<PyTypeObject*> buffered;
+  PyTypeObject* text = nullptr;
   std::vector<std::pair<PyObject*, PyObject*>> found;  // (object, close); objects owned.
   std::vector<PyObject*> found_buffered;               // Owned.
+  std::vector<PyObject*> found_text;                   // Owned.
 };
 
 void add_closable(search& s, const char* module, const char* type_name) {
@@ -61,6 +63,7 @@ void note(search& s, PyObject* object) {
   for (PyTypeObject* type : s.buffered) {
     if (PyObject_TypeCheck(object, type)) s.found_buffered.push_back(Py_NewRef(object));
   }
+  if (s.text && PyObject_TypeCheck(object, s.text)) s.found_text.push_back(Py_NewRef(object));
 }
 
 int visit_child(PyObject* child, void* context) {
@@ -103,39 +106,76 @@ bool is_held(PyObject* buffered) {
   return false;
 }
 
+bool is_free(const std::vector<PyTypeObject*>& types, PyObject* object) {
+  for (PyTypeObject* type : types) {
+    if (PyObject_TypeCheck(object, type)) return !is_held(object);
+  }
+  return false;  // Not one whose lock we can look at.
+}
+
+// The C method of `type`, whatever a subclass overrides.
+void call(PyTypeObject* type, const char* method, PyObject* object) {
+  PyObject* function = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), method);
+  PyObject* result = function ? PyObject_CallOneArg(function, object) : nullptr;
+  Py_XDECREF(result);
+  Py_XDECREF(function);
+  PyErr_Clear();
+}
+
+// Text first: it flushes into its buffer.
+void flush_free(const search& s) {
+  for (PyObject* t : s.found_text) {
+    PyObject* buffer = PyObject_GetAttrString(t, "buffer");
+    PyErr_Clear();
+    if (buffer && is_free(s.buffered, buffer)) call(s.text, "flush", t);
+    Py_XDECREF(buffer);
+  }
+  for (PyObject* b : s.found_buffered) {
+    if (!is_held(b)) call(Py_TYPE(b), "flush", b);
+  }
+}
+
+bool is_standard_stream(PyObject* raw) {
+  PyObject* owns =
+      PyObject_GetAttrString(raw, "closefd");  // False: the fd is not the file's to close.
+  PyErr_Clear();
+  const bool standard = owns == Py_False;
+  Py_XDECREF(owns);
+  return standard;
+}
+
 }  // namespace
 
-void close_handles(close_which which) noexcept {
+void close_handles(bool forced) noexcept {
   search s;
   add_closable(s, "_io", "FileIO");
   add_closable(s, "_io", "_RawIOBase");  // SocketIO and the like: marks them closed.
-  if (which == close_which::all) {
-    add_closable(s, "_socket", "socket");
-    add_closable(s, "select", "epoll");
-  }
+  add_closable(s, "_socket", "socket");
+  add_closable(s, "select", "epoll");
   for (const char* name : {"BufferedReader", "BufferedWriter", "BufferedRandom"}) {
     if (PyTypeObject* type = imported_type("_io", name)) s.buffered.push_back(type);
   }
+  s.text = imported_type("_io", "TextIOWrapper");
   PyUnstable_GC_VisitObjects(visit_object, &s);
   PyErr_Clear();
 
-  std::vector<PyObject*> wanted;  // Of `held`: the raw files to close.
-  bool everything = which == close_which::all;
-  if (!everything && !s.found_buffered.empty()) {
-    everything = !layout_is_known();
+  std::vector<PyObject*> spared;  // Raw files that stay open. Borrowed.
+  if (!forced && layout_is_known()) {
+    flush_free(s);
     for (PyObject* b : s.found_buffered) {
-      if (!everything && is_held(b)) wanted.push_back(reinterpret_cast<buffered_layout*>(b)->raw);
+      PyObject* raw = reinterpret_cast<buffered_layout*>(b)->raw;
+      if (raw && !is_held(b) && is_standard_stream(raw)) spared.push_back(raw);
     }
   }
   for (auto& [object, close] : s.found) {
-    if (everything || std::find(wanted.begin(), wanted.end(), object) != wanted.end()) {
-      PyObject* result = PyObject_CallOneArg(close, object);
-      Py_XDECREF(result);
-      PyErr_Clear();
-    }
+    if (std::find(spared.begin(), spared.end(), object) != spared.end()) continue;
+    PyObject* result = PyObject_CallOneArg(close, object);
+    Py_XDECREF(result);
+    PyErr_Clear();
   }
   for (auto& [object, close] : s.found) Py_DECREF(object);
   for (PyObject* b : s.found_buffered) Py_DECREF(b);
+  for (PyObject* t : s.found_text) Py_DECREF(t);
   for (const closable& c : s.closables) Py_DECREF(c.close);
 }
 

@@ -5,14 +5,10 @@
 
 namespace coppice::py {
 
-enum class close_which {
-  all,   // Forced: nothing is flushed, nothing of the guest runs again.
-  held,  // Ordinary end beside parked threads: only raw files under a buffer that a parked thread
-         // holds.
-};
-
-/// Closes raw files, sockets and epoll objects of the interpreter that the calling thread is
-/// attached to, by CPython's own C methods.
+/// Closes the files, sockets and epoll objects of the interpreter that the calling thread is
+/// attached to, by CPython's own C methods. What stands in a buffer is flushed first, unless
+/// `forced` (it may block) or a parked thread is in the middle of it. Without `forced`, stdin,
+/// stdout and stderr stay usable.
 ///
 /// Why, since the interpreter's end would close them: (1) what a parked thread's frames refer to is
 /// never freed, so its fds would stay open for ever; (2) a parked thread may hold the lock of a
@@ -21,6 +17,6 @@ enum class close_which {
 /// raw file nothing is flushed and no lock is taken.
 ///
 /// REQUIRES: attached; every other thread of the interpreter is parked.
-void close_handles(close_which which) noexcept;
+void close_handles(bool forced) noexcept;
 
 }  // namespace coppice::py

@@ -135,11 +135,7 @@ void demolition::park() {
 void demolition::end(PyThreadState* ts) {
   attach_with_bound(guest_, ts);
   const overrun_guard bound(guest_, stuck_in::finalizer, guest_.options.end_bound);
-  if (forced_) {
-    close_handles(close_which::all);
-  } else if (!inmates_.empty()) {
-    close_handles(close_which::held);
-  }
+  if (!inmates_.empty()) close_handles(forced_);
   Py_EndInterpreter(ts);
 }
 

@@ -40,7 +40,7 @@ guest_core::guest_core(std::shared_ptr<host_core> h, guest_options o, std::uniqu
   calls_.reserve(16);
 }
 
-// --- requests ------------------------------------------------------------------------------------
+// --- requests ----------------------------------------------------------------
 
 void guest_core::start_thread() {
   std::lock_guard lock(mutex_);  // The reaper must not look at guest_thread_ before it is assigned.
@@ -160,7 +160,7 @@ void guest_core::rename(std::string_view name) {
   set(reaper_thread_, "reap/");
 }
 
-// --- telling the observer ------------------------------------------------------------------------
+// --- telling the observer ----------------------------------------------------
 
 template <class F>
 void guest_core::tell(F&& call) {
@@ -210,7 +210,7 @@ void guest_core::tell_last(rung how) {
                    [self = shared_from_this()] { self->reaper_thread_.join(); });
 }
 
-// --- guest thread --------------------------------------------------------------------------------
+// --- guest thread ------------------------------------------------------------
 
 void guest_core::set_phase(phase p) {
   std::lock_guard lock(mutex_);
@@ -389,7 +389,7 @@ void guest_core::wake_sleeper() noexcept {
   ::syscall(SYS_futex, &sleep_word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-// --- the two faces -------------------------------------------------------------------------------
+// --- the two faces -----------------------------------------------------------
 
 void guest_side::begin_call(std::uint64_t n) noexcept { core_.begin_call(n); }
 void guest_side::end_call(std::uint64_t n) noexcept { core_.end_call(n); }

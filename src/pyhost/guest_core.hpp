@@ -56,7 +56,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   guest_side side{*this};
   child_processes children;
 
-  // --- requests: any thread -------------------------------------------------------------------
+  // --- requests: any thread ----------------------------------------------------
   void start_thread();  // Throws std::system_error.
   void request_interrupt(std::uint64_t call) noexcept;
   void request_force() noexcept;
@@ -67,7 +67,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
 
   void tell_stuck(stuck_in where, duration waited) noexcept;  // From the watch or the reaper.
 
-  // --- guest thread -----------------------------------------------------------------------------
+  // --- guest thread ------------------------------------------------------------
   void begin_call(std::uint64_t n) noexcept;
   void end_call(std::uint64_t n) noexcept;
   bool stopping() const noexcept { return stop_wanted_.load(std::memory_order_relaxed); }

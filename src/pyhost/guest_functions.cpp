@@ -45,7 +45,7 @@ bool raise_pending() {
 
 }  // namespace
 
-// --- time.sleep ----------------------------------------------------------------------------------
+// --- time.sleep --------------------------------------------------------------
 
 PyObject* guest_sleep(PyObject* self, PyObject* seconds) {
   guest_core& guest = guest_of(self);
@@ -84,7 +84,7 @@ PyObject* guest_sleep(PyObject* self, PyObject* seconds) {
   Py_RETURN_NONE;
 }
 
-// --- processes -----------------------------------------------------------------------------------
+// --- processes ---------------------------------------------------------------
 
 namespace {
 
@@ -133,7 +133,7 @@ PyObject* guest_system(PyObject* self, PyObject* const* args, Py_ssize_t n, PyOb
   return result;
 }
 
-// --- signals, threads ----------------------------------------------------------------------------
+// --- signals, threads --------------------------------------------------------
 
 PyObject* guest_sigmask(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {
   PyObject* result = PyObject_Vectorcall(original_of(self), args, static_cast<size_t>(n), names);
@@ -145,7 +145,7 @@ PyObject* guest_main_ident(PyObject* self, PyObject*) {
   return PyLong_FromUnsignedLong(guest_of(self).thread_ident);
 }
 
-// --- nested interpreters -------------------------------------------------------------------------
+// --- nested interpreters -----------------------------------------------------
 
 namespace {
 
@@ -219,7 +219,7 @@ PyObject* guest_nested_end(PyObject* self, PyObject* const* args, Py_ssize_t n, 
   return result;
 }
 
-// --- imports -------------------------------------------------------------------------------------
+// --- imports -----------------------------------------------------------------
 
 namespace {
 
@@ -293,7 +293,7 @@ PyObject* guest_exec_module(PyObject* self, PyObject* module) {
   return result;
 }
 
-// --- frames --------------------------------------------------------------------------------------
+// --- frames ------------------------------------------------------------------
 
 namespace {
 

@@ -14,7 +14,7 @@ namespace coppice::py {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// --- quarantine ----------------------------------------------------------------------------------
+// --- quarantine --------------------------------------------------------------
 
 void host_core::enter_quarantine(const guest_core& guest, std::string name, std::string where) {
   std::lock_guard lock(mutex_);
@@ -40,7 +40,7 @@ std::uint64_t host_core::quarantined_count() const noexcept {
   return quarantine_.size();
 }
 
-// --- the self-test -------------------------------------------------------------------------------
+// --- the self-test -----------------------------------------------------------
 
 namespace {
 
@@ -138,7 +138,7 @@ force_verdict host_core::self_test() {
   return found;
 }
 
-// --- the handle ----------------------------------------------------------------------------------
+// --- the handle --------------------------------------------------------------
 
 guest_host::guest_host(embedding&) : core_(std::make_shared<host_core>()) {}
 

@@ -34,6 +34,7 @@ struct possessions {
   std::size_t children = 0;
   static possessions now();
   std::string more_than(const possessions& before) const;  // Empty: nothing more.
+  void forget_folders();
 };
 
 /// Collects what the observer hears.
@@ -76,6 +77,7 @@ class script_body : public guest_body {
     std::condition_variable changed;
     int ready = 0;
     int tid = 0;
+    bool let_go = false;
     std::vector<std::string> said;
     std::vector<std::string>
         outcomes;  // Of source and calls: "", or the exception's type and text.
@@ -96,6 +98,7 @@ class guest {
 
   void wait_ready(int times = 1);  // The guest called ready(); aborts the test after 20 s.
   bool wait_blocked();             // Its thread that called ready() sits in a system call.
+  void let_go();                   // hold() and linger() return.
   bool ended(std::chrono::milliseconds bound = 10s) { return events->wait_for("ended", bound); }
   std::vector<std::string> said() const;
   std::vector<std::string> outcomes() const;
@@ -113,7 +116,7 @@ class PyHostTest : public testing::Test {
 
   static embedding& python();
   std::unique_ptr<guest_host> host;
-  bool check_possessions = true;
+  bool check_folders = true;
 
  private:
   possessions before_;

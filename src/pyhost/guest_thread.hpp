@@ -132,9 +132,11 @@ inline constexpr std::uint64_t any_call = 0;
 /// - The interpreter is ended by the reaper, a thread of its own made when the first of them is
 /// asked for
 ///   or when the body returns; by nobody else, exactly once, and never under running code.
-/// - When on_ended has been called, no thread, fd or process of the guest is left (bar what
-/// on_stuck
-///   named and the destroyed frames' memory).
+/// - When on_ended has been called, no thread, fd or process of the guest is left. After a forced
+/// stop
+///   that excepts the memory of the destroyed frames, and what C code on them had open for itself
+///   (the folder of an os.listdir that was forced half-way; files, sockets and epoll objects are
+///   closed).
 ///
 /// # Why not pthread_cancel, or ending the interpreter under a blocked thread?
 /// prototypes/rejected: the first corrupts CPython's process-wide lock table; the second is a use

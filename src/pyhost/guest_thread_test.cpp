@@ -125,14 +125,12 @@ TEST_F(GuestThread, DestroyingTheHandleOfALiveGuestAborts) {
       "destroyed while its guest is alive");
 }
 
-// --- every state
-// -----------------------------------------------------------------------------------
+// --- every state -------------------------------------------------------------
 
 struct state {
   const char* name;
   const char* code;
   bool blocks = true;  // Its thread comes to rest in a system call.
-  int readies = 1;
 };
 
 std::ostream& operator<<(std::ostream& out, const state& s) { return out << s.name; }
@@ -220,6 +218,9 @@ const state states[] = {
      false},
 };
 
+// What C code on a parked stack has open for itself stays open (guest_thread.hpp): here a folder.
+bool may_leave_a_folder(const state& s) { return std::string_view(s.name) == "DuringItsImports"; }
+
 class ForcedFrom : public PyHostTest, public testing::WithParamInterface<state> {};
 
 TEST_P(ForcedFrom, EndsInTimeAndLeavesNothing) {
@@ -227,7 +228,7 @@ TEST_P(ForcedFrom, EndsInTimeAndLeavesNothing) {
   ASSERT_EQ(host->self_test().is, force_verdict::state::works) << host->verdict().text;
   {
     guest g(*host, s.code);
-    g.wait_ready(s.readies);
+    g.wait_ready();
     if (s.blocks) {
       ASSERT_TRUE(g.wait_blocked());
     }
@@ -237,6 +238,7 @@ TEST_P(ForcedFrom, EndsInTimeAndLeavesNothing) {
     EXPECT_LT(g.events->took, 2s);
     RecordProperty("milliseconds", std::to_string(g.events->took / 1ms));
   }
+  check_folders = !may_leave_a_folder(s);
 }
 
 INSTANTIATE_TEST_SUITE_P(, ForcedFrom, testing::ValuesIn(states),
