@@ -241,7 +241,7 @@ bool guest_core::create_interpreter() noexcept {
   PyInterpreterConfig config{};
   const bool own = options.gil == gil_kind::own;
   config.use_main_obmalloc = options.use_main_obmalloc.value_or(!own);
-  config.allow_fork = 1;  // The audit hook refuses it, in a sentence that says what to do instead.
+  config.allow_fork = 0;
   config.allow_exec = 0;  // It would replace the process, everybody's guests included.
   config.allow_threads = 1;
   config.allow_daemon_threads = 1;  // trio.to_thread needs them; ending them is ours.
