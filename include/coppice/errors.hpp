@@ -91,6 +91,19 @@ class module_not_exposed : public error {
   using error::error;
 };
 
+/// The module is exposed but has no function of that name. Python: AttributeError.
+class no_such_function : public error {
+ public:
+  using error::error;
+};
+
+/// Arguments that do not fit the called function: a name that it does not have, one that is missing,
+/// a value of another type. Python: TypeError.
+class argument_error : public error {
+ public:
+  using error::error;
+};
+
 /// A cancelled call whose code did not stop within its bound. The actor stays.
 class call_stuck : public error {
  public:
@@ -189,6 +202,8 @@ COPPICE_WIRE_NAME(std::logic_error, "AssertionError");
 COPPICE_WIRE_NAME(timeout_error, "TimeoutError");
 COPPICE_WIRE_NAME(module_not_exposed, "ModuleNotExposed");
 COPPICE_WIRE_NAME(message_type_error, "MsgTypeError");
+COPPICE_WIRE_NAME(no_such_function, "AttributeError");
+COPPICE_WIRE_NAME(argument_error, "TypeError");
 COPPICE_WIRE_NAME(transport_closed, "TransportClosed");
 COPPICE_WIRE_NAME(actor_died, "ActorDied");
 COPPICE_WIRE_NAME(remote_actor_error, "RemoteActorError");

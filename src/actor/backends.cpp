@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "actor/native_actor.hpp"
+#include "actor/python_side.hpp"
 #include "coppice/errors.hpp"
 #include "ipc/memory_link.hpp"
 #include "spawn/process/process.hpp"
@@ -80,10 +81,10 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
                                 "run_main(); use it, or the backend 'thread'");
     return {own_executable(), "--coppice-child"};
   };
-  programs.python = []() -> std::vector<std::string> {
-    throw backend_unavailable("process: this program was built without Python");
-  };
+  programs.python = choices.python_child ? std::move(choices.python_child)
+                                         : &python_child_program;
   all.push_back(spawn::make_process_backend(rt.control(), std::move(programs)));
+  all.push_back(choices.make_subint ? choices.make_subint(rt) : make_lazy_subint_backend(rt));
   return all;
 }
 

@@ -314,6 +314,9 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   spec.self.uuid = base::new_uuid();
   spec.gil = options.gil;
   spec.cwd = options.cwd.view();
+  const payload empty_map = to_payload(std::map<std::string, std::string>());
+  spec.spec.parent_main_data = empty_map;
+  spec.spec.runtime_vars = empty_map;
   spec.native = true;
   for (std::string_view module : options.enable_modules) {
     spec.spec.enable_modules.list.emplace_back(std::string(module), std::string());

@@ -35,7 +35,8 @@ std::string_view wire_name_of(const std::exception& e) noexcept {
   };
   const auto any_of = [&]<class... E>() { (is(std::type_identity<E>()), ...); };
   any_of.template operator()<error_group, remote_actor_error, actor_died, transport_closed,
-                             message_type_error, module_not_exposed, timeout_error>();
+                             message_type_error, module_not_exposed, no_such_function,
+                             argument_error, timeout_error>();
   // A fault of ours that has no Python twin keeps its own name.
   if (found.empty() && dynamic_cast<const error*>(&e) != nullptr) return {};
   any_of.template

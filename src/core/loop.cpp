@@ -108,12 +108,15 @@ void loop::run_root(detail::task_node& root) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-// What was posted during the run belongs to it. Posts that keep posting are theirs to end.
+// What was posted during the run belongs to it, and so do the handlers of operations that were
+// cancelled at its end: they own what they refer to. Posts that keep posting are theirs to end.
 void loop::finish_run() {
+  bool handled = false;
   do {
     run_hooks();
     run_inbox();
-  } while (hooks_first_ != nullptr || !inbox_->empty());
+    handled = reactor_ && reactor_->poll();
+  } while (handled || hooks_first_ != nullptr || !inbox_->empty());
   COPPICE_ASSERT(ready_first_ == nullptr, "a task is left after the root has ended");
 }
 
@@ -183,9 +186,21 @@ void loop::fire_timers() noexcept {
   while (detail::timer* t = timers_.take_due(now)) t->fire();
 }
 
-void loop::poll_io() {
+void loop::poll_io() noexcept {
   resumed_since_poll_ = 0;
-  reactor_->poll();
+  try {
+    reactor_->poll();
+  } catch (...) {
+    fail(std::current_exception());  // A handler threw.
+  }
+}
+
+void loop::wait_io(duration limit) noexcept {
+  try {
+    reactor_->wait(limit);
+  } catch (...) {
+    fail(std::current_exception());
+  }
 }
 
 void loop::sleep() {
@@ -199,7 +214,7 @@ void loop::sleep() {
   if (limit == duration::zero()) return;
   if (!inbox_->prepare_sleep(has_io ? inbox::sleep::in_reactor : inbox::sleep::on_futex)) return;
   if (has_io) {
-    reactor_->wait(limit);
+    wait_io(limit);
   } else {
     inbox_->sleep_on_futex(limit);
   }

@@ -141,7 +141,8 @@ class loop final : public detail::scheduler {
   void run_hooks();
   void run_inbox();
   void fire_timers() noexcept;
-  void poll_io();
+  void poll_io() noexcept;
+  void wait_io(duration limit) noexcept;
   void sleep();
   bool nothing_to_do() const noexcept { return ready_first_ == nullptr && hooks_first_ == nullptr; }
   void fail(std::exception_ptr e) noexcept;

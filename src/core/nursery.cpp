@@ -105,8 +105,8 @@ std::string nursery::join_op::describe() const { return "the tasks of '" + nurse
 
 namespace detail {
 
-child_base::child_base(nursery& n, std::string_view task_name)
-    : task_node(n.loop(), std::string(task_name)) {}
+child_base::child_base(nursery& n, std::string_view called)
+    : task_node(n.loop(), std::string(called)) {}
 
 void child_base::finished() noexcept {
   nursery& n = *owner;

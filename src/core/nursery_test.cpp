@@ -315,7 +315,12 @@ COPPICE_TEST(NurseryArguments, AreConvertedAtTheStart) {
           co_return;
         },
         2s, std::ref(got));
-    n.start_soon([](auto x, auto& to) -> task<> { to += x; co_return; }, 1ms, std::ref(got));
+    n.start_soon(
+        [](auto x, auto& to) -> task<> {
+          to += x;
+          co_return;
+        },
+        1ms, std::ref(got));
   });
   EXPECT_EQ(got, 2001ms);
 }
@@ -385,8 +390,9 @@ COPPICE_TEST(NurseryStart, EndingWithoutStartedIsAnError) {
     auto* e = r.error<error>();
     EXPECT_TRUE(e != nullptr);
     if (e != nullptr) {
-      EXPECT_STREQ(e->what(),
-                   "a task ended without calling status.started(), so start() has no value to give");
+      EXPECT_STREQ(
+          e->what(),
+          "a task ended without calling status.started(), so start() has no value to give");
     }
   });
 }
@@ -395,8 +401,9 @@ COPPICE_TEST(NurseryStart, CancellingTheCallCancelsTheTask) {
   log l;
   co_await open_nursery([&](nursery& n) -> task<> {
     auto r = co_await move_on_after(
-        1s, n.start([](log& to, task_status<int>) -> task<> { co_await note_cancel(to, "starter"); },
-                    std::ref(l)));
+        1s,
+        n.start([](log& to, task_status<int>) -> task<> { co_await note_cancel(to, "starter"); },
+                std::ref(l)));
     EXPECT_FALSE(r);
     EXPECT_EQ(n.task_count(), 0u);
   });

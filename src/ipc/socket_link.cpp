@@ -152,13 +152,15 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
 void socket_link::send(msg::message m, urgency) {
   if (closed_.load(std::memory_order_relaxed)) return;
   const auto to = peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
-  if (loop_->on_loop_thread()) {
-    if (!open_) return;
-    msg::encode_frame(m, out_, to);
-    return plan_flush();
+  msgpack::buffer frame;  // Off the loop, encoding is the sender's work: the loop copies and writes.
+  const bool here = loop_->on_loop_thread();
+  try {
+    if (here && !open_) return;
+    msg::encode_frame(m, here ? out_ : frame, to);
+  } catch (const error& e) {  // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
+    return close(std::string("a message could not be encoded: ") + e.what());
   }
-  msgpack::buffer frame;  // Encoded on the sender's thread: the loop only copies and writes.
-  msg::encode_frame(m, frame, to);
+  if (here) return plan_flush();
   loop_->post([me = self(), frame = std::move(frame)] {
     if (!me->open_) return;
     me->out_.append(frame.bytes());

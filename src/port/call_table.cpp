@@ -326,6 +326,17 @@ void call_table::acknowledge(call_id id, msg::call_kind functype, effects& out) 
                        ipc::urgency::lazy});
 }
 
+bool call_table::was_cancelled(call_id id) const {
+  const auto it = served_.find(id);
+  return it != served_.end() && it->second.cancelled;
+}
+
+ipc::link_ptr call_table::parent_link() const {
+  for (const auto& [raw, state] : links_)
+    if (!parent_uuid_.empty() && state.link->peer().uuid == parent_uuid_) return state.link;
+  return nullptr;
+}
+
 call_table::served_call call_table::take_served(call_id id) {
   auto node = served_.extract(id);
   COPPICE_ASSERT(!node.empty(), "a served call is finished once");

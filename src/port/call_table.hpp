@@ -159,6 +159,10 @@ class call_table {
   /// Closes every link; every request is answered.
   void close(const std::string& why, effects& out);
 
+  /// Did its caller cancel this served call?
+  bool was_cancelled(call_id id) const;
+  /// The open link to the parent, or null.
+  ipc::link_ptr parent_link() const;
   const uid& self() const { return self_; }
   std::size_t served() const { return served_.size(); }
   void describe(base::tree_writer& w) const;

@@ -90,6 +90,11 @@ void guest_port::set_parent(const std::string& uuid) {
   table_.set_parent(uuid);
 }
 
+ipc::link_ptr guest_port::parent_link() const {
+  std::lock_guard lock(mutex_);
+  return table_.parent_link();
+}
+
 bool guest_port::cancel_seen() const noexcept {
   return taken_.load(std::memory_order_acquire) >= cancel_mark_.load(std::memory_order_acquire);
 }
@@ -156,10 +161,12 @@ void guest_port::acknowledge(call_id id, msg::call_kind functype) {
   locked([&](effects& out) { table_.acknowledge(id, functype, out); });
 }
 
-void guest_port::begin_running(call_id id) {
+bool guest_port::begin_running(call_id id) {
   std::lock_guard lock(mutex_);
+  if (table_.was_cancelled(id)) return false;
   running_ = id;
   running_cancelled_ = false;
+  return true;
 }
 
 bool guest_port::end_running() {

@@ -37,6 +37,11 @@ class guest_port final : public actor_port {
   void describe(base::tree_writer& w) override;
 
   void set_parent(const std::string& uuid);
+  ipc::link_ptr parent_link() const;  // Null: not connected, or not any more.
+  void set_alone() noexcept { alone_ = true; }
+  bool alone_in_process() const override { return alone_; }
+  /// Wakes whatever the guest sleeps in, though its inbox may be empty. Any thread.
+  void nudge() noexcept { wake_.ring(); }
 
   /// Has the guest taken everything that was in its inbox when cancel was last asked? False: it runs
   /// code that does not look, and waiting for it to unwind by itself is pointless.
@@ -61,8 +66,9 @@ class guest_port final : public actor_port {
   void cancel_request(request_id id);
   void forget(request_id id);
   void acknowledge(call_id id, msg::call_kind functype);
-  /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile.
-  void begin_running(call_id id);
+  /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile. False: its
+  /// caller has cancelled it while it waited for its turn, so it is not to run at all.
+  bool begin_running(call_id id);
   /// True if the call was cancelled while it ran.
   bool end_running();
   void finish(call_id id, payload value);
@@ -86,6 +92,7 @@ class guest_port final : public actor_port {
   std::atomic<std::uint64_t> taken_{0};       // Events taken out so far.
   std::atomic<std::uint64_t> cancel_mark_{0};  // `delivered_` right after cancel was asked.
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> alone_{false};
   base::event_fd wake_;
 };
 

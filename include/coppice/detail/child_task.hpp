@@ -24,7 +24,7 @@ struct start_slot {
 /// A task in a nursery. Ends itself when its coroutine is done. Owner: its nursery.
 class child_base : public task_node {
  public:
-  child_base(nursery& n, std::string_view name);
+  child_base(nursery& n, std::string_view called);
   virtual ~child_base() = default;
 
   void finished() noexcept final;
@@ -68,8 +68,8 @@ class child_task final : public child_base {
 
  public:
   template <class... A>
-  child_task(nursery& n, std::string_view name, A&&... args)
-      : child_base(n, name), call_(std::forward<A>(args)...), frame_(make_frame()) {
+  child_task(nursery& n, std::string_view called, A&&... args)
+      : child_base(n, called), call_(std::forward<A>(args)...), frame_(make_frame()) {
     frame_.promise().node = this;
     resume_at = frame_.get();
   }

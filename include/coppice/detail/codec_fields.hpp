@@ -65,8 +65,7 @@ struct codec<T> {
   static void encode(msgpack::writer& w, const T& v) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       w.map(sizeof...(I));
-      const auto refs = detail::tie_fields(v);
-      (encode_field<I>(w, std::get<I>(refs)), ...);
+      (encode_field<I>(w, std::get<I>(detail::tie_fields(v))), ...);
     }(std::make_index_sequence<detail::field_count<T>>());
   }
   static T decode(msgpack::reader& r) {

@@ -111,7 +111,7 @@ enum class task_state : std::uint8_t { ready, running, parked, done };
 /// Owner: the nursery that started it, or core::loop::run() for the root. Thread: its loop's.
 class task_node : public list_link<in_scope>, public list_link<in_nursery> {
  public:
-  task_node(scheduler& s, std::string name) : loop(s), name(std::move(name)) {}
+  task_node(scheduler& s, std::string called) : loop(s), name(std::move(called)) {}
   task_node(const task_node&) = delete;
   task_node& operator=(const task_node&) = delete;
 
@@ -124,6 +124,7 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   }
   void wake() noexcept {
     check(state == task_state::parked, "a task was woken that does not wait");
+    loop.check_thread("what wakes a task");
     waits_for = nullptr;
     loop.make_ready(*this);
   }
