@@ -122,7 +122,8 @@ class TidyTest(unittest.TestCase):
         self.assert_breaks("layer", layer("core", "base actor"), "'core' may not use 'actor'", 1)
         self.assert_breaks("layer", layer("manager", "base"), "has no place in the table")
         self.assert_breaks("layer", {
-            **layer("ipc", "base"), **layer("msg", "core"), **layer("core", "base"), "src/ipc/a.cpp": HEAD + '#include "msg/codec.hpp"\n'},
+            **layer("ipc", "base"), **layer("msg", "core"), **layer("core", "base"),
+            "src/ipc/a.cpp": HEAD + '#include "msg/codec.hpp"\n'},
             "add it to its DEPS", 2)
         self.assert_clean({**layer("core", "base"), **layer("msg", "core"), **layer("ipc", "msg"),
                            "src/ipc/a.cpp": HEAD + '#include "base/fd.hpp"\n'})
