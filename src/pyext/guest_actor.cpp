@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "pyext/convert.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
 #include "pyhost/codec.hpp"

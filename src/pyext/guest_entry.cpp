@@ -15,7 +15,7 @@ namespace coppice::py {
 
 namespace {
 
-class actor_body final : public guest_body, call_fence {
+class actor_body final : public guest_body, public call_fence {
  public:
   actor_body(std::shared_ptr<port::guest_port> port, const spawn::child_spec& spec,
              std::shared_ptr<std::string> failure, guest_entry_options options)

@@ -143,6 +143,6 @@ bool publish_native_module() {
 
 }  // namespace coppice::py
 
-extern "C" PyMODINIT_FUNC PyInit__coppice(void) {
+PyMODINIT_FUNC PyInit__coppice(void) {
   return PyModuleDef_Init(&coppice::py::module_definition);
 }

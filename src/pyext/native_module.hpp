@@ -5,7 +5,7 @@
 #include "ipc/link.hpp"
 #include "pyext/ref.hpp"
 
-extern "C" PyMODINIT_FUNC PyInit__coppice(void);
+PyMODINIT_FUNC PyInit__coppice(void);  // extern "C", and visible
 
 namespace coppice::py {
 

@@ -75,7 +75,7 @@ struct progress {
   }
 };
 
-class script_body final : public guest_body, call_fence {
+class script_body final : public guest_body, public call_fence {
  public:
   script_body(std::shared_ptr<port::guest_port> port, std::vector<std::string> argv,
               std::string package, std::shared_ptr<progress> shared)
