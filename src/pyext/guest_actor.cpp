@@ -114,6 +114,7 @@ void guest_actor::serve() {
 }
 
 void guest_actor::drain() {
+  if (fence_.stopping()) return leave_loop();
   if (loop_runs_) spawn_pending();
   for (int n = 0; !fence_.stopping() && !done_; ++n) {
     if (loop_ && !loop_runs_) return;  // It has to run first.
@@ -124,6 +125,13 @@ void guest_actor::drain() {
     else if (port_->prepare_to_sleep())
       return;
   }
+}
+
+// Struck as a whole: the request to end may still lie in the inbox, but no more work may be taken.
+void guest_actor::leave_loop() {
+  if (!loop_runs_ || !serving_ || std::exchange(ending_, true)) return;
+  why_ = "interrupted";
+  tell_loop_to_end();
 }
 
 void guest_actor::act(port::spec_arrived&& e) {

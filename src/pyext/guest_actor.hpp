@@ -129,6 +129,7 @@ class guest_actor {
   bool bring_up_loop();
   void run_loop();
   void tell_loop_to_end();
+  void leave_loop();
   void answer_the_rest();
   void complain(PyObject* about);  // The pending exception goes to sys.unraisablehook.
 
