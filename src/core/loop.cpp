@@ -168,6 +168,7 @@ void loop::run_hooks() {
 
 void loop::run_inbox() {
   inbox_->take_each([this](inbox_item& item) {
+    ++resumed_since_poll_;  // Threads that post without end must not starve I/O.
     try {
       item.run();
     } catch (...) {
