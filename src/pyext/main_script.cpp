@@ -53,8 +53,8 @@ found_main find_main(const std::string& name) {
     path = ref::take(PyObject_GetAttrString(package.get(), "__path__"));
     if (!path) return {};
   }
-  const ref spec = ref::take(
-      PyObject_CallMethod(bootstrap.get(), "_find_spec", "sO", name.c_str(), path.get()));
+  const ref spec =
+      ref::take(PyObject_CallMethod(bootstrap.get(), "_find_spec", "sO", name.c_str(), path.get()));
   if (!spec) return {};
   if (spec.get() == Py_None) {
     PyErr_Format(PyExc_ModuleNotFoundError, "the parent's main module '%s' is not found here",
@@ -103,7 +103,8 @@ ref list_of(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-// --- the parent's data -------------------------------------------------------------------------------
+// --- the parent's data
+// -------------------------------------------------------------------------------
 
 parent_program parent_program::from(const payload& parent_main_data) {
   parent_program p;
@@ -143,7 +144,8 @@ payload parent_program::to_payload() const {
   return payload::take(std::move(out));
 }
 
-// --- sys.path ------------------------------------------------------------------------------------------
+// --- sys.path
+// ------------------------------------------------------------------------------------------
 
 bool set_sys_path(const std::vector<std::string>& folders) {
   const ref list = list_of(folders);
@@ -179,11 +181,13 @@ std::string import_folder(const std::string& module, const std::string& file) {
   }
 }
 
-// --- the main script -------------------------------------------------------------------------------------
+// --- the main script
+// -------------------------------------------------------------------------------------
 
 bool replay_main(const parent_program& program) {
   const bool by_name = !program.main_name.empty();
-  // A package's __main__.py and its like run unconditionally: nobody means their content to be there.
+  // A package's __main__.py and its like run unconditionally: nobody means their content to be
+  // there.
   if (by_name && (program.main_name == "__main__" || program.main_name.ends_with(".__main__")))
     return true;
   if (!by_name && program.main_path.empty()) return true;
