@@ -69,7 +69,7 @@ class GuestActor : public ::testing::Test {
     exec(
         "import sys\nbefore_modules, before_path = set(sys.modules), list(sys.path)\n"
         "sys.dont_write_bytecode = True");
-    main = PyImport_AddModule("__main__");
+    main = Py_NewRef(PyImport_AddModule("__main__"));
     port = std::make_shared<port::guest_port>(aid("worker"), port::table_limits{});
     guest_actor_options options;
     options.parent = uid{"parent", "parent-uuid"};
@@ -83,6 +83,7 @@ class GuestActor : public ::testing::Test {
     actor->release();
     port->close("the test has ended");
     PyDict_SetItemString(PyImport_GetModuleDict(), "__main__", main);  // exec() runs there.
+    Py_DECREF(main);
     exec(
         "sys.path[:] = before_path\n"
         "for name in set(sys.modules) - before_modules: del sys.modules[name]");
@@ -171,7 +172,7 @@ class GuestActor : public ::testing::Test {
   std::shared_ptr<fake_parent> parent;
   remote_error_info last_error;
   int calls = 0;
-  PyObject* main = nullptr;  // Borrowed: the interpreter keeps it.
+  PyObject* main = nullptr;
 };
 
 // --- coming up

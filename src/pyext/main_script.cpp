@@ -79,6 +79,13 @@ bool publish(const char* name, const ref& module) {
   return PyDict_SetItemString(PyImport_GetModuleDict(), name, module.get()) == 0;
 }
 
+// What has run as `__main__` so far may still be running: `_child.py` is.
+bool keep_old_main() {
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  const ref old = ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "__main__"));
+  return !old || (dict && PyDict_SetItemString(dict, "coppice.old_main", old.get()) == 0);
+}
+
 ref execute(PyObject* module, PyObject* code) {
   PyObject* dict = PyModule_GetDict(module);
   return ref::take(PyEval_EvalCode(code, dict, dict));
@@ -204,7 +211,8 @@ bool replay_main(const parent_program& program) {
   PyObject* dict = PyModule_GetDict(module.get());
   if (!found.code || !put(dict, "__file__", found.file) || !put(dict, "__package__", found.package))
     return false;
-  if (!publish("__mp_main__", module) || !publish("__main__", module)) return false;
+  if (!keep_old_main() || !publish("__mp_main__", module) || !publish("__main__", module))
+    return false;
   return static_cast<bool>(execute(module.get(), found.code.get()));
 }
 
