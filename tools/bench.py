@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the benchmarks of the release build and writes build/bench.json. Build the preset first.
 
-The program `coppice_bench` (bench/) is called with `--out FILE` and writes a list of objects
-{"name", "value", "unit", "limit", "peer"}: medians; `limit` is what the machine allows and `peer`
-what others need, both measured in the same run, null where there is none.
+bench/run.py does the measuring and writes a list of objects {"name", "value", "unit", "limit",
+"peer"}: medians; `limit` is what the machine allows and `peer` what others need, both measured in
+the same run, null where there is none. Here that list is checked and printed.
 """
 
 from __future__ import annotations
@@ -54,27 +54,31 @@ def table(rows: list[dict]) -> str:
                      for line in cells)
 
 
-def main() -> int:
+def measure(out: Path) -> str:
+    """Runs the benchmarks. Why there are no results, or nothing."""
     folder = build.presets()["bench"]
-    out = ROOT / "build" / "bench.json"
-    program = folder / "coppice_bench"
-    if not program.exists():
-        print(f"bench: there is no {program}: bench/CMakeLists.txt has to make it",
-              file=sys.stderr)
-        return 1
+    found = cpython.locate(dict(os.environ), ROOT / ".deps")
+    if found is None:
+        return "the figures stand beside those of Python: leave out PYTHON=none"
     out.unlink(missing_ok=True)
-    try:
-        found = cpython.locate(dict(os.environ), ROOT / ".deps")
-        env = test.environment(folder, found)
-        env["PYTHONPATH"] = test.python_path(folder, found)
-        status, _ = test.run([str(program), "--out", str(out)], env, SECONDS,
-                             tell=lambda line: print(line, end="", flush=True))
-    except (cpython.setup_error, test.ended) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    env = test.environment(folder, found)
+    env["PYTHONPATH"] = test.python_path(folder, found)
+    command = [str(found.executable), str(ROOT / "bench" / "run.py"), "--programs", str(folder),
+               "--python", str(found.executable), "--out", str(out)]
+    status, _ = test.run(command, env, SECONDS, tell=lambda line: print(line, end="", flush=True))
     if status != 0 or not out.exists():
-        print(f"bench: {program} ended with status {status}: what it says is above",
-              file=sys.stderr)
+        return f"bench/run.py ended with status {status}: what it says is above"
+    return ""
+
+
+def main() -> int:
+    out = ROOT / "build" / "bench.json"
+    try:
+        failure = measure(out)
+    except (cpython.setup_error, test.ended) as error:
+        failure = str(error)
+    if failure:
+        print(f"bench: {failure}", file=sys.stderr)
         return 1
     rows = json.loads(out.read_text())
     wrong = flaws(rows)

@@ -19,16 +19,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "spawn": ("port",),
     "actor": ("spawn",),
     "lib": ("actor",),
-    "pyhost": ("spawn",),  # Not actor: a guest's work comes to it through its port.
-    "pyext": ("pyhost", "lib"),
+    "pyhost": ("msg",),
+    "spawn_subint": ("spawn", "pyhost"),
+    "pyext": ("actor", "spawn_subint", "lib"),
     "cli": ("lib",),
 }
+
+# Layers that lie in another one's folder.
+FOLDERS = {"spawn/subint": "spawn_subint"}
 
 # (the beginning of what is included, the files that may, what to do instead). The first that fits
 # counts. TEST stands for all test code.
 LIBRARY_HOMES: tuple[tuple[str, str, str], ...] = (
     (r"(Python|structmember|patchlevel|pyconfig)\.h$|pybind11/|internal/pycore_|cpython/",
-     r"src/(pyhost|pyext)/|tests/",
+     r"src/(pyhost|pyext)/|tests/|bench/",
      "Python's C API lives in src/pyhost/ and src/pyext/; ask them by an interface of theirs"),
     (r"boost/asio", r"src/core/reactor|src/ipc/|include/coppice/asio\.hpp$",
      "Asio lives in src/core/reactor* and src/ipc/; use the loop's own operations"),
@@ -50,10 +54,11 @@ PROCESS_CALLS = ("fork", "vfork", "forkpty", "clone", "clone3", "waitpid", "wait
 
 # (what is called or named, the files that may, what to use instead)
 CALL_HOMES: tuple[tuple[str, str, str], ...] = (
-    (rf"(?<![\w.>:])(::)?({'|'.join(PROCESS_CALLS)})\s*\(", r"src/spawn/|TEST",
+    (rf"(?<![\w.>:])(::)?({'|'.join(PROCESS_CALLS)})\s*\(", r"src/spawn/|bench/|TEST",
      "processes are started and waited for in src/spawn/ only"),
     (r"\bstd::(thread|jthread|async)\b(?!::)|\b(pthread_create|thrd_create)\b",
-     r"src/base/thread(_test)?\.(cpp|hpp)$", "use base::os_thread, which has a name and an owner"),
+     r"src/base/thread(_test)?\.(cpp|hpp)$|bench/",
+     "use base::os_thread, which has a name and an owner"),
 )
 
 # One mutex guards a guest's port, and base/ has what threads meet at. Others own their data.
@@ -76,6 +81,11 @@ def reachable(layer: str, table: dict[str, tuple[str, ...]] | None = None) -> se
 
 def layer_of(path: str) -> str | None:
     """The layer whose folder a file lies in."""
-    found = re.match(r"(?:src/)?(\w+)/", path)
-    known = found and found[1] in LAYERS and (path.startswith("src/") or found[1] == "cli")
-    return found[1] if known else None
+    if path.startswith("cli/"):
+        return "cli"
+    inner = path.removeprefix("src/")
+    for folder, layer in FOLDERS.items():
+        if inner.startswith(f"{folder}/"):
+            return layer
+    outer = inner.split("/")[0]
+    return outer if path.startswith("src/") and outer in LAYERS else None

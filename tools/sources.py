@@ -121,7 +121,7 @@ class source_file:
     def is_test(self) -> bool:
         """Test code: also the kit that tests are written with."""
         return (self.path.startswith(("tests/", "src/testkit/", "include/coppice/testkit/")) or
-                bool(re.search(r"_test\.(cpp|py)$", self.path)))
+                bool(re.search(r"(_test|_test_kit|_for_test)\.(cpp|hpp|py)$", self.path)))
 
     @cached_property
     def code(self) -> str:

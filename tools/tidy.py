@@ -7,7 +7,7 @@
 
 An exception is a line beside the code, with a reason:
 
-    // tidy: allow naked-new: the C API takes ownership of it
+    // tidy: allow new: the C API takes ownership of it
 
 On a line of code it speaks of that line, alone on its line of the code that follows, and for a rule
 about a whole file of that file. In Python, CMake and shell it starts with `#`.
@@ -16,6 +16,7 @@ about a whole file of that file. In Python, CMake and shell it starts with `#`.
 from __future__ import annotations
 
 import ast
+import fnmatch
 import functools
 import re
 import sys
@@ -195,7 +196,7 @@ def layer_use(here: str, there: str, what: str, line: int, files: tree) -> Findi
         yield line, (f"'{here}' may not use '{there}' (\"{what}\"): take what it needs as an "
                      "argument or an interface")
     declared = declared_layers(files)
-    if here in declared and there not in layers.reachable(here, declared):
+    if {here, there} <= declared.keys() and there not in layers.reachable(here, declared):
         yield line, f"coppice_layer({here}) does not name '{there}': add it to its DEPS"
 
 
@@ -235,7 +236,10 @@ def dead_file(file: source_file, files: tree) -> Findings:
         cmake = files.files.get("/".join([*parts[:depth], "CMakeLists.txt"]))
         name = "/".join(parts[depth:])
         stem = re.escape(name.rsplit(".", 1)[0])
-        if cmake and re.search(rf"(?<![\w/]){stem}(?![\w/])", re.sub(r"#.*", "", cmake.text)):
+        text = re.sub(r"#.*", "", cmake.text) if cmake else ""
+        if re.search(rf"(?<![\w/]){stem}(?![\w/])", text):
+            return
+        if any(fnmatch.fnmatch(name, glob) for glob in re.findall(r"[\w./]*\*[\w.*]*", text)):
             return
     yield 0, "no CMakeLists.txt names it: add it to one or delete it"
 
@@ -295,7 +299,7 @@ def gcc12_shape(file: source_file, _: tree) -> Findings:
                 "name the awaited value on the line before")
 
 
-def naked_new(file: source_file, _: tree) -> Findings:
+def new(file: source_file, _: tree) -> Findings:
     """Ownership is said by a type: no new or delete expression."""
     if file.is_cpp:
         code = without_directives(file.code)  # There is a header <new>.
@@ -305,15 +309,15 @@ def naked_new(file: source_file, _: tree) -> Findings:
                             code, "let a unique_ptr delete it")
 
 
-def test_sleep(file: source_file, _: tree) -> Findings:
+def sleep(file: source_file, _: tree) -> Findings:
     """A test waits for what it tests, not for the wall clock."""
     if not file.is_test:
         return
     if file.is_cpp:  # coppice::sleep_for() is time on a clock that a test turns.
         yield from searched(r"\bthis_thread::sleep_(for|until)\b|"
                             r"(?<![\w.>])(::)?(sleep|usleep|nanosleep|clock_nanosleep)\s*\(",
-                            file.code, "use testkit's fake_clock, wait_all_blocked() or a join with "
-                            "a bound")
+                            file.code, "use testkit's fake_clock, wait_all_blocked() or a join "
+                            "with a bound")
     elif file.is_python:
         for call in file.python_nodes:
             is_sleep = isinstance(call, ast.Call) and ast.unparse(call.func) == "time.sleep"
@@ -328,7 +332,7 @@ def is_stuck_on_purpose(sleep: ast.Call) -> bool:
 
 RULES = {function.__name__.replace("_", "-"): function for function in (
     line_length, control_character, todo, spdx, file_length, function_length, layer, library_home,
-    lock, dead_file, header_test, gcc12_shape, naked_new, test_sleep)}
+    lock, dead_file, header_test, gcc12_shape, new, sleep)}
 CHECKED_ELSEWHERE = ("coroutine-shape",)  # by coroutine_shapes.py, with the same exception lines
 
 

@@ -122,10 +122,16 @@ class TidyTest(unittest.TestCase):
         self.assert_breaks("layer", layer("core", "base actor"), "'core' may not use 'actor'", 1)
         self.assert_breaks("layer", layer("manager", "base"), "has no place in the table")
         self.assert_breaks("layer", {
-            **layer("ipc", "base"), "src/ipc/a.cpp": HEAD + '#include "msg/codec.hpp"\n'},
+            **layer("ipc", "base"), **layer("msg", "core"), **layer("core", "base"),
+            "src/ipc/a.cpp": HEAD + '#include "msg/codec.hpp"\n'},
             "add it to its DEPS", 2)
         self.assert_clean({**layer("core", "base"), **layer("msg", "core"), **layer("ipc", "msg"),
                            "src/ipc/a.cpp": HEAD + '#include "base/fd.hpp"\n'})
+
+    def test_layer_in_a_folder_of_another_layer(self):
+        self.assert_clean(self.cpp('#include "pyhost/guest.hpp"\n', "src/spawn/subint/a.cpp"))
+        self.assert_breaks("layer", self.cpp('#include "pyhost/guest.hpp"\n', "src/spawn/a.cpp"))
+        self.assert_breaks("layer", self.cpp('#include "spawn/subint/a.hpp"\n', "src/actor/a.cpp"))
 
     def test_library_home(self):
         for what, path in (("Python.h", "src/actor/a.cpp"), ("boost/asio.hpp", "src/core/loop.cpp"),
@@ -215,23 +221,24 @@ class TidyTest(unittest.TestCase):
                                    "auto l = [](int x) -> task<> { co_await f(x); };\n"
                                    "task<> h() { try { co_await f(); } catch (...) {} }\n"))
 
-    def test_naked_new(self):
-        self.assert_breaks("naked-new", self.cpp("auto* p = new int(3);\n"), "make_unique", 2)
-        self.assert_breaks("naked-new", self.cpp("void f() { delete p; }\n"), "unique_ptr")
-        self.assert_breaks("naked-new", self.cpp("void f() { delete[] p; }\n"), "unique_ptr")
-        self.assert_clean(self.cpp("#include <new>\nstruct s { s(const s&) = delete; };\n// a new one\n"
+    def test_new(self):
+        self.assert_breaks("new", self.cpp("auto* p = new int(3);\n"), "make_unique", 2)
+        self.assert_breaks("new", self.cpp("void f() { delete p; }\n"), "unique_ptr")
+        self.assert_breaks("new", self.cpp("void f() { delete[] p; }\n"), "unique_ptr")
+        self.assert_clean(self.cpp("#include <new>\nstruct s { s(const s&) = delete; };\n"
+                                   "// a new one\n"
                                    "void* operator new(std::size_t n);\n"
                                    "void operator delete(void* p);\n"
                                    'auto* p = ::new (place) int(3);\nauto renew = "new x";\n'))
 
-    def test_test_sleep(self):
+    def test_sleep(self):
         for code in ("std::this_thread::sleep_for(1ms);", "usleep(10);", "::sleep(1);",
                      "nanosleep(&t, nullptr);"):
-            self.assert_breaks("test-sleep", self.cpp(code + "\n", "src/core/a_test.cpp"),
+            self.assert_breaks("sleep", self.cpp(code + "\n", "src/core/a_test.cpp"),
                                "fake_clock", 2)
-        self.assert_breaks("test-sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(0.1)\n"},
+        self.assert_breaks("sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(0.1)\n"},
                            "instead", 2)
-        self.assert_breaks("test-sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(x)\n"})
+        self.assert_breaks("sleep", {"tests/python/test_a.py": PY_HEAD + "time.sleep(x)\n"})
         self.assert_clean(self.cpp("task<> g() { co_await sleep_for(1h); f(sleep_for(1s)); }\n",
                                    "tests/sim/a.cpp"))
         self.assert_clean(self.cpp("void g() { usleep(10); }\n"))  # not a test
@@ -242,18 +249,18 @@ class TidyTest(unittest.TestCase):
 
     def test_an_exception_speaks_of_its_line_or_the_next_and_has_a_reason(self):
         bad = "auto* p = new int(3);"
-        reason = "// tidy: allow naked-new: the C API takes ownership of it"
+        reason = "// tidy: allow new: the C API takes ownership of it"
         self.assert_clean(self.cpp(f"{bad}  {reason}\n"))
         self.assert_clean(self.cpp(f"{reason}\n// and another comment\n{bad}\n"))
-        self.assert_breaks("naked-new", self.cpp(f"{reason}\n{bad}\n{bad}\n"), line=4)
-        self.assert_breaks("exception", self.cpp(f"{bad}  // tidy: allow naked-new: because\n"),
+        self.assert_breaks("new", self.cpp(f"{reason}\n{bad}\n{bad}\n"), line=4)
+        self.assert_breaks("exception", self.cpp(f"{bad}  // tidy: allow new: because\n"),
                            "reason")
         self.assert_breaks("exception", self.cpp("// tidy: allow no-such: for a good reason\n"),
                            "no rule")
 
     def test_an_exception_that_nothing_needs_is_a_finding(self):
         self.assert_breaks("exception", self.cpp(
-            "// tidy: allow naked-new: the C API takes ownership of it\nint x;\n"), "delete the")
+            "// tidy: allow new: the C API takes ownership of it\nint x;\n"), "delete the")
 
     def test_an_exception_for_a_file_stands_anywhere_in_it(self):
         self.assert_clean({"include/coppice/a.hpp":

@@ -170,15 +170,13 @@ void loop::run_hooks() {
 }
 
 void loop::run_inbox() {
-  for (inbox_item* item = inbox_->take(); item != nullptr;) {
-    inbox_item* next = item->next_;
+  inbox_->take_each([this](inbox_item& item) {
     try {
-      item->run();
+      item.run();
     } catch (...) {
       fail(std::current_exception());
     }
-    item = next;
-  }
+  });
 }
 
 void loop::fire_timers() noexcept {

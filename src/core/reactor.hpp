@@ -51,6 +51,23 @@ inline boost::asio::io_context& io_context_of(loop& l) { return l.io().context()
 
 struct by_slot {};  // Cancels by the handler's cancellation slot, which most of Asio knows.
 
+/// What a handler was called with. A struct, not a tuple to take apart: structured bindings of a
+/// co_await are reported to leak on newer g++.
+template <class... Values>
+struct asio_result {
+  boost::system::error_code error;
+  std::tuple<Values...> values;
+};
+template <class Value>
+struct asio_result<Value> {
+  boost::system::error_code error;
+  Value value;
+};
+template <>
+struct asio_result<> {
+  boost::system::error_code error;
+};
+
 /// One Asio operation as an awaitable. Made by asio_op().
 ///
 /// Promises: resumes through the ready queue; on a cancellation it stops the operation, waits until
@@ -59,7 +76,7 @@ struct by_slot {};  // Cancels by the handler's cancellation slot, which most of
 template <class Initiate, class Cancel, class... Values>
 class asio_wait final : public detail::wait_op {
  public:
-  using result = std::tuple<boost::system::error_code, Values...>;
+  using result = asio_result<Values...>;
 
   asio_wait(std::string_view what, Initiate initiate, Cancel cancel)
       : what_(what), initiate_(std::move(initiate)), cancel_(std::move(cancel)) {}
@@ -76,7 +93,11 @@ class asio_wait final : public detail::wait_op {
 
     explicit handler(asio_wait& op) noexcept : op_(&op) {}
     void operator()(boost::system::error_code ec, Values... values) {
-      op_->result_.emplace(ec, std::move(values)...);
+      if constexpr (sizeof...(Values) > 1) {
+        op_->result_.emplace(result{ec, {std::move(values)...}});
+      } else {
+        op_->result_.emplace(result{ec, std::move(values)...});
+      }
       op_->wake();
     }
     cancellation_slot_type get_cancellation_slot() const noexcept { return op_->signal_.slot(); }
@@ -101,8 +122,8 @@ class asio_wait final : public detail::wait_op {
   }
 
   result finish() {
-    const boost::system::error_code& ec = std::get<0>(*result_);
-    if (stopping_ && ec == boost::asio::error::operation_aborted) waiter().throw_cancelled();
+    const bool aborted = result_->error == boost::asio::error::operation_aborted;
+    if (stopping_ && aborted) waiter().throw_cancelled();
     return std::move(*result_);
   }
 
@@ -121,9 +142,10 @@ class asio_wait final : public detail::wait_op {
 /// dumps; `initiate(handler)` starts it; `cancel()` stops it, by default its cancellation slot
 /// does.
 ///
-///     auto [ec, n] = co_await asio_op<std::size_t>("read", [&](auto handler) {
+///     auto got = co_await asio_op<std::size_t>("read", [&](auto handler) {
 ///       socket.async_read_some(buffer, std::move(handler));
 ///     });
+///     if (!got.error) use(buffer, got.value);
 template <class... Values, class Initiate, class Cancel = by_slot>
 [[nodiscard("co_await it")]] auto asio_op(std::string_view what, Initiate initiate,
                                           Cancel cancel = {}) {

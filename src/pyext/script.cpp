@@ -56,6 +56,7 @@ struct progress {
   std::condition_variable changed;
   bool ended = false;
   bool stop_wanted = false;
+  bool only_force = false;    // It waits where no exception reaches.
   bool only_abandon = false;  // It is in native code.
   int status = 1;
   std::string failure;  // No guest came up.
@@ -124,6 +125,7 @@ class script_observer final : public guest_observer {
 
   void on_stuck(stuck_in where, duration) noexcept override {
     if (where == stuck_in::start || where == stuck_in::force_off) return;
+    if (where == stuck_in::deaf) return shared_->change([&] { shared_->only_force = true; });
     shared_->change([&] { shared_->only_abandon = true; });
   }
   void on_start_failed(std::string_view text) noexcept override {
@@ -149,7 +151,7 @@ bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
   }
   const stop_policy policy;
   const auto gone = [&](duration bound) {
-    p.wait(bound, [&p] { return p.ended || p.only_abandon; });
+    p.wait(bound, [&p] { return p.ended || p.only_abandon || std::exchange(p.only_force, false); });
     return p.wait(duration::zero(), ended);
   };
   if (gone(policy.unseen)) return true;
