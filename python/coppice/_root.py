@@ -132,6 +132,8 @@ def _sigint_owner() -> str:
         return 'nobody'
 
     handler = signal.getsignal(signal.SIGINT)
+    if handler is None:  # Not Python's at all: the program that hosts this interpreter handles it.
+        return 'nobody'
     inner = getattr(handler, 'func', handler)  # asyncio.Runner installs a partial.
     owner = getattr(inner, '__self__', None)
     if handler is signal.default_int_handler or type(owner).__module__ == 'asyncio.runners':

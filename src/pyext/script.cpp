@@ -39,10 +39,10 @@ int status_of(ref error) {
   if (PyErr_GivenExceptionMatches(error.get(), interrupted_type())) return 1;
   const ref hook = ref::of(PySys_GetObject("excepthook"));
   const ref trace = ref::take(PyException_GetTraceback(error.get()));
-  const ref shown = ref::take(
-      hook ? PyObject_CallFunction(hook.get(), "OOO", Py_TYPE(error.get()), error.get(),
-                                   trace ? trace.get() : Py_None)
-           : nullptr);
+  const ref shown =
+      ref::take(hook ? PyObject_CallFunction(hook.get(), "OOO", Py_TYPE(error.get()), error.get(),
+                                             trace ? trace.get() : Py_None)
+                     : nullptr);
   if (!shown) {
     PyErr_Clear();
     PyErr_DisplayException(error.get());
@@ -191,10 +191,10 @@ int run_script_as_root(embedding& python, const std::string& executable,
   });
   guest_options wanted;
   wanted.name = "root";
-  auto guest = guest_thread::start(
-      *host->guests(), std::move(wanted),
-      std::make_unique<script_body>(port, argv, host->package(), shared),
-      std::make_shared<script_observer>(shared));
+  auto guest =
+      guest_thread::start(*host->guests(), std::move(wanted),
+                          std::make_unique<script_body>(port, argv, host->package(), shared),
+                          std::make_shared<script_observer>(shared));
   port->on_running_call_cancelled([&guest](port::call_id id) { guest->interrupt(id); });
 
   const bool ended = wait_for_script(*guest, *port, *shared);
