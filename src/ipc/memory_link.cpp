@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipc/memory_link.hpp"
 
-#include <atomic>
+#include <deque>
 #include <mutex>
+#include <string>
 #include <utility>
 
 namespace coppice::ipc {
@@ -13,10 +14,21 @@ class memory_link;
 
 /// What the two ends share: who receives on each side, and whether it is over.
 struct memory_pair {
-  std::atomic<bool> closed{false};
-  std::shared_ptr<memory_link> ends[2];       // Cleared by close(): breaks the cycle.
-  std::shared_ptr<link_sink> sinks[2];        // Guarded by mutex, as are `ends`.
-  std::mutex mutex;
+  struct held_message {
+    msg::message message;
+    urgency how;
+  };
+  std::mutex mutex;  // Guards the rest.
+  bool closed = false;
+  struct side {
+    std::shared_ptr<memory_link> end;  // Cleared by the close: breaks the cycle.
+    std::shared_ptr<link_sink> sink;   // Likewise.
+    // Has it been told of its link? Until then messages wait here: the other side may answer
+    // on_connected() from another thread before this one has heard of anything.
+    bool open = false;
+    std::deque<held_message> held;
+  } sides[2];
+  std::string why;  // It was closed.
 };
 
 class memory_link final : public link {
@@ -27,33 +39,59 @@ class memory_link final : public link {
   }
 
   void send(msg::message m, urgency u) override {
-    auto [end, sink] = other();
-    if (sink) sink->on_message(end, std::move(m), u);
+    std::shared_ptr<memory_link> end;
+    std::shared_ptr<link_sink> sink;
+    {
+      std::lock_guard lock(pair_->mutex);
+      auto& to = pair_->sides[1 - side_];
+      if (!to.sink) return;
+      if (!to.open) return to.held.push_back({std::move(m), u});
+      end = to.end;
+      sink = to.sink;
+    }
+    sink->on_message(end, std::move(m), u);
   }
 
   void close(std::string why) override {
-    if (pair_->closed.exchange(true)) return;
-    std::shared_ptr<memory_link> ends[2];
-    std::shared_ptr<link_sink> sinks[2];
+    memory_pair::side gone[2];
     {
       std::lock_guard lock(pair_->mutex);
-      for (int i : {0, 1}) {
-        ends[i] = std::move(pair_->ends[i]);
-        sinks[i] = std::move(pair_->sinks[i]);
-      }
+      if (std::exchange(pair_->closed, true)) return;
+      pair_->why = why;
+      for (int i : {0, 1})
+        if (pair_->sides[i].open) gone[i] = std::exchange(pair_->sides[i], {});
     }
-    for (int i : {0, 1}) sinks[i]->on_closed(ends[i], why);
+    for (auto& s : gone)
+      if (s.sink) s.sink->on_closed(s.end, why);
   }
 
   bool is_local() const noexcept override { return true; }
   std::string describe() const override { return "memory to " + peer_.name; }
 
- private:
-  std::pair<link_ptr, std::shared_ptr<link_sink>> other() {
-    std::lock_guard lock(pair_->mutex);
-    return {pair_->ends[1 - side_], pair_->sinks[1 - side_]};
+  /// Tells this side's sink of the link, then of what came meanwhile, in order.
+  void open() {
+    auto& mine = pair_->sides[side_];
+    const auto sink = mine.sink;  // Set before anybody else knew of the pair; cleared once open.
+    sink->on_connected(shared_from_this());
+    std::unique_lock lock(pair_->mutex);
+    while (!mine.held.empty()) {
+      auto next = std::move(mine.held.front());
+      mine.held.pop_front();
+      lock.unlock();
+      sink->on_message(shared_from_this(), std::move(next.message), next.how);
+      lock.lock();
+    }
+    if (!pair_->closed) {
+      mine.open = true;
+      return;
+    }
+    const auto gone = std::exchange(mine, {});
+    const std::string why = pair_->why;
+    lock.unlock();
+    sink->on_closed(gone.end, why);
   }
 
+ private:
   const std::shared_ptr<memory_pair> pair_;
   const int side_;
 };
@@ -65,12 +103,10 @@ void connect_memory(const msg::aid& a, std::shared_ptr<link_sink> a_sink, const 
   auto pair = std::make_shared<memory_pair>();
   auto a_end = std::make_shared<memory_link>(pair, 0, b);
   auto b_end = std::make_shared<memory_link>(pair, 1, a);
-  pair->ends[0] = a_end;
-  pair->ends[1] = b_end;
-  pair->sinks[0] = a_sink;
-  pair->sinks[1] = b_sink;
-  b_sink->on_connected(b_end);
-  a_sink->on_connected(a_end);
+  pair->sides[0] = {a_end, std::move(a_sink), false, {}};
+  pair->sides[1] = {b_end, std::move(b_sink), false, {}};
+  b_end->open();
+  a_end->open();
 }
 
 }  // namespace coppice::ipc

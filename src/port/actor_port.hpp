@@ -2,8 +2,10 @@
 // An actor as the control plane of its own process sees it.
 #pragma once
 
+#include <memory>
 #include <string>
 
+#include "core/loop.hpp"
 #include "port/call_table.hpp"
 
 namespace coppice::port {
@@ -22,7 +24,7 @@ class actor_port : public ipc::link_sink {
   /// delivering one, without any lock.
   virtual void adopt(const std::string& uuid, child_watch watch) = 0;
   /// call_table::request() from outside; `on_reply` likewise without any lock.
-  virtual void request(ipc::link_ptr to, std::string ns, std::string func, msg::payload kwargs,
+  virtual void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                        reply_handler on_reply) = 0;
   /// To the actor's nursery. For `ended`, every request on the child's link is answered first.
   virtual void child_changed(port::child_changed change) = 0;
@@ -31,6 +33,10 @@ class actor_port : public ipc::link_sink {
   /// Closes every link and completes every wait; the actor's own code is not touched.
   virtual void close(std::string why) = 0;
   virtual void describe(base::tree_writer& w) = 0;
+  /// The loop that runs this port and owns its sockets; null: the control loop does.
+  virtual std::shared_ptr<core::loop> own_loop() const { return nullptr; }
+  /// No other actor lives in this process: its socket file needs no uuid in its name.
+  virtual bool alone_in_process() const { return false; }
 
  private:
   const msg::aid self_;

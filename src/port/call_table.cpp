@@ -10,6 +10,10 @@
 
 namespace coppice::port {
 
+struct cancel_task_arguments {  // Not in the anonymous namespace: its field names are read.
+  std::string cid;
+};
+
 namespace {
 
 remote_error_info error_of(const uid& self, std::string type, std::string message) {
@@ -54,7 +58,7 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get());
+  links_.try_emplace(l.get(), link_state{l, {}, {}});
   if (auto it = children_.find(l->peer().uuid); it != children_.end() && !it->second.link) {
     it->second.link = l;
     if (it->second.watch.on_connected)
@@ -101,10 +105,8 @@ void call_table::child_ended(const std::string& uuid, const exit_report& report,
 
 void call_table::close(const std::string& why, effects& out) {
   std::vector<request_id> all;
-  for (auto& [id, request] : requests_) {
-    all.push_back(id);
-    out.closes.push_back({request.link, why});
-  }
+  for (auto& [id, request] : requests_) all.push_back(id);
+  for (auto& [link, state] : links_) out.closes.push_back({state.link, why});
   for (auto id : all) complete(id, closed_reply(why), out);
   children_.clear();
 }
@@ -125,18 +127,19 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
     void operator()(msg::start&& m) { table.on_start(from, std::move(m), out); }
     void operator()(msg::start_ack&& m) {
       auto it = state.requests.find(m.cid);
-      if (it == state.requests.end() || m.functype == "asyncfunc") return;
+      if (it == state.requests.end() || m.functype == msg::call_kind::asyncfunc) return;
       // run() cannot take part in a dialog: end the callee's side, tell the caller.
       const auto id = it->second;
-      auto text = fmt::format("'{}' is a {}, which run() cannot call", table.requests_.at(id).name,
-                              m.functype);
+      auto text = fmt::format(
+          "'{}' is {}, which run() cannot call", table.requests_.at(id).name,
+          m.functype == msg::call_kind::context ? "a context" : "an async generator");
       table.cancel_request(id, out);
       reply r;
       r.how = reply::kind::error;
       r.error = error_of(table.self_, "TypeError", std::move(text));
       table.complete(id, std::move(r), out);
     }
-    void operator()(msg::return_&& m) {
+    void operator()(msg::returned&& m) {
       reply r;
       r.how = reply::kind::value;
       r.value = std::move(m.pld);
@@ -147,7 +150,7 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
       r.how = reply::kind::value;
       table.answer(from, m.cid, std::move(r), out);
     }
-    void operator()(msg::error&& m) { table.on_error(from, std::move(m), out); }
+    void operator()(msg::boxed_error&& m) { table.on_error(from, std::move(m), out); }
     void operator()(msg::spawn_spec&& m) {
       if (from->peer().uuid != table.parent_uuid_) {
         table.breach(from, "SpawnSpec from an actor that is not the parent", out);
@@ -190,7 +193,7 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
 }
 
 void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out) {
-  auto ack = [&] { out.sends.push_back({from, msg::start_ack{m.cid, "asyncfunc"}, {}}); };
+  auto ack = [&] { out.sends.push_back({from, msg::start_ack{m.cid}, {}}); };
   if (m.func == "cancel") {
     ack();  // Seen: at once, whatever the actor's own code is doing.
     cancel_asked_.push_back({from, m.cid});
@@ -210,13 +213,16 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
 }
 
 void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out) {
-  auto cid = msg::string_argument(m.kwargs, "cid");
-  if (!cid)
+  std::string cid;
+  try {
+    cid = from_payload<cancel_task_arguments>(m.kwargs).cid;
+  } catch (const error& e) {
     return send_error(from, m.cid,
-                      error_of(self_, "TypeError", "_cancel_task() needs the string 'cid'"), out);
-  out.sends.push_back({from, msg::start_ack{m.cid, "asyncfunc"}, {}});
+                      error_of(self_, "TypeError", std::string("_cancel_task(): ") + e.what()), out);
+  }
+  out.sends.push_back({from, msg::start_ack{m.cid}, {}});
   auto& served = links_.at(from.get()).served;
-  auto it = served.find(*cid);
+  auto it = served.find(cid);
   if (it == served.end()) {  // It has ended already: that is what was wanted.
     out.sends.push_back({from, msg::cancel_ack{m.cid, true}, {}});
     return;
@@ -229,11 +235,12 @@ void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, 
       call_cancelled{it->second, fmt::format("cancelled by its caller '{}'", from->peer().name)});
 }
 
-void call_table::on_error(const ipc::link_ptr& from, msg::error&& m, effects& out) {
+void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out) {
   reply r;
   r.how = reply::kind::error;
-  r.error = msg::to_info(m);
-  if (m.cid) return answer(from, *m.cid, std::move(r), out);
+  const auto cid = std::move(m.cid);
+  r.error = msg::to_error_info(std::move(m));
+  if (cid) return answer(from, *cid, std::move(r), out);
   // Without a call id it is the peer's runtime that failed: nothing on this link can be trusted.
   out.closes.push_back(
       {from, fmt::format("its runtime failed: {}: {}", r.error.type, r.error.message)});
@@ -261,7 +268,7 @@ void call_table::complete(request_id id, reply&& r, effects& out) {
 // --- calls that this actor makes -------------------------------------------------------------------
 
 request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
-                               msg::payload kwargs, reply_handler on_reply, effects& out) {
+                               payload kwargs, reply_handler on_reply, effects& out) {
   if (kwargs.size() > limits_.payload_bytes_max)
     throw limit_exceeded(fmt::format("arguments of '{}:{}' take {} bytes; payload_bytes_max is {}",
                                      ns, func, kwargs.size(), limits_.payload_bytes_max));
@@ -297,7 +304,7 @@ void call_table::cancel_request(request_id id, effects& out) {
   // The acknowledgement is not waited for: the target's own reply is what counts.
   out.sends.push_back({target.link,
                        msg::start{base::new_uuid(), "self", "_cancel_task",
-                                  msg::string_arguments({{"cid", target.cid}}), self_},
+                                  to_payload(cancel_task_arguments{target.cid}), self_},
                        ipc::urgency::now});
 }
 
@@ -311,12 +318,23 @@ void call_table::forget(request_id id) {
 
 // --- calls that this actor serves --------------------------------------------------------------------
 
-void call_table::acknowledge(call_id id, std::string_view functype, effects& out) {
+void call_table::acknowledge(call_id id, msg::call_kind functype, effects& out) {
   auto it = served_.find(id);
   if (it == served_.end() || std::exchange(it->second.acknowledged, true)) return;
   if (!links_.contains(it->second.link.get())) return;
-  out.sends.push_back({it->second.link, msg::start_ack{it->second.cid, std::string(functype)},
+  out.sends.push_back({it->second.link, msg::start_ack{it->second.cid, functype},
                        ipc::urgency::lazy});
+}
+
+bool call_table::was_cancelled(call_id id) const {
+  const auto it = served_.find(id);
+  return it != served_.end() && it->second.cancelled;
+}
+
+ipc::link_ptr call_table::parent_link() const {
+  for (const auto& [raw, state] : links_)
+    if (!parent_uuid_.empty() && state.link->peer().uuid == parent_uuid_) return state.link;
+  return nullptr;
 }
 
 call_table::served_call call_table::take_served(call_id id) {
@@ -332,16 +350,16 @@ void call_table::ack_cancels(const served_call& call, effects& out) {
     out.sends.push_back({call.link, msg::cancel_ack{cid, true}, ipc::urgency::now});
 }
 
-void call_table::finish(call_id id, msg::payload value, effects& out) {
+void call_table::finish(call_id id, payload value, effects& out) {
   if (value.size() > limits_.payload_bytes_max)
     return finish(id,
                   error_of(self_, "LimitExceeded",
                            fmt::format("the result takes {} bytes; payload_bytes_max is {}",
                                        value.size(), limits_.payload_bytes_max)), out);
-  acknowledge(id, "asyncfunc", out);
+  acknowledge(id, msg::call_kind::asyncfunc, out);
   const auto call = take_served(id);
   if (!links_.contains(call.link.get())) return;
-  out.sends.push_back({call.link, msg::return_{call.cid, std::move(value)}, ipc::urgency::now});
+  out.sends.push_back({call.link, msg::returned{call.cid, std::move(value)}, ipc::urgency::now});
   ack_cancels(call, out);
 }
 
@@ -354,9 +372,9 @@ void call_table::finish(call_id id, remote_error_info error, effects& out) {
 
 void call_table::send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
                             effects& out, const uid* canceller) {
-  auto m = msg::to_error(e, to->peer().is_coppice());
-  m.cid = cid;
-  if (canceller && e.type == "ContextCancelled") m.canceller = *canceller;
+  const bool cancelled = e.type == "ContextCancelled";
+  auto m = msg::to_message(std::move(e), cid);
+  if (canceller && cancelled) m.canceller = *canceller;
   out.sends.push_back({to, std::move(m), ipc::urgency::now});
 }
 
@@ -368,7 +386,7 @@ void call_table::set_ready(const remote_error_info* failure, effects& out) {
     if (failure)
       send_error(peer.link, peer.cid, start_failure_, out);
     else
-      out.sends.push_back({peer.link, msg::return_{peer.cid, msg::nil()}, ipc::urgency::now});
+      out.sends.push_back({peer.link, msg::returned{peer.cid, payload()}, ipc::urgency::now});
   }
 }
 

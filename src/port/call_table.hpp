@@ -29,7 +29,7 @@ struct reply {
     died,    // The callee was our child and has ended: `report`.
   };
   kind how = kind::closed;
-  msg::payload value;
+  payload value;
   remote_error_info error;
   std::string why;
   exit_report report;
@@ -43,7 +43,7 @@ using reply_handler = base::unique_function<void(reply&&)>;
 struct call_started {
   call_id id;
   std::string ns, func;
-  msg::payload kwargs;
+  payload kwargs;
   uid caller;
 };
 struct call_cancelled {
@@ -135,15 +135,15 @@ class call_table {
   /// Starts a call; the reply goes to `on_reply`, or as `reply_arrived` if that is empty. A link that
   /// has closed replies at once. Throws limit_exceeded if the arguments are too large.
   request_id request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
-                     msg::payload kwargs, reply_handler on_reply, effects& out);
+                     payload kwargs, reply_handler on_reply, effects& out);
   /// Asks the callee to cancel it. The reply still comes.
   void cancel_request(request_id id, effects& out);
   /// Nobody waits any more: the reply will be dropped.
   void forget(request_id id);
 
   // --- calls that this actor serves ---
-  void acknowledge(call_id id, std::string_view functype, effects& out);
-  void finish(call_id id, msg::payload value, effects& out);
+  void acknowledge(call_id id, msg::call_kind functype, effects& out);
+  void finish(call_id id, payload value, effects& out);
   void finish(call_id id, remote_error_info error, effects& out);
   /// Serving begins: `wait_ready` requests are answered, with the error if there is one.
   void set_ready(const remote_error_info* failure, effects& out);
@@ -159,6 +159,10 @@ class call_table {
   /// Closes every link; every request is answered.
   void close(const std::string& why, effects& out);
 
+  /// Did its caller cancel this served call?
+  bool was_cancelled(call_id id) const;
+  /// The open link to the parent, or null.
+  ipc::link_ptr parent_link() const;
   const uid& self() const { return self_; }
   std::size_t served() const { return served_.size(); }
   void describe(base::tree_writer& w) const;
@@ -179,6 +183,7 @@ class call_table {
     bool cancel_sent = false;
   };
   struct link_state {
+    ipc::link_ptr link;
     std::unordered_map<std::string, call_id> served;      // by cid
     std::unordered_map<std::string, request_id> requests;  // by cid
   };
@@ -190,7 +195,7 @@ class call_table {
   void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
-  void on_error(const ipc::link_ptr& from, msg::error&& m, effects& out);
+  void on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out);
   void answer(const ipc::link_ptr& from, const std::string& cid, reply&& r, effects& out);
   void complete(request_id id, reply&& r, effects& out);
   void fail_requests(const ipc::link_ptr& l, const reply& r, effects& out);

@@ -62,7 +62,7 @@ void guest_port::adopt(const std::string& uuid, child_watch watch) {
   locked([&](effects&) { table_.adopt(uuid, std::move(watch)); });
 }
 
-void guest_port::request(ipc::link_ptr to, std::string ns, std::string func, msg::payload kwargs,
+void guest_port::request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                          reply_handler on_reply) {
   locked([&](effects& out) {
     table_.request(to, ns, func, std::move(kwargs), std::move(on_reply), out);
@@ -88,6 +88,11 @@ void guest_port::close(std::string why) {
 void guest_port::set_parent(const std::string& uuid) {
   std::lock_guard lock(mutex_);
   table_.set_parent(uuid);
+}
+
+ipc::link_ptr guest_port::parent_link() const {
+  std::lock_guard lock(mutex_);
+  return table_.parent_link();
 }
 
 bool guest_port::cancel_seen() const noexcept {
@@ -138,7 +143,7 @@ void guest_port::wait(duration bound) {
 }
 
 request_id guest_port::call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
-                            msg::payload kwargs) {
+                            payload kwargs) {
   request_id id = 0;
   locked([&](effects& out) { id = table_.request(to, ns, func, std::move(kwargs), {}, out); });
   return id;
@@ -152,14 +157,16 @@ void guest_port::forget(request_id id) {
   locked([&](effects&) { table_.forget(id); });
 }
 
-void guest_port::acknowledge(call_id id, std::string_view functype) {
+void guest_port::acknowledge(call_id id, msg::call_kind functype) {
   locked([&](effects& out) { table_.acknowledge(id, functype, out); });
 }
 
-void guest_port::begin_running(call_id id) {
+bool guest_port::begin_running(call_id id) {
   std::lock_guard lock(mutex_);
+  if (table_.was_cancelled(id)) return false;
   running_ = id;
   running_cancelled_ = false;
+  return true;
 }
 
 bool guest_port::end_running() {
@@ -168,7 +175,7 @@ bool guest_port::end_running() {
   return std::exchange(running_cancelled_, false);
 }
 
-void guest_port::finish(call_id id, msg::payload value) {
+void guest_port::finish(call_id id, payload value) {
   locked([&](effects& out) { table_.finish(id, std::move(value), out); });
 }
 

@@ -29,7 +29,7 @@ class guest_port final : public actor_port {
   void on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) override;
   void on_closed(const ipc::link_ptr& from, const std::string& why) override;
   void adopt(const std::string& uuid, child_watch watch) override;
-  void request(ipc::link_ptr to, std::string ns, std::string func, msg::payload kwargs,
+  void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                reply_handler on_reply) override;
   void child_changed(port::child_changed change) override;
   void cancel(std::string why) override;
@@ -37,6 +37,11 @@ class guest_port final : public actor_port {
   void describe(base::tree_writer& w) override;
 
   void set_parent(const std::string& uuid);
+  ipc::link_ptr parent_link() const;  // Null: not connected, or not any more.
+  void set_alone() noexcept { alone_ = true; }
+  bool alone_in_process() const override { return alone_; }
+  /// Wakes whatever the guest sleeps in, though its inbox may be empty. Any thread.
+  void nudge() noexcept { wake_.ring(); }
 
   /// Has the guest taken everything that was in its inbox when cancel was last asked? False: it runs
   /// code that does not look, and waiting for it to unwind by itself is pointless.
@@ -57,15 +62,16 @@ class guest_port final : public actor_port {
   bool prepare_to_sleep();
 
   request_id call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
-                  msg::payload kwargs);  // The reply comes as reply_arrived.
+                  payload kwargs);  // The reply comes as reply_arrived.
   void cancel_request(request_id id);
   void forget(request_id id);
-  void acknowledge(call_id id, std::string_view functype);
-  /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile.
-  void begin_running(call_id id);
+  void acknowledge(call_id id, msg::call_kind functype);
+  /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile. False: its
+  /// caller has cancelled it while it waited for its turn, so it is not to run at all.
+  bool begin_running(call_id id);
   /// True if the call was cancelled while it ran.
   bool end_running();
-  void finish(call_id id, msg::payload value);
+  void finish(call_id id, payload value);
   void finish(call_id id, remote_error_info error);
   void set_ready(const remote_error_info* failure = nullptr);
   void acknowledge_cancel();
@@ -86,6 +92,7 @@ class guest_port final : public actor_port {
   std::atomic<std::uint64_t> taken_{0};       // Events taken out so far.
   std::atomic<std::uint64_t> cancel_mark_{0};  // `delivered_` right after cancel was asked.
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> alone_{false};
   base::event_fd wake_;
 };
 

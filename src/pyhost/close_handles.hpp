@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files and sockets of an interpreter whose threads are parked: closed before their owners are torn
+// down.
+#pragma once
+
+namespace coppice::py {
+
+/// Closes the files, sockets and epoll objects of the interpreter that the calling thread is
+/// attached to, by CPython's own C methods. What stands in a buffer is flushed first, unless
+/// `forced` (it may block) or a parked thread is in the middle of it. Without `forced`, stdin,
+/// stdout and stderr stay usable.
+///
+/// Why, since the interpreter's end would close them: (1) what a parked thread's frames refer to is
+/// never freed, so its fds would stay open for ever; (2) a parked thread may hold the lock of a
+/// buffered file, and CPython ends the *process* ("could not acquire lock for <_io.BufferedWriter
+/// …> at interpreter shutdown") when the interpreter's end wants to flush that file. Over a closed
+/// raw file nothing is flushed and no lock is taken.
+///
+/// REQUIRES: attached; every other thread of the interpreter is parked.
+void close_handles(bool forced) noexcept;
+
+}  // namespace coppice::py
