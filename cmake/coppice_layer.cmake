@@ -4,7 +4,12 @@
 # tools/tidy.py checks the #include lines against the same table.
 function(coppice_layer name)
   cmake_parse_arguments(ARG "" "" "DEPS;LIBS;SOURCES" ${ARGN})
-  add_library(coppice_${name} STATIC ${ARG_SOURCES})
+  # An object library too: src/lib makes one shared library of all of them.
+  add_library(coppice_${name}_objects OBJECT ${ARG_SOURCES})
+  target_include_directories(coppice_${name}_objects PUBLIC
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(coppice_${name}_objects PUBLIC coppice_flags ${ARG_LIBS})
+  add_library(coppice_${name} STATIC $<TARGET_OBJECTS:coppice_${name}_objects>)
   target_include_directories(coppice_${name} PUBLIC
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
   list(TRANSFORM ARG_DEPS PREPEND coppice_)

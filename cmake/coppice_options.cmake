@@ -34,8 +34,15 @@ target_compile_options(coppice_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer
   $<$<BOOL:${COPPICE_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-undefined-var-template>)
+# In a layer, no static with a destructor: it would run while guests and threads may still be there.
+set(is_layer $<STREQUAL:$<TARGET_PROPERTY:TYPE>,STATIC_LIBRARY>
+  $<STREQUAL:$<TARGET_PROPERTY:TYPE>,OBJECT_LIBRARY>)
+list(JOIN is_layer "," is_layer)
+target_compile_options(coppice_flags INTERFACE
+  $<$<AND:$<CXX_COMPILER_ID:Clang>,$<OR:${is_layer}>>:-Wexit-time-destructors>)
 target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE)
 if(COPPICE_SANITIZE)
-  target_compile_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+  target_compile_options(coppice_flags INTERFACE
+    -fsanitize=${COPPICE_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
 endif()

@@ -69,6 +69,12 @@ class actor_died : public transport_closed {
   std::shared_ptr<const exit_report> report_;  // Shared: exceptions must copy without throwing.
 };
 
+/// A value was sent into a channel whose receiving side will not take it any more.
+class channel_closed : public error {
+ public:
+  using error::error;
+};
+
 /// An actor could not be started. report() has the end of a child that died before it connected.
 class actor_start_error : public error {
  public:
@@ -81,6 +87,19 @@ class actor_start_error : public error {
 
 /// The called module is not on the callee's list of enabled modules.
 class module_not_exposed : public error {
+ public:
+  using error::error;
+};
+
+/// The module is exposed but has no function of that name. Python: AttributeError.
+class no_such_function : public error {
+ public:
+  using error::error;
+};
+
+/// Arguments that do not fit the called function: a name that it does not have, one that is missing,
+/// a value of another type. Python: TypeError.
+class argument_error : public error {
  public:
   using error::error;
 };
@@ -100,12 +119,12 @@ struct uid {
 
 /// What travels of an error: types by name, so that it can be relayed by actors that lack the type.
 struct remote_error_info {
-  std::string type;             // Class name as the last actor boxed it: "ValueError".
-  std::string source_type;      // Class name where it was first raised.
-  std::string message;          // str(exception), or what().
-  std::string traceback;        // Formatted text of the last hop; may be empty.
-  uid source;                   // The actor that raised it.
-  std::vector<uid> path;        // Every actor that it passed through, the first one first.
+  std::string type;         // Class name as the last actor boxed it: "ValueError".
+  std::string source_type;  // Class name where it was first raised.
+  std::string message;      // str(exception), or what().
+  std::string traceback;    // Formatted text of the last hop; may be empty.
+  uid source;               // The actor that raised it.
+  std::vector<uid> path;    // Every actor that it passed through, the first one first.
   std::vector<remote_error_info> members;  // Of an exception group; empty otherwise.
 };
 
@@ -140,16 +159,19 @@ class error_group : public error {
  public:
   error_group(std::string_view where, std::vector<std::exception_ptr> errors);
   std::span<const std::exception_ptr> errors() const noexcept { return *errors_; }
+  const std::string& where() const noexcept { return *where_; }  // The nursery's name.
 
  private:
+  std::shared_ptr<const std::string> where_;
   std::shared_ptr<const std::vector<std::exception_ptr>> errors_;
 };
 
 /// Thrown at every checkpoint of a cancelled scope. Not a std::exception, so that no
 /// `catch (const std::exception&)` eats it: only the scope that caused it absorbs it.
-class cancelled {
+class cancelled final {
  public:
-  explicit cancelled(std::shared_ptr<const std::string> cause) noexcept : cause_(std::move(cause)) {}
+  explicit cancelled(std::shared_ptr<const std::string> cause) noexcept
+      : cause_(std::move(cause)) {}
   /// "scope: reason", the outermost cause.
   const std::string& cause() const noexcept { return *cause_; }
 
@@ -164,9 +186,9 @@ std::string describe_exception(const std::exception_ptr& e);
 remote_error_info to_remote(const std::exception_ptr& e, const uid& self);
 
 // C++ and Python types that mean the same to both, by the Python class name.
-#define COPPICE_WIRE_NAME(type, name) \
-  template <>                         \
-  struct wire_name<type> {            \
+#define COPPICE_WIRE_NAME(type, name)               \
+  template <>                                       \
+  struct wire_name<type> {                          \
     static constexpr std::string_view value = name; \
   }
 COPPICE_WIRE_NAME(std::invalid_argument, "ValueError");
@@ -180,6 +202,8 @@ COPPICE_WIRE_NAME(std::logic_error, "AssertionError");
 COPPICE_WIRE_NAME(timeout_error, "TimeoutError");
 COPPICE_WIRE_NAME(module_not_exposed, "ModuleNotExposed");
 COPPICE_WIRE_NAME(message_type_error, "MsgTypeError");
+COPPICE_WIRE_NAME(no_such_function, "AttributeError");
+COPPICE_WIRE_NAME(argument_error, "TypeError");
 COPPICE_WIRE_NAME(transport_closed, "TransportClosed");
 COPPICE_WIRE_NAME(actor_died, "ActorDied");
 COPPICE_WIRE_NAME(remote_actor_error, "RemoteActorError");

@@ -45,11 +45,11 @@ struct exit_report {
   };
   coppice::rung rung = coppice::rung::none;
   cause how = cause::returned;
-  int status = 0;              // Exit status or signal number.
-  duration took{};             // From the first request to the end; zero if nobody asked.
-  std::string detail;          // One line: a signal's name, an error's text.
+  int status = 0;      // Exit status or signal number.
+  duration took{};     // From the first request to the end; zero if nobody asked.
+  std::string detail;  // One line: a signal's name, an error's text.
 
-  std::string text() const;    // "killed by SIGKILL", "exited with status 3", …
+  std::string text() const;  // "killed by SIGKILL", "exited with status 3", …
 };
 
 }  // namespace coppice

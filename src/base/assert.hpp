@@ -18,7 +18,7 @@ void set_assert_hook(assert_hook hook) noexcept;
 }  // namespace coppice::base
 
 // COPPICE_ASSERT(condition, "a sentence that says what must hold and what to look for")
-#define COPPICE_ASSERT(condition, what)                                                 \
-  (static_cast<bool>(condition)                                                         \
-       ? static_cast<void>(0)                                                           \
+#define COPPICE_ASSERT(condition, what) \
+  (static_cast<bool>(condition)         \
+       ? static_cast<void>(0)           \
        : ::coppice::base::assert_failed(#condition, (what), __FILE__, __LINE__))

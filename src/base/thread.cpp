@@ -34,14 +34,14 @@ os_thread::os_thread(std::string_view name, std::function<void()> body, options 
   ::pthread_attr_init(&attributes);
   if (o.stack_bytes != 0) ::pthread_attr_setstacksize(&attributes, o.stack_bytes);
   // The thread's own reference. A raw pointer across the C boundary, taken back at once.
-  auto* handed_over = new std::shared_ptr<state>(state_);
+  auto handed_over = std::make_unique<std::shared_ptr<state>>(state_);
   const int rc = ::pthread_create(
       &state_->handle, &attributes,
       [](void* arg) -> void* {
         {
-          auto* box = static_cast<std::shared_ptr<state>*>(arg);
+          std::unique_ptr<std::shared_ptr<state>> box(static_cast<std::shared_ptr<state>*>(arg));
           std::shared_ptr<state> mine = std::move(*box);
-          delete box;
+          box.reset();
           mine->tid.store(static_cast<pid_t>(::syscall(SYS_gettid)));
           mine->tid.notify_all();
           set_thread_name(mine->name);
@@ -51,13 +51,15 @@ os_thread::os_thread(std::string_view name, std::function<void()> body, options 
         }
         return nullptr;
       },
-      handed_over);
+      handed_over.get());
   ::pthread_attr_destroy(&attributes);
   if (rc != 0) {
-    delete handed_over;
     state_.reset();
-    throw std::system_error(rc, std::generic_category(), "start thread '" + std::string(name) + "'");
+    throw std::system_error(rc, std::generic_category(),
+                            "start thread '" + std::string(name) + "'");
   }
+  // The new thread owns the box, and may have deleted it by now.
+  static_cast<void>(handed_over.release());
 }
 
 os_thread::os_thread(os_thread&&) noexcept = default;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only place where threads are made: each one has a name, an owner, and is joined or handed over.
+// The only place where threads are made: each has a name and an owner.
 #pragma once
 
 #include <pthread.h>
@@ -27,17 +27,18 @@ class os_thread {
   };
 
   os_thread() = default;
-  os_thread(std::string_view name, std::function<void()> body) : os_thread(name, std::move(body), options{}) {}
+  os_thread(std::string_view name, std::function<void()> body)
+      : os_thread(name, std::move(body), options{}) {}
   os_thread(std::string_view name, std::function<void()> body, options o);
   os_thread(os_thread&&) noexcept;
   os_thread& operator=(os_thread&&) noexcept;
   ~os_thread();
 
   bool joinable() const noexcept { return state_ != nullptr; }
-  void join();                                   // Waits without a bound: only for bodies that have one.
+  void join();  // Waits without a bound: only for bodies that have one.
   bool join_for(std::chrono::milliseconds bound);  // False: still running, still ours.
-  void abandon() noexcept;                       // Detaches: quarantine only.
-  pid_t tid() const noexcept;                    // Kernel thread id; waits until the thread has begun.
+  void abandon() noexcept;                         // Detaches: quarantine only.
+  pid_t tid() const noexcept;  // Kernel thread id; waits until the thread has begun.
   pthread_t native() const noexcept;
 
  private:

@@ -24,8 +24,8 @@ std::string new_uuid() {
   // Trivially destructible, so a thread that leaves by siglongjmp loses nothing.
   static thread_local std::mt19937_64 random = seeded();
   std::uint64_t half[2] = {random(), random()};
-  half[0] = (half[0] & ~0xF000ull) | 0x4000ull;                    // version 4
-  half[1] = (half[1] & ~(3ull << 62)) | (2ull << 62);              // variant 1
+  half[0] = (half[0] & ~0xF000ull) | 0x4000ull;        // version 4
+  half[1] = (half[1] & ~(3ull << 62)) | (2ull << 62);  // variant 1
   static constexpr char digits[] = "0123456789abcdef";
   std::string text(36, '-');
   std::size_t at = 0;

@@ -27,6 +27,8 @@ std::string_view to_string(stuck_in s) noexcept {
       return "a native call that does not come back";
     case stuck_in::finalizer:
       return "a finalizer that does not return";
+    case stuck_in::deaf:
+      return "a wait that no exception reaches";
     case stuck_in::force_off:
       return "running code, and forced stops do not work in this process";
   }

@@ -1,0 +1,43 @@
+# The front door. Each target does its own set-up; a second run takes seconds.
+#
+#   make run     set up, build, then the tour              make check   all that CI checks
+#   make test    set up, build, all tests                  make bench   writes build/bench.json
+#   make format  lays out the C++ sources                  make clean   removes build/, keeps .deps/
+#
+# PYTHON=/path/to/python3.14, PYTHON=none, PYTHON_VERSION=3.15, COPPICE_PYTHON_SOURCE=/path/to/archive
+# choose the CPython (tools/setup says more). COPPICE_JOBS=n bounds the build. ARGS=... goes to the tour.
+
+TOOLS_PYTHON ?= /usr/bin/python3
+export PYTHON PYTHON_VERSION COPPICE_PYTHON_SOURCE COPPICE_JOBS
+
+.PHONY: run test check bench format clean
+.DEFAULT_GOAL := run
+# One recipe at a time: each uses all cores itself.
+.NOTPARALLEL:
+
+run:
+	@tools/setup
+	@$(TOOLS_PYTHON) tools/build.py dev
+	@build/coppice tour $(ARGS)
+
+test:
+	@tools/setup --tests
+	@$(TOOLS_PYTHON) tools/build.py dev
+	@$(TOOLS_PYTHON) tools/test.py
+
+check:
+	@tools/setup --tests
+	@$(TOOLS_PYTHON) tools/check.py
+
+bench:
+	@tools/setup
+	@$(TOOLS_PYTHON) tools/build.py dev
+	@$(TOOLS_PYTHON) tools/build.py bench
+	@$(TOOLS_PYTHON) tools/bench.py
+
+format:
+	@tools/setup
+	@$(TOOLS_PYTHON) tools/check.py --fix-format
+
+clean:
+	rm -rf build

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The peer: concurrent.futures.InterpreterPoolExecutor. `peer_pool.py one|cross` prints the median
+call in us, `peer_pool.py start` the median first call in ms."""
+import os
+import statistics
+import sys
+import time
+from concurrent.futures import InterpreterPoolExecutor
+
+from coppice_tour import ping
+
+
+def pin(cpu):
+    import os
+
+    os.sched_setaffinity(0, {cpu})
+
+
+def calls(cross):
+    times = []
+    with InterpreterPoolExecutor(1) as pool:
+        if cross:
+            pool.submit(pin, 1).result()
+        for i in range(4500):
+            begun = time.perf_counter()
+            pool.submit(ping, i).result()
+            if i >= 500:
+                times.append((time.perf_counter() - begun) * 1e6)
+    return statistics.median(times)
+
+
+def starts():
+    times = []
+    for i in range(13):
+        begun = time.perf_counter()
+        with InterpreterPoolExecutor(1) as pool:
+            pool.submit(ping, 1).result()
+            if i >= 3:
+                times.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(times)
+
+
+if __name__ == '__main__':
+    os.sched_setaffinity(0, {0})
+    print(f'{starts() if sys.argv[1] == "start" else calls(sys.argv[1] == "cross"):.3f}')

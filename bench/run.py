@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every benchmark beside its limit and its peer, alternating, and writes the medians.
+
+`run.py --programs FOLDER --python EXECUTABLE --out FILE`: FOLDER holds the built bench_* programs and
+the `coppice` command. What is measured, and on which processors, stands in docs/benchmarks.md.
+"""
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPEATS = 3
+SECONDS_MAX = 300
+
+
+def run(command):
+    """The numbers that a program prints on its last line."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
+                          timeout=SECONDS_MAX)
+    if done.returncode != 0 or not done.stdout.strip():
+        sys.exit(f'bench: {" ".join(map(str, command))} ended with status {done.returncode}\n'
+                 f'{done.stderr.strip()}')
+    return done.stdout.strip().splitlines()[-1]
+
+
+def together(*commands):
+    """Medians of several commands, run in turn so that a slow spell of the machine hits all of them."""
+    times = [[] for _ in commands]
+    for _ in range(REPEATS):
+        for mine, command in zip(times, commands):
+            if command is not None:
+                mine.append(float(run(command)))
+    return [statistics.median(mine) if mine else None for mine in times]
+
+
+def latencies(programs, python, add):
+    for mode, suffix in (('one', '_us'), ('cross', '_cross_us')):
+        rows = [('native.call', 'native', 'eventfd', False), ('process.call', 'process', 'uds', False),
+                ('guest.call', 'guest', None, True), ('guest.async_call', 'guest_async', None, True)]
+        for name, kind, limit, pool in rows:
+            value, allowed, peer = together(
+                [programs / 'bench_latency', kind, mode],
+                [programs / 'bench_limits', limit, mode] if limit else None,
+                [python, HERE / 'peer_pool.py', mode] if pool else None)
+            add(name + suffix, value, 'us', allowed, peer)
+
+
+def starts(programs, python, add):
+    value, limit, peer = together([programs / 'bench_start'],
+                                  [programs / 'bench_bare_interpreter', python],
+                                  [python, HERE / 'peer_pool.py', 'start'])
+    add('guest.start_ms', value, 'ms', limit, peer)
+    busy, = together([python, HERE / 'busy_root.py'])
+    add('guest.start_busy_root_ms', busy, 'ms', limit, None)
+
+
+def speed_up(programs, python, add):
+    """Best of 5 of each, in turn, on every third file of the standard library."""
+    library = run([python, '-c', 'import sysconfig; print(sysconfig.get_path("stdlib"))'])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [p for p in sorted(Path(library).rglob('*.py')) if 'site-packages' not in p.parts]
+        for number, file in enumerate(files[::3]):
+            shutil.copyfile(file, Path(folder) / f'{number:05}.py')
+        ours, theirs = [], []
+        for _ in range(5):
+            tour = json.loads(run([programs / 'coppice', 'tour', '--json', '--guests', '2', folder]))
+            ours.append(tour['speedup'])
+            theirs.append(float(run([python, HERE / 'peer_processes.py', folder])))
+        add('guest.speedup_2', max(ours), 'x', None, max(theirs))
+
+
+def stops(programs, add):
+    times, left = [], 0
+    for _ in range(REPEATS):
+        ms, threads = run([programs / 'bench_stop']).split()
+        times.append(float(ms))
+        left = max(left, int(threads))
+    add('stop.stuck_25_ms', statistics.median(times), 'ms', None, None)
+    add('stop.leaked_threads', left, 'threads', None, None)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ('programs', 'python', 'out'):
+        parser.add_argument(f'--{name}', required=True, type=Path)
+    options = parser.parse_args()
+    rows = []
+
+    def add(name, value, unit, limit, peer):
+        rows.append({'name': name, 'value': value, 'unit': unit, 'limit': limit, 'peer': peer})
+        print(f'{name} {value:.4g} {unit}'
+              + (f', limit {limit:.4g}' if limit is not None else '')
+              + (f', peer {peer:.4g}' if peer is not None else ''), flush=True)
+
+    latencies(options.programs, options.python, add)
+    starts(options.programs, options.python, add)
+    speed_up(options.programs, options.python, add)
+    stops(options.programs, add)
+    options.out.write_text(json.dumps(rows, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything, in reading order.
+#pragma once
+
+// Time, errors, tasks.
+#include "coppice/clock.hpp"
+#include "coppice/errors.hpp"
+#include "coppice/task.hpp"
+
+// Scopes and what runs in them.
+#include "coppice/cancel_scope.hpp"
+#include "coppice/nursery.hpp"
+#include "coppice/time.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/handle_errors.hpp"
+#include "coppice/event.hpp"
+#include "coppice/channel.hpp"
+
+// Messages and endpoints.
+#include "coppice/message.hpp"
+#include "coppice/value.hpp"
+#include "coppice/kw.hpp"
+#include "coppice/endpoint.hpp"
+#include "coppice/exposed.hpp"
+
+// Actors.
+#include "coppice/stop.hpp"
+#include "coppice/spawn.hpp"
+#include "coppice/actor.hpp"
+#include "coppice/portal.hpp"
+#include "coppice/actor_nursery.hpp"
+#include "coppice/runtime.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names of the core, for headers that only mention them.
+#pragma once
+
+namespace coppice {
+
+template <class T = void>
+class task;
+template <class T = void>
+class task_status;
+template <class T>
+class outcome;
+template <class T>
+class channel;
+class cancel_scope;
+class cancelled;
+class clock;
+class error;
+class error_group;
+class event;
+class nursery;
+
+}  // namespace coppice

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two ways in: run_main() for programs that are ours, `runtime` for everybody else's.
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "coppice/actor.hpp"
+#include "coppice/actor_nursery.hpp"
+#include "coppice/exposed.hpp"
+#include "coppice/portal.hpp"
+#include "coppice/time.hpp"
+#include "coppice/spawn.hpp"
+
+namespace coppice {
+
+enum class signals : std::uint8_t {
+  none,       // The program's own business.
+  interrupt,  // SIGINT cancels the root.
+  all,        // SIGTERM too; SIGUSR1 prints the tree to stderr.
+};
+
+/// What run_main() and `runtime` are given. `endpoints` is all that native actors can expose.
+struct main_options {
+  std::vector<exposed> endpoints = {};
+  std::string name = "root";
+  signals handled = signals::all;
+  std::size_t payload_bytes_max = 256u << 20;  // Of one call's arguments or result.
+};
+
+namespace detail {
+using root_function = std::function<task<int>(actor&)>;
+int run_main_erased(int argc, char** argv, root_function root, main_options options);
+
+template <class Root>
+root_function make_root(Root root) {
+  if constexpr (std::is_same_v<std::invoke_result_t<Root&, actor&>, task<int>>) {
+    return [root](actor& self) mutable { return root(self); };
+  } else {
+    static_assert(std::is_same_v<std::invoke_result_t<Root&, actor&>, task<>>,
+                  "the root is task<>(actor&) or task<int>(actor&)");
+    return [root](actor& self) mutable -> task<int> {
+      co_await root(self);
+      co_return 0;
+    };
+  }
+}
+}  // namespace detail
+
+/// Runs `root(self)` as the root actor of this process, on this thread, and gives the exit status:
+/// root's own, 1 after an error (one line on stderr), 130 after SIGINT, 143 after SIGTERM. When it
+/// returns, nothing that the root started is left. If native code is in quarantine it does not return:
+/// it flushes stdio and leaves the process with that status.
+///
+/// Children of the `process` backend run the same main(): it must reach run_main() early, and pass
+/// argc and argv on unchanged.
+///
+///     int main(int argc, char** argv) { return run_main(argc, argv, root, {.endpoints = {primes::count}}); }
+template <class Root>
+  requires std::invocable<Root&, actor&>
+int run_main(int argc, char** argv, Root root, main_options options = {}) {
+  return detail::run_main_erased(argc, argv, detail::make_root(std::move(root)), std::move(options));
+}
+
+class runtime;
+
+/// A portal for threads that Coppice did not make: calls block, with a deadline if one is given.
+class blocking_portal {
+ public:
+  blocking_portal() = default;
+  template <class R = value, class... Values>
+  R run(function_name name, const kwarg<Values>&... arguments) const;
+  template <class Endpoint, class... Args>
+    requires is_endpoint<Endpoint>
+  auto run(const Endpoint& e, Args&&... args) const;
+  exit_report cancel_actor() const;
+
+ private:
+  friend class runtime;
+  blocking_portal(runtime& rt, portal p) : rt_(&rt), portal_(p) {}
+  runtime* rt_ = nullptr;
+  portal portal_;
+};
+
+/// The runtime as an object, for programs with their own main(), loops and signals.
+///
+/// Promises: made on any thread; its calls block, from any thread that is not a loop of ours (they
+/// abort there: they would deadlock); several runtimes one after another in a process, never two at
+/// once (coppice::error); the end is bounded.
+///
+///     runtime rt;
+///     auto physics = rt.start_actor("physics", {.backend = spawn::subint, .enable_modules = {"physics"}});
+///     double e = physics.run<double>("physics:energy", kw("mass", 2.0), kw("speed", 3.0));
+///
+/// Owner: the program. Thread: any.
+class runtime {
+ public:
+  explicit runtime(main_options options = {.handled = signals::none});
+  ~runtime();  // stop() with 5 s.
+  runtime(const runtime&) = delete;
+  runtime& operator=(const runtime&) = delete;
+
+  /// Starts an actor that lives until it is cancelled or the runtime stops. Throws what
+  /// actor_nursery::start_actor() throws.
+  blocking_portal start_actor(std::string_view name, const actor_options& options = {});
+
+  /// Runs `body(self)` as a scope of the root actor and waits for it; gives its value.
+  template <class Body>
+    requires std::invocable<Body&, actor&>
+  auto run(Body&& body) {
+    using T = detail::body_value_t<Body, actor>;
+    detail::settled<T> how;
+    run_erased([&](actor& self) -> task<> {
+      auto frame = detail::take(body(self));
+      how = co_await detail::captured<T>(std::move(frame));
+    });
+    return how.take();
+  }
+
+  /// A call with a deadline; throws timeout_error at it, after the callee's side was cancelled.
+  template <class R = value, class Rep, class Period, class... Values>
+  R call(std::chrono::duration<Rep, Period> within, const blocking_portal& p, function_name name,
+         const kwarg<Values>&... arguments);
+
+  /// Ends everything. True: nothing is left. False: native code is in quarantine; end the process with
+  /// coppice::leave(). Idempotent.
+  bool stop(duration bound = std::chrono::seconds(5));
+  std::size_t quarantined() const;
+
+ private:
+  friend class blocking_portal;
+  void run_erased(std::function<task<>(actor&)> body);
+  portal start_in_root(std::string_view name, const actor_options& options);
+
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// Leaves the process at once, with stdio flushed: for programs with native code in quarantine, which
+/// exit() would wait for or tear down under.
+[[noreturn]] void leave(int status) noexcept;
+
+// --- templates ---------------------------------------------------------------------------------------
+
+template <class R, class... Values>
+R blocking_portal::run(function_name name, const kwarg<Values>&... arguments) const {
+  return rt_->run([&](actor&) -> task<R> {
+    auto frame = detail::take(portal_.run<R>(name, arguments...));
+    auto how = co_await detail::captured<R>(std::move(frame));
+    co_return how.take();
+  });
+}
+
+template <class Endpoint, class... Args>
+  requires is_endpoint<Endpoint>
+auto blocking_portal::run(const Endpoint& e, Args&&... args) const {
+  using R = typename Endpoint::result;
+  return rt_->run([&](actor&) -> task<R> {
+    auto frame = detail::take(portal_.run(e, std::forward<Args>(args)...));
+    auto how = co_await detail::captured<R>(std::move(frame));
+    co_return how.take();
+  });
+}
+
+template <class R, class Rep, class Period, class... Values>
+R runtime::call(std::chrono::duration<Rep, Period> within, const blocking_portal& p,
+                function_name name, const kwarg<Values>&... arguments) {
+  return run([&](actor&) -> task<R> {
+    auto frame = detail::take(
+        fail_after(std::chrono::duration_cast<duration>(within), p.portal_.run<R>(name, arguments...)));
+    auto how = co_await detail::captured<R>(std::move(frame));
+    co_return how.take();
+  });
+}
+
+}  // namespace coppice

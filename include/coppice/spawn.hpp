@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// How to start an actor: the backend's key and the options.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "coppice/stop.hpp"
+
+namespace coppice {
+
+/// Borrowed text in an options struct: valid until the function that takes the options returns, which
+/// keeps what it needs. Trivially destructible, so that options are (g++ 12 destroys owning aggregates
+/// in a co_await expression twice).
+class text {
+ public:
+  constexpr text() = default;
+  constexpr text(const char* s) : view_(s) {}
+  constexpr text(std::string_view s) : view_(s) {}
+  text(const std::string& s) : view_(s) {}
+  text(std::string&&) = delete;  // A temporary string ends too soon: name it on the line before.
+
+  constexpr std::string_view view() const noexcept { return view_; }
+  constexpr bool empty() const noexcept { return view_.empty(); }
+
+ private:
+  std::string_view view_;
+};
+
+/// Up to 16 borrowed names: `.enable_modules = {"feeds", "prices"}`.
+class name_list {
+ public:
+  static constexpr std::size_t names_max = 16;
+
+  constexpr name_list() = default;
+  template <class... Names>
+    requires(sizeof...(Names) > 0 && sizeof...(Names) <= names_max &&
+             (std::convertible_to<const Names&, std::string_view> && ...) &&
+             (!std::same_as<std::remove_cvref_t<Names>, name_list> && ...))
+  constexpr name_list(const Names&... names)
+      : names_{std::string_view(names)...}, size_(sizeof...(Names)) {}
+
+  constexpr const std::string_view* begin() const noexcept { return names_.data(); }
+  constexpr const std::string_view* end() const noexcept { return names_.data() + size_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+  constexpr bool empty() const noexcept { return size_ == 0; }
+
+ private:
+  std::array<std::string_view, names_max> names_{};
+  std::size_t size_ = 0;
+};
+
+enum class gil_mode : std::uint8_t {
+  own,     // Truly parallel; C extensions must support it.
+  shared,  // The main interpreter's: more extensions import, nothing runs in parallel with it.
+};
+
+namespace spawn {
+
+/// The name of a spawn backend. A class over text, not an enum: a new backend needs no edit here.
+class key {
+ public:
+  constexpr explicit key(std::string_view text) : text_(text) {}
+  constexpr std::string_view text() const noexcept { return text_; }
+  friend constexpr bool operator==(key, key) = default;
+
+ private:
+  std::string_view text_;
+};
+
+inline constexpr key automatic{"auto"};   // C++ modules: thread. Python modules: subint.
+inline constexpr key thread{"thread"};    // A C++ actor on a thread of this process.
+inline constexpr key process{"process"};  // A process of its own, in C++ or Python.
+inline constexpr key subint{"subint"};    // A Python sub-interpreter on a thread of this process.
+
+/// The key of that name, aliases included ("trio" is "process"). Throws backend_unavailable with the
+/// names that there are.
+key parse(std::string_view name);
+
+}  // namespace spawn
+
+/// How an actor is started. Written `{.name = value}` at the call; every member borrows or is a value.
+struct actor_options {
+  spawn::key backend = spawn::automatic;
+  /// What others may call in it. Empty: a C++ actor exposes the endpoints that main() listed, a Python
+  /// actor nothing. Names that main() lists are C++, all others Python modules.
+  name_list enable_modules = {};
+  gil_mode gil = gil_mode::own;
+  stop_policy stop = {};
+  duration start_within = std::chrono::seconds(10);
+  text cwd = {};  // Of a process; empty: ours.
+};
+static_assert(std::is_trivially_destructible_v<actor_options>);
+
+}  // namespace coppice

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trees of actors that start in a scope, end with it, and are cut down even when they are stuck.
+
+    import coppice
+
+    async def double(x): return 2 * x
+
+    async def main():
+        async with coppice.open_nursery() as an:
+            portal = await an.start_actor('doubler', enable_modules=[__name__])
+            assert await portal.run(double, x=21) == 42
+            await portal.cancel_actor()
+
+    if __name__ == '__main__':
+        coppice.run(main)
+
+An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/python.md.
+"""
+from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
+                                 ContextCancelled, Interrupted, LimitExceeded, ModuleNotExposed,
+                                 MsgTypeError, NoRuntime, RemoteActorError, RuntimeFailure,
+                                 TransportClosed, reg_err_types)
+from coppice._native import native as _native_half
+from coppice._nursery import ActorNursery, open_nursery
+from coppice._policy import ExitReport, StopPolicy
+from coppice._portal import Portal
+from coppice._run import Actor, current_actor, get_runtime_vars, run
+
+__version__: str = _native_half.version
+
+__all__ = [
+    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
+    'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed',
+    'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy',
+    'TransportClosed', 'current_actor', 'get_runtime_vars', 'open_nursery', 'reg_err_types', 'run',
+]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native half of `coppice`: one actor's port, seen from Python.
+
+One module object per interpreter; all state is per interpreter. Every function is called on the
+guest's own thread (the main thread when Python is the host) with its GIL held. Nothing here knows an
+event loop: what has to reach one goes through the `Loop` object that set_loop() was given.
+
+Start-up rule: `_coppice` imports nothing. A guest whose endpoints are all `def` never imports
+`coppice`, asyncio or traceback unless something fails or its own modules do.
+"""
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+type Uid = tuple[str, str]  # (name, uuid)
+type Stop = tuple[float, float, float, float, float, bool]  # ask, unseen, interrupt, force, total (s), may_force
+
+version: str
+
+class Interrupted(BaseException):
+    """Raised inside running code of a guest that is being stopped, or whose call was cancelled."""
+
+class Link:
+    """A connection to another actor. Opaque; portals hold one."""
+    peer: Uid
+
+class Loop(Protocol):
+    """What _coppice needs of an event loop: implemented by coppice._asyncio (and, later, _trio)."""
+
+    def run(self) -> None:
+        """Runs the event loop on this thread, calling drain() first and then whenever wake_fd() is
+        readable, until stop() is called and every spawned coroutine has ended."""
+    def spawn(self, coro: Coroutine[Any, Any, Any], call_id: int) -> None:
+        """Starts a coroutine of a served call; finish(call_id, value, error) when it ends, also when
+        it ends at once."""
+    def cancel_call(self, call_id: int) -> None: ...
+    def settle(self, token: Any, value: Any, error: BaseException | None) -> None:
+        """Completes what a call(token=) waits on. Must tolerate a token nobody waits on any more."""
+    def cancel_all(self, why: str) -> None:
+        """The actor is to end: cancel the root task or every served coroutine."""
+    def stop(self) -> None: ...
+
+# --- who am I -------------------------------------------------------------------------------------
+def self_uid() -> Uid | None: ...    # None: no actor in this interpreter (no root is open).
+def parent_uid() -> Uid | None: ...  # None: the root.
+def parent_link() -> Link | None: ...
+def runtime_vars() -> dict[str, Any]: ...  # A copy; {} in a root that set none.
+
+# --- a root with Python as the host; also the root script under `coppice run` ------------------------
+def open_root(name: str, options: Mapping[str, Any]) -> None:
+    """Opens the process's runtime with this interpreter as its root actor. Main thread only, unless
+    the script runs under `coppice run` (then the runtime is there already and this only marks the
+    root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
+    'exit_linger': float. RuntimeFailure (coppice._exceptions) if a root is open already."""
+def close_root() -> bool:
+    """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
+    quarantine; the process will leave by _exit at its end (atexit callback of ours)."""
+def child_main(uid: str, parent_addr: str) -> int:
+    """Body of a process child (`coppice/_child.py`): connects to its parent, serves until told to
+    end, returns the exit status. uid and parent_addr are reprs of tuples, as on the command line."""
+
+# --- events -----------------------------------------------------------------------------------------
+def set_loop(loop: Loop | None) -> None: ...
+def wake_fd() -> int: ...
+def drain() -> None:
+    """Takes every event from the inbox and acts on it, then arms wake_fd(). Event loops call it when
+    wake_fd() is readable. `def` endpoints run inside it."""
+
+# --- calls --------------------------------------------------------------------------------------------
+def call(link: Link, ns: str, func: str, kwargs: Mapping[str, Any], token: Any) -> int:
+    """Encodes and sends at once; the outcome comes by loop.settle(token, value, error) from drain().
+    TypeError if a value cannot travel, naming where it sits."""
+def cancel_call(request: int) -> None: ...  # Ask the callee to cancel it; the outcome still comes.
+def forget_call(request: int) -> None: ...  # The outcome is dropped.
+def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...
+def cancel_self(why: str) -> None: ...      # As if the parent had asked.
+
+# --- children -------------------------------------------------------------------------------------------
+type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds, text
+def start_child(name: str, options: Mapping[str, Any],
+                on_event: Callable[[str, Any], None]) -> str:
+    """Starts an actor; returns its uuid at once. on_event, from drain(): ('started', Link) or
+    ('start_failed', exception), later once ('ended', (ExitReport, requested: bool)).
+    options: 'start_method': str, 'gil': 'own'|'shared', 'enable_modules': Mapping[str, str] (name to
+    file path, '' if unknown), 'main': Mapping[str, str] (init_main_from_name or init_main_from_path,
+    or {}), 'sys_path': list[str], 'loop': str, 'stop': Stop, 'start_within': float, 'cwd': str,
+    'runtime_vars': Mapping. BackendUnavailable / ValueError at once for a bad start_method."""
+def stop_child(uuid: str, stop: Stop | None) -> None: ...  # 'ended' follows. Idempotent.
+def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or None)
+
+# --- errors ---------------------------------------------------------------------------------------------
+def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:
+    """How errors of the runtime become exceptions: make(kind, fields). kinds: 'remote' (fields: type,
+    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same),
+    'closed' (message), 'died' (message, report: ExitReport, name), 'start' (message, report),
+    'unavailable' (message), 'runtime' (message), 'limit' (message), 'stuck' (message)."""
+def register_remote_error(cls: type[BaseException]) -> None:
+    """Instances of `cls` have `.info` (the mapping above): relayed whole, with our uid appended."""

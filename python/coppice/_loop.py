@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one interface to event loops. Everything above it knows no asyncio; a loop is one module.
+
+An adapter has two faces: `Loop` of `_coppice.pyi`, which the native half calls, and this one, which
+nurseries and portals call. Both are used on the actor's own thread only.
+"""
+import sys
+
+from coppice._exceptions import NoRuntime, RuntimeFailure
+from coppice._native import native
+from coppice._types import Any, Callable, Coroutine, Protocol
+
+
+class Wait(Protocol):
+    """Something that is settled once and waited for by one task at a time."""
+    settled: bool
+    value: Any
+    error: BaseException | None
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """The first one counts; later ones are ignored."""
+    async def wait(self) -> Any:
+        """The value, or raises the error. A checkpoint unless it is settled. Cancelling the wait
+        leaves it whole: it can still be settled, and waited for again."""
+    async def wait_shielded(self, seconds: float | None = None) -> None:
+        """Until it is settled or `seconds` have passed, whatever else happens; raises neither its
+        error nor a timeout. A cancellation that comes meanwhile is raised at the end."""
+
+
+class Scope(Protocol):
+    """The body of a block, in the task that opened it, as something that others can cancel."""
+
+    def cancel(self) -> None:
+        """Once. A task that is already being cancelled from outside is still told."""
+    def cancel_unless_cancelled(self) -> None:
+        """cancel(), if nobody outside is cancelling the task at this moment."""
+    async def close(self, error: BaseException | None) -> BaseException | None:
+        """The body has ended with `error`. Returns what is left of it: not the scope's own
+        cancellation, but always one from outside. From now on cancel() does nothing."""
+    def rearm(self) -> None:
+        """A cancellation from outside gives way to errors: it is to come again at the task's next
+        checkpoint."""
+
+
+class Adapter(Protocol):
+    """What coppice needs of an event loop; coppice._asyncio has the first implementation."""
+    name: str
+    cancelled: type[BaseException]  # What a checkpoint of a cancelled task raises.
+    on_cancel: Callable[[str], None]  # Called when the actor is to end; set by coppice._root.
+
+    # --- called by the native half: see Loop in _coppice.pyi ---
+    def run(self) -> None: ...
+    def spawn(self, coro: Coroutine[Any, Any, Any], call_id: int) -> None: ...
+    def cancel_call(self, call_id: int) -> None: ...
+    def settle(self, token: Any, value: Any, error: BaseException | None) -> None: ...
+    def cancel_all(self, why: str) -> None: ...
+    def stop(self) -> None: ...
+
+    # --- called by the package ---
+    def attach(self) -> None:
+        """Serves the root on the loop that is running on this thread, until detach()."""
+    def detach(self) -> None: ...
+    def run_main(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Runs a loop for `main()`, which attaches to it; Ctrl-C cancels it and then leaves as
+        KeyboardInterrupt."""
+    def is_here(self) -> bool:
+        """Is this code running in a task of this adapter's loop?"""
+    def new_wait(self) -> Wait: ...
+    def open_scope(self) -> Scope: ...
+
+
+_current: Adapter | None = None  # The adapter of this interpreter's actor, once it has one.
+
+
+def current() -> Adapter | None:
+    return _current
+
+
+def set_current(adapter: Adapter | None) -> None:
+    global _current
+    _current = adapter
+
+
+def check(name: str) -> str:
+    """The name of an event loop that can be chosen, or an error that names the choices."""
+    if name == 'asyncio':
+        return name
+    if name == 'trio':
+        raise NotImplementedError(
+            "loop='trio' comes with contexts in a later version of coppice: use loop='asyncio'")
+    raise ValueError(f"there is no event loop {name!r}: coppice knows 'asyncio' (and later 'trio')")
+
+
+def load(name: str) -> Adapter:
+    """A new adapter."""
+    check(name)
+    from coppice._asyncio import AsyncioAdapter
+    return AsyncioAdapter()
+
+
+def guest_loop(name: str) -> Adapter:
+    """Called by the native half for a guest's first `async def` endpoint; it then calls run()."""
+    adapter = load(name)
+    native.set_loop(adapter)
+    return adapter
+
+
+def detect() -> str:
+    """The name of the event loop that runs the calling coroutine."""
+    asyncio = sys.modules.get('asyncio')
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return 'asyncio'
+    trio = sys.modules.get('trio')
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return 'trio'
+    raise RuntimeFailure('no event loop that coppice knows is running here: start with '
+                         'coppice.run(main) or asyncio.run(main())')
+
+
+def require() -> Adapter:
+    """The adapter of this interpreter's actor, for a coroutine that runs on it."""
+    adapter = _current
+    if adapter is not None and adapter.is_here():
+        return adapter
+    uid = native.self_uid()
+    if uid is None:
+        raise NoRuntime('no actor is running here: start with coppice.run(main), or open a nursery')
+    if adapter is None:
+        raise RuntimeFailure(
+            f'the actor {uid[0]!r} runs here without an event loop: coppice can only be awaited in '
+            'an `async def` endpoint, not in an event loop that a `def` endpoint started')
+    raise RuntimeFailure(
+        f'the actor {uid[0]!r} lives on another event loop of this interpreter: use it from '
+        'coroutines of that loop only (an interpreter has one actor, an actor one loop)')

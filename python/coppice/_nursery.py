@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block that actors live in: what it starts has ended when it is left."""
+from coppice import _loop, _root, _spawn
+from coppice._exceptions import ActorDied, ActorFailure, CallStuck, RuntimeFailure
+from coppice._native import native
+from coppice._policy import HARD, ExitReport, StopPolicy
+from coppice._portal import Portal
+from coppice._types import (AbstractAsyncContextManager, Any, Gil, Link, LoopName, Mapping,
+                            Sequence, StartMethod, TracebackType, Uid)
+
+SIGINT = 2
+
+
+class Child:
+    """One actor of a nursery, from its start to its end."""
+    __slots__ = ('nursery', 'name', 'uuid', 'policy', 'start_method', 'start_reason', 'starting',
+                 'stopping', 'ended', 'report', 'waiters')
+
+    def __init__(self, nursery: ActorNursery, name: str, policy: StopPolicy, start_method: str,
+                 start_reason: str) -> None:
+        self.nursery = nursery
+        self.name = name
+        self.uuid = ''
+        self.policy = policy
+        self.start_method = start_method
+        self.start_reason = start_reason
+        self.starting: _loop.Wait | None = nursery._adapter.new_wait()  # Settled with its Link.
+        self.stopping = False
+        self.ended = False
+        self.report: ExitReport | None = None  # Once it has ended, if it ever ran.
+        self.waiters: list[_loop.Wait] = []    # For its end.
+
+    @property
+    def uid(self) -> Uid:
+        return self.name, self.uuid
+
+    def check_alive(self) -> None:
+        if self.ended:
+            raise self.death()
+
+    def death(self) -> ActorDied:
+        report = self.report if self.report is not None else ExitReport()
+        asked = ' was stopped' if self.stopping else ' died'
+        return ActorDied(f'actor {self.name!r}{asked}: {report}', report, uid=self.uid)
+
+    def ask_to_stop(self, policy: StopPolicy | None = None) -> None:
+        """Idempotent; a policy, if there is one, is for somebody in more of a hurry."""
+        if self.ended or (self.stopping and policy is None):
+            return
+        self.stopping = True
+        native.stop_child(self.uuid, policy._native() if policy is not None else None)
+
+    async def stop(self, seconds: float | None) -> ExitReport:
+        _loop.require()
+        self.ask_to_stop(None if seconds is None else self.policy.within(seconds))
+        await self.wait_ended()
+        return self.report if self.report is not None else ExitReport()
+
+    async def wait_ended(self) -> None:
+        if self.ended:
+            return
+        waiter = self.nursery._adapter.new_wait()
+        self.waiters.append(waiter)
+        await waiter.wait()
+
+    def on_event(self, kind: str, value: Any) -> None:
+        """From drain(): 'started', 'start_failed' or 'ended'."""
+        if kind == 'started':
+            self._settle_start(value, None)
+        elif kind == 'start_failed':
+            self._end()
+            self._settle_start(None, value)
+        elif kind == 'ended':
+            fields, requested = value
+            self.report = ExitReport(*fields)
+            self._end()
+            # One that never came up is the business of whoever started it, not of the nursery.
+            failure = self.starting is None and _is_failure(self.report, requested)
+            self._settle_start(None, ActorFailure(
+                f'actor {self.name!r} ended before it had started: {self.report}', self.report))
+            self.nursery._on_ended(self, self.report, failure)
+
+    def _settle_start(self, link: Link | None, error: BaseException | None) -> None:
+        starting, self.starting = self.starting, None
+        if starting is not None:
+            starting.settle(link, error)
+
+    def _end(self) -> None:
+        self.ended = True
+        self.nursery._children.pop(self.uuid, None)
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.settle(None, None)
+        self.nursery._on_fewer()
+
+
+class ActorNursery:
+    """Starts actors and supervises them: one cancels all. Made by open_nursery()."""
+
+    def __init__(self, adapter: _loop.Adapter, start_method: str, stop: StopPolicy) -> None:
+        self._adapter = adapter
+        self._start_method = start_method
+        self._stop = stop
+        self._scope = adapter.open_scope()      # Around the body of the block.
+        self._children: dict[str, Child] = {}   # By uuid: those that have not ended.
+        self._deaths: dict[Uid, ActorDied] = {}  # Failures: who ended unasked, in that order.
+        self._exits: dict[Uid, ExitReport] = {}
+        self._empty: _loop.Wait | None = None   # Settled when the last child has ended.
+        self._cancelling = False                # No more starts.
+        self._cancel_called = False
+        self._above: str | None = None          # Why the whole actor is to end, if it is.
+        self._caught = False
+        self._closed = False
+
+    @property
+    def cancel_called(self) -> bool:
+        """Has somebody called cancel()?"""
+        return self._cancel_called
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Was the body of the block cancelled because the nursery had to end?"""
+        return self._caught
+
+    @property
+    def exits(self) -> Mapping[Uid, ExitReport]:
+        """How each actor ended, by uid, in the order of their ends."""
+        return self._exits
+
+    def __repr__(self) -> str:
+        state = 'closed' if self._closed else 'ending' if self._cancelling else 'open'
+        names = ', '.join(repr(child.name) for child in self._children.values())
+        return f'<ActorNursery {state}: {names or "no actors"}>'
+
+    async def start_actor(self, name: str, *, enable_modules: Sequence[str] | None = None,
+                          start_method: StartMethod | None = None, gil: Gil = 'own',
+                          loop: LoopName | None = None, stop: StopPolicy | None = None,
+                          start_within: float = 10.0, cwd: str | None = None,
+                          inherit_parent_main: bool = True,
+                          loglevel: str | None = None) -> Portal:
+        """Starts an actor that lives until it is cancelled, and returns the portal to it.
+
+        enable_modules: names of the modules whose functions can be called. start_method: see
+        docs/python.md; the nursery's, the root's, else 'auto'. gil: 'shared' lets a `subint` import
+        C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
+        ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
+        inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
+        respected). loglevel: tractor's; nothing is logged yet.
+
+        Raises ActorFailure or RemoteActorError if it does not come up, BackendUnavailable or
+        ValueError for a start method that cannot be had.
+        """
+        _loop.require()
+        if not isinstance(name, str) or not name:
+            raise TypeError(f'an actor needs a name, not {name!r}')
+        if self._closed or self._cancelling:
+            raise RuntimeFailure(f'actor {name!r} cannot be started: its nursery '
+                                 + ('is closed' if self._closed else 'is ending'))
+        if gil not in ('own', 'shared'):
+            raise ValueError(f"gil={gil!r}: write 'own' or 'shared'")
+        policy = stop if stop is not None else self._stop
+        key, reason = _spawn.choose(start_method or self._start_method)
+        if cwd is not None and key == 'subint':
+            raise ValueError("cwd= is of a whole process: use start_method='process' with it")
+        options: dict[str, Any] = {
+            **_spawn.start_data(enable_modules, inherit_parent_main),
+            'start_method': key, 'gil': gil, 'stop': policy._native(),
+            'loop': _loop.check(loop if loop is not None else self._adapter.name),
+            'start_within': float(start_within), 'runtime_vars': native.runtime_vars(),
+        }
+        if cwd is not None:
+            options['cwd'] = str(cwd)
+        child = Child(self, name, policy, key, reason)
+        starting = child.starting
+        assert starting is not None
+        child.uuid = native.start_child(name, options, child.on_event)
+        self._children[child.uuid] = child
+        try:
+            link = await starting.wait()
+        except self._adapter.cancelled:
+            child.ask_to_stop()  # The end of the block waits for it.
+            raise
+        return Portal(link, child)
+
+    async def cancel(self, hard_kill: bool = False) -> None:
+        """Stops all actors, in parallel, and waits until they have ended, within their StopPolicy.
+
+        The body goes on; the nursery starts no more actors. hard_kill: without asking them first.
+        """
+        _loop.require()
+        self._cancel_called = True
+        children = list(self._children.values())
+        self._stop_children(HARD if hard_kill else None)
+        for child in children:
+            await child.wait_ended()
+
+    def cancel_from_above(self, why: str) -> None:
+        self._above = why
+        self._stop_children()
+        self._scope.cancel_unless_cancelled()
+
+    def root_closed(self) -> None:
+        for child in list(self._children.values()):
+            child.stopping = True
+            child._settle_start(None, RuntimeFailure('the root was closed'))
+            child._end()
+
+    # --- children's ends -----------------------------------------------------------------------
+
+    def _stop_children(self, policy: StopPolicy | None = None) -> None:
+        self._cancelling = True
+        for child in list(self._children.values()):
+            child.ask_to_stop(policy)
+
+    def _on_ended(self, child: Child, report: ExitReport, failure: bool) -> None:
+        self._exits[child.uid] = report
+        if failure:
+            self._deaths[child.uid] = child.death()
+            self._stop_children()
+            self._scope.cancel()
+
+    def _on_fewer(self) -> None:
+        if not self._children and self._empty is not None:
+            self._empty.settle(None, None)
+
+    # --- the end of the block --------------------------------------------------------------------
+
+    async def _close(self, raised: BaseException | None) -> BaseException | None:
+        """The body has ended with `raised`. Ends every child, and returns what the block raises:
+        `raised` itself if that is all there is, None if it ends well."""
+        failure = await self._scope.close(self._without_stuck(raised))
+        self._caught = failure is None and isinstance(raised, self._adapter.cancelled)
+        outside = failure if isinstance(failure, self._adapter.cancelled) else None
+        if outside is not None:
+            failure = None
+        if raised is not None:
+            self._stop_children()
+        outside = await self._wait_for_children(raised is None and outside is None) or outside
+        self._closed = True
+        return self._outcome(failure, outside)
+
+    async def _wait_for_children(self, willing: bool) -> BaseException | None:
+        """Until all have ended. `willing` to wait as long as they like, unless we are cancelled;
+        else their ladders bound it. Returns the cancellation that came meanwhile."""
+        cancelled: BaseException | None = None
+        while self._children:
+            self._empty = self._adapter.new_wait()
+            try:
+                if willing and not self._cancelling:
+                    await self._empty.wait()
+                else:
+                    await self._empty.wait_shielded()
+            except self._adapter.cancelled as error:
+                cancelled = error
+                self._stop_children()
+        self._empty = None
+        return cancelled
+
+    def _outcome(self, failure: BaseException | None,
+                 outside: BaseException | None) -> BaseException | None:
+        interrupted = outside is not None or self._above is not None or isinstance(
+            failure, KeyboardInterrupt)
+        told = _uids_of_the_dead(failure)
+        errors: list[BaseException] = [
+            death for uid, death in self._deaths.items()
+            if uid not in told and not (interrupted and _by_sigint(death.report))]
+        if isinstance(failure, (KeyboardInterrupt, SystemExit)):
+            if errors:  # These leave as they are; the rest stays visible beneath.
+                failure.__context__ = _one_or_group(errors)
+            return failure
+        if failure is not None:
+            errors.append(failure)
+        if errors:
+            if outside is not None:
+                self._scope.rearm()
+            return _one_or_group(errors)
+        if outside is not None:
+            return outside
+        if self._above is not None:
+            return _root.leaving_error(self._adapter, self._above)
+        return None
+
+    def _without_stuck(self, raised: BaseException | None) -> BaseException | None:
+        # A stuck call matters to those whose actor goes on. Ours does not outlive this block, so
+        # what is left of that error is the cancellation that it took the place of.
+        if isinstance(raised, CallStuck) and raised.cancelled is not None and (
+                raised.uid in self._exits
+                or any(raised.uid == child.uid for child in self._children.values())):
+            return raised.cancelled
+        return raised
+
+    def _abandon(self) -> None:
+        """The block is left where nobody can wait: its coroutine is closed outside its loop."""
+        self._stop_children()
+        self._closed = True
+
+
+def _is_failure(report: ExitReport, requested: bool) -> bool:
+    """Did it end by a fault of its own? Not if it was told to end, by whomever, and did; not by
+    what the ladder did to it either."""
+    if report.how in ('returned', 'abandoned') or (report.how == 'exited' and report.status == 0):
+        return False
+    if not requested:
+        return True
+    return (report.rung in ('none', 'asked') and report.how != 'lost' and not _by_sigint(report))
+
+
+def _by_sigint(report: ExitReport) -> bool:
+    # A terminal's Ctrl-C goes to every process of the group: that is no fault of theirs.
+    return ((report.how == 'signalled' and report.status == SIGINT)
+            or (report.how == 'exited' and report.status == 128 + SIGINT))
+
+
+def _uids_of_the_dead(error: BaseException | None) -> set[Uid]:
+    """Of the actors whose deaths `error` tells of already."""
+    if isinstance(error, BaseExceptionGroup):
+        return set().union(*map(_uids_of_the_dead, error.exceptions))
+    if isinstance(error, ActorDied) and error.uid is not None:
+        return {error.uid}
+    return set()
+
+
+def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
+    if len(errors) == 1:
+        return errors[0]
+    return BaseExceptionGroup('a nursery of actors failed', errors)
+
+
+class _Block:
+    """The `async with` of open_nursery()."""
+    __slots__ = ('_root_options', '_start_method', '_stop', '_root', '_nursery')
+
+    def __init__(self, start_method: str | None, stop: StopPolicy | None,
+                 root_options: dict[str, Any]) -> None:
+        self._start_method = start_method
+        self._stop = stop
+        self._root_options = root_options
+        self._nursery: ActorNursery | None = None
+        self._root: _root.Root | None = None
+
+    async def __aenter__(self) -> ActorNursery:
+        if self._nursery is not None:
+            raise RuntimeFailure('this nursery was opened before: call open_nursery() again')
+        method = self._start_method
+        if method is not None:
+            _spawn.choose(method)
+        self._root = _root.hold(self._root_options.pop('name'), method or 'auto', self._stop,
+                                self._root_options)
+        try:
+            defaults = _root.defaults()
+            self._nursery = ActorNursery(_loop.require(), method or defaults.start_method,
+                                         self._stop or defaults.stop)
+            _root.add(self._nursery)
+        except BaseException:
+            _root.release(self._root)
+            raise
+        return self._nursery
+
+    async def __aexit__(self, kind: type[BaseException] | None, raised: BaseException | None,
+                        traceback: TracebackType | None) -> bool:
+        nursery = self._nursery
+        assert nursery is not None
+        try:
+            if isinstance(raised, GeneratorExit) and not nursery._adapter.is_here():
+                nursery._abandon()
+                return False
+            outcome = await nursery._close(raised)
+        finally:
+            _root.remove(nursery)
+            _root.release(self._root)
+        if outcome is None:
+            return True  # Well, or it was our own cancellation.
+        if outcome is raised:
+            return False
+        try:
+            raise outcome from outcome.__cause__
+        finally:
+            del outcome, raised
+
+
+def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | None = None,
+                 name: str = 'root', payload_bytes_max: int | None = None,
+                 exit_linger: float | None = None,
+                 loglevel: str | None = None) -> AbstractAsyncContextManager[ActorNursery]:
+    """A block of actors. When it is left, every actor that was started in it has ended.
+
+        async with coppice.open_nursery() as an:
+            portal = await an.start_actor('doubler', enable_modules=[__name__])
+            …
+
+    Left normally, it waits for the actors, which live until they are cancelled. If the body raises
+    or is cancelled, or an actor dies unasked, everything else in the block is cancelled and waited
+    for, and the failures are raised: one alone as it is, more as an ExceptionGroup.
+
+    start_method and stop are what its actors get unless start_actor() says otherwise. Where no
+    actor is running yet, the block is also the root: `name` is its name, payload_bytes_max bounds
+    one message, exit_linger is how long the process may take to leave when native code in it never
+    returns. Where one is running, these three mean nothing.
+    """
+    options: dict[str, Any] = {'name': name}
+    if payload_bytes_max is not None:
+        options['payload_bytes_max'] = int(payload_bytes_max)
+    if exit_linger is not None:
+        options['exit_linger'] = float(exit_linger)
+    return _Block(start_method, stop, options)

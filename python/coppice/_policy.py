@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How actors are stopped, and how they were: values without behaviour.
+
+Written out, not dataclasses: importing `dataclasses` costs more than the rest of this package.
+"""
+from coppice._types import Any, Cause, Rung
+
+
+class _Record:
+    """Immutable, compared and printed by its fields, which are its __slots__ in order."""
+    __slots__: tuple[str, ...] = ()
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._fields()))
+
+    def __repr__(self) -> str:
+        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)
+        return f'{type(self).__name__}({values})'
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f'{type(self).__name__} is immutable: make another one with {name}=')
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f'{type(self).__name__} is immutable')
+
+    def __getstate__(self) -> object:
+        return self._fields()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**dict(zip(self.__slots__, self._fields())), **changes})
+
+
+class StopPolicy(_Record):
+    """Bounds of the stop ladder, in seconds: how long each rung may take before the next one.
+
+        await an.start_actor('solver', enable_modules=['solver'], stop=StopPolicy(total=1))
+
+    ask: its tasks are cancelled and unwind. unseen: it has not even looked at the request by then,
+    so waiting longer is pointless and the ladder climbs. interrupt: `coppice.Interrupted` is raised
+    in its running code (a process gets SIGTERM). force: nothing of it runs again (a process gets
+    SIGKILL). total: of the whole ladder. may_force=False: never destroyed under running code.
+    """
+    __slots__ = ('ask', 'unseen', 'interrupt', 'force', 'total', 'may_force')
+    ask: float
+    unseen: float
+    interrupt: float
+    force: float
+    total: float
+    may_force: bool
+
+    def __init__(self, *, ask: float = 0.5, unseen: float = 0.05, interrupt: float = 1.0,
+                 force: float = 0.5, total: float = 3.0, may_force: bool = True) -> None:
+        for name, value in (('ask', ask), ('unseen', unseen), ('interrupt', interrupt),
+                            ('force', force), ('total', total)):
+            seconds = float(value)
+            if not 0 <= seconds < 1e9:  # Also refuses nan and inf: no wait without a bound.
+                raise ValueError(f'StopPolicy({name}={value!r}): seconds, from 0 to a billion')
+            object.__setattr__(self, name, seconds)
+        object.__setattr__(self, 'may_force', bool(may_force))
+
+    def within(self, seconds: float) -> StopPolicy:
+        """The same, but over after `seconds` at most."""
+        shorter = min(self.total, seconds)
+        return StopPolicy(ask=self.ask, unseen=self.unseen, interrupt=self.interrupt,
+                          force=self.force, total=shorter, may_force=self.may_force)
+
+    def _native(self) -> tuple[float, float, float, float, float, bool]:
+        return self.ask, self.unseen, self.interrupt, self.force, self.total, self.may_force
+
+
+# What `cancel(hard_kill=True)` means: no polite request, and one quick interruption, which takes
+# milliseconds and leaves nothing behind, before force, which leaves the dead frames' memory.
+HARD = StopPolicy(ask=0, unseen=0, interrupt=0.05, force=0.5, total=1)
+
+
+class ExitReport(_Record):
+    """How an actor ended. Always true: `if await portal.cancel_actor():` reads as in tractor.
+
+    rung: how far the stop ladder climbed; 'none' if nobody asked. how: 'returned', 'failed',
+    'exited' with `status`, 'signalled' by signal `status`, 'lost', 'abandoned'. seconds: from the
+    first request to the end. text: one line for people.
+    """
+    __slots__ = ('rung', 'how', 'status', 'seconds', 'text')
+    rung: Rung
+    how: Cause
+    status: int
+    seconds: float
+    text: str
+
+    def __init__(self, rung: Rung = 'none', how: Cause = 'returned', status: int = 0,
+                 seconds: float = 0.0, text: str = '') -> None:
+        for name, value in zip(self.__slots__, (rung, how, status, seconds, text)):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        return self.text or self.how

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls to another actor."""
+from coppice import _loop
+from coppice._exceptions import (ActorDied, CallStuck, ContextCancelled, RemoteActorError,
+                                 TransportClosed)
+from coppice._native import native
+from coppice._policy import ExitReport
+from coppice._spawn import wire_module
+from coppice._types import Any, Callable, Coroutine, Link, Mapping, Protocol, Uid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
+
+CANCEL_WITHIN = 0.5  # Seconds that a cancelled call has to end in the other actor.
+
+# What code raises that unwinds because it was cancelled: no news to whoever cancelled it.
+_UNWOUND = ('ContextCancelled', 'CancelledError', 'Cancelled', 'Interrupted')
+
+
+class Supervised(Protocol):
+    """An actor that this one started: coppice._nursery has it."""
+    stopping: bool  # Somebody asked it to end.
+    start_method: str
+    start_reason: str
+
+    def check_alive(self) -> None:
+        """Raises ActorDied if it has ended."""
+    async def stop(self, seconds: float | None) -> ExitReport: ...
+
+
+class Channel:
+    """What tractor's programs ask of a portal's channel: whom it leads to."""
+    __slots__ = ('_portal',)
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    @property
+    def uid(self) -> Uid:
+        return self._portal.uid
+
+    def connected(self) -> bool:
+        return self._portal.is_alive()
+
+
+class Portal:
+    """A handle to another actor. It may outlive the actor: calls then raise ActorDied at once.
+
+        portal = await an.start_actor('doubler', enable_modules=[__name__])
+        assert await portal.run(double, x=21) == 42
+    """
+    __slots__ = ('_link', '_child', '__weakref__')
+
+    def __init__(self, link: Link, child: Supervised | None = None) -> None:
+        self._link = link
+        self._child = child
+
+    @property
+    def uid(self) -> Uid:
+        """(name, uuid) of the actor at the other end."""
+        name, uuid = self._link.peer
+        return name, uuid
+
+    @property
+    def chan(self) -> Channel:
+        return Channel(self)
+
+    channel = chan
+
+    @property
+    def start_method(self) -> str:
+        """The backend that runs the actor; '' if it is not a child of this one."""
+        return self._child.start_method if self._child is not None else ''
+
+    @property
+    def start_reason(self) -> str:
+        """Why it is that one: what 'auto' found out, or that it was asked for."""
+        return self._child.start_reason if self._child is not None else ''
+
+    def is_alive(self) -> bool:
+        """False once the actor is known to have ended. True promises nothing."""
+        try:
+            if self._child is not None:
+                self._child.check_alive()
+        except ActorDied:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        name, uuid = self.uid
+        how = f' by {self.start_method}' if self.start_method else ''
+        return f'<Portal to {name!r} ({uuid[:8]}){how}>'
+
+    if TYPE_CHECKING:
+        @overload
+        async def run[**P, R](self, func: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args,
+                              **kwargs: P.kwargs) -> R: ...
+        @overload
+        async def run[**P, R](self, func: Callable[P, R], /, *args: P.args,
+                              **kwargs: P.kwargs) -> R: ...
+        @overload
+        async def run(self, func: str, fn_name: str | None = None, /, **kwargs: Any) -> Any: ...
+
+    async def run(self, func: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function in the other actor and waits for its result.
+
+        The function is named by reference, by 'module:function', or as tractor does by two strings;
+        its module has to be among the actor's `enable_modules`. Only named arguments travel:
+        positional ones, after a reference, get the names of its parameters.
+
+        Raises RemoteActorError with whatever the function raised, ActorDied if the actor has ended
+        or ends meanwhile, TypeError if an argument cannot travel. Cancelling the wait cancels the
+        call there, and waits for its end (0.5 s at most, then CallStuck).
+        """
+        if isinstance(func, str):
+            ns, name = _parse_name(func, args)
+        else:
+            ns, name = _reference(func)
+            if args:
+                kwargs = _bind(func, args, kwargs)
+        return await self._request(ns, name, kwargs)
+
+    async def run_from_ns(self, ns: str, function_name: str, /, **kwargs: Any) -> Any:
+        """Calls `function_name` of module `ns` in the other actor; 'self' is its runtime."""
+        return await self._request(wire_module(ns), function_name, kwargs)
+
+    async def cancel_actor(self, timeout: float | None = None) -> ExitReport | bool:
+        """Stops the actor, up the ladder of its StopPolicy, within `timeout` seconds if given.
+
+        For a child of this actor: returns its ExitReport once nothing of it is left. For any other:
+        asks it to end, and returns whether it said within `timeout` (0.5 s) that it will.
+        """
+        if self._child is not None:
+            return await self._child.stop(timeout)
+        adapter = _loop.require()
+        token = adapter.new_wait()
+        request = native.call(self._link, 'self', 'cancel', {}, token)
+        await token.wait_shielded(CANCEL_WITHIN if timeout is None else timeout)
+        if not token.settled:
+            native.forget_call(request)
+            return False
+        return token.error is None or isinstance(token.error, (TransportClosed, ContextCancelled))
+
+    async def _request(self, ns: str, name: str, kwargs: Mapping[str, Any]) -> Any:
+        adapter = _loop.require()
+        child = self._child
+        if child is not None:
+            child.check_alive()
+        token = adapter.new_wait()
+        request = native.call(self._link, ns, name, kwargs, token)
+        try:
+            return await token.wait()
+        except adapter.cancelled as cancelled:
+            # What had come before we were cancelled is the outcome of the call. What comes after it
+            # is, most often, only what our own cancelling led to.
+            expected: tuple[type[BaseException], ...] = (ContextCancelled,)
+            if not token.settled:
+                expected = (ContextCancelled, TransportClosed)
+                if child is not None and child.stopping:
+                    native.forget_call(request)  # All of it unwinds; its nursery waits for it.
+                else:
+                    await self._end_call(request, token, f'{ns}:{name}', cancelled)
+            error = token.error
+            if error is not None and not isinstance(error, expected) and not _unwound(error):
+                raise self._mark(error)
+            raise
+        except TransportClosed as error:
+            self._mark(error)
+            raise
+
+    async def _end_call(self, request: int, token: _loop.Wait, what: str,
+                        cancelled: BaseException) -> None:
+        native.cancel_call(request)
+        try:
+            await token.wait_shielded(CANCEL_WITHIN)
+        except type(cancelled):
+            pass  # Once more: the first one is about to be raised.
+        if token.settled:
+            return
+        native.forget_call(request)
+        if self._child is not None and self._child.stopping:
+            return
+        stuck = CallStuck(f'{what} in actor {self.uid[0]!r} was cancelled and did not end within '
+                          f'{CANCEL_WITHIN:g} s: the actor goes on, portal.cancel_actor() stops it')
+        stuck.uid = self.uid
+        stuck.cancelled = cancelled
+        raise stuck from cancelled
+
+    def _mark(self, error: BaseException) -> BaseException:
+        if isinstance(error, TransportClosed) and error.uid is None:
+            error.uid = self.uid
+        return error
+
+
+def _unwound(error: BaseException) -> bool:
+    return isinstance(error, RemoteActorError) and error.src_type_str in _UNWOUND
+
+
+def _parse_name(func: str, args: tuple[Any, ...]) -> tuple[str, str]:
+    if len(args) == 1 and isinstance(args[0], str) and ':' not in func:
+        return wire_module(func), args[0]
+    ns, colon, name = func.partition(':')
+    if not colon or not ns or not name or ':' in name:
+        raise ValueError(f"portal.run({func!r}): a function's name is written 'module:function'")
+    if args:
+        raise TypeError(f'portal.run({func!r}) takes named arguments only: only the other actor '
+                        'knows what the parameters are called')
+    return wire_module(ns), name
+
+
+def _reference(func: Any) -> tuple[str, str]:
+    name = getattr(func, '__name__', None)
+    module = getattr(func, '__module__', None)
+    if not callable(func) or not isinstance(name, str) or not isinstance(module, str):
+        raise TypeError(f"portal.run() takes a function or 'module:function', not {func!r}")
+    full_name = getattr(func, '__qualname__', name)
+    if full_name != name or not name.isidentifier():
+        raise TypeError(f'portal.run() cannot name {full_name} there: the other actor looks functions '
+                        'up at the top level of a module')
+    return wire_module(module), name
+
+
+def _bind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """All arguments by name, positional ones by those of the function's parameters."""
+    code = getattr(func, '__code__', None)
+    if code is None or hasattr(func, '__wrapped__') or hasattr(func, '__signature__'):
+        import inspect  # Slow to import, and rarely needed: decorated functions, classes, partials.
+
+        parameters = list(inspect.signature(func).parameters.values())
+        names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+        unnamed = any(one.kind is one.POSITIONAL_ONLY for one in parameters)
+    else:
+        names = list(code.co_varnames[:code.co_argcount])
+        unnamed = code.co_posonlyargcount > 0
+    if unnamed:
+        raise TypeError(f'{func.__name__}() has parameters that take no name, before the /: only '
+                        'named arguments travel')
+    if len(args) > len(names):
+        raise TypeError(f'{func.__name__}() has {len(names)} parameters with a name, and '
+                        f'{len(args)} arguments were given by position: only named ones travel')
+    bound = dict(zip(names, args))
+    twice = bound.keys() & kwargs.keys()
+    if twice:
+        raise TypeError(f'{func.__name__}() got {", ".join(sorted(twice))} twice: by position '
+                        'and by name')
+    return bound | kwargs

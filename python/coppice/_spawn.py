@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a new actor is started with: its start method, its modules, the main script, sys.path."""
+import os
+import sys
+
+from coppice._exceptions import BackendUnavailable
+from coppice._native import native
+from coppice._types import Any, Iterable
+
+ALIASES = {'trio': 'process', 'mp_spawn': 'process', 'mp_forkserver': 'forkserver',
+           'main_thread_forkserver': 'forkserver'}
+LATER = ('forkserver', 'subint_fork', 'subint_forkserver')
+AUTO = 'subint'  # Until there is a forkserver to fall back on.
+
+
+def choose(start_method: str) -> tuple[str, str]:
+    """The key of the backend that a start method means, and why.
+
+    ValueError if there is no such method, BackendUnavailable if this build or machine cannot serve
+    it; both name the choices.
+    """
+    if start_method == 'auto':
+        return AUTO, f"'auto' means {AUTO!r} in this version"
+    key = ALIASES.get(start_method, start_method)
+    reason = 'asked for' if key == start_method else f'asked for as {start_method!r}'
+    known = dict(native.backends())
+    served = [name for name, refusal in known.items() if refusal is None and name != 'thread']
+    choices = ', '.join(['auto', *served])
+    if key == 'thread':
+        raise BackendUnavailable("start method 'thread' runs actors written in C++: a Python "
+                                 f'actor needs one of {choices}')
+    if key in known:
+        refusal = known[key]
+        if refusal is not None:
+            raise BackendUnavailable(f'start method {key!r}: {refusal}')
+        return key, reason
+    if key in LATER:
+        raise BackendUnavailable(f'start method {key!r} is not in this version of coppice: use one '
+                                 f'of {choices}')
+    raise ValueError(f'there is no start method {start_method!r}: use one of {choices} '
+                     f'(aliases: {", ".join(ALIASES)})')
+
+
+def wire_module(name: str) -> str:
+    """A module's name as other actors know it: in a child the main script has two names."""
+    return '__main__' if name == '__mp_main__' else name
+
+
+def module_paths(names: Iterable[str] | None) -> dict[str, str]:
+    """The modules that an actor exposes, with the files they come from ('' if unknown). None of
+    them is imported here: what it needs may exist in the child only."""
+    if isinstance(names, str):
+        raise TypeError(f'enable_modules takes a list of module names: write [{names!r}]')
+    paths = {}
+    for name in names or ():
+        if not isinstance(name, str):
+            raise TypeError(f'enable_modules takes names, not {name!r}: write __name__ for the '
+                            'module that you are in')
+        paths[wire_module(name)] = _module_path(name)
+    return paths
+
+
+def main_data() -> dict[str, str]:
+    """How a child gets this program's main script, as multiprocessing does it; {} if there is none
+    to get: a prompt, `python -c`, a package's `__main__`."""
+    module = _main_module()
+    name = getattr(getattr(module, '__spec__', None), 'name', None)
+    if name is not None and name not in ('__main__', '__mp_main__'):
+        return {} if name.endswith('.__main__') else {'init_main_from_name': name}
+    path = getattr(module, '__file__', None)
+    if not path:
+        return {}
+    path = os.path.abspath(path)
+    if path == _child_script() or not os.path.isfile(path):
+        return {}
+    return {'init_main_from_path': path}
+
+
+def start_data(enable_modules: Iterable[str] | None, inherit_main: bool) -> dict[str, Any]:
+    """The options of `_coppice.start_child` that say which code the child runs."""
+    modules = module_paths(enable_modules)
+    main = main_data() if inherit_main else {}
+    if '__main__' in modules and not main:
+        raise ValueError(
+            'enable_modules has __main__, but the child cannot get this main program: '
+            + ('inherit_parent_main is off' if not inherit_main else
+               'a prompt, `python -c` and `python -m package` have no file that it could run'))
+    return {'enable_modules': modules, 'main': main, 'sys_path': search_path()}
+
+
+def search_path() -> list[str]:
+    """This interpreter's sys.path, meaningful in any working directory."""
+    return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+
+
+def _child_script() -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), '_child.py')
+
+
+def _main_module() -> Any:
+    # A child's own `__main__` may be ours; the one that it took over is under this name.
+    return sys.modules.get('__mp_main__') or sys.modules.get('__main__')
+
+
+def _module_path(name: str) -> str:
+    main = wire_module(name) == '__main__'
+    module = _main_module() if main else sys.modules.get(name)
+    if main or module is not None:
+        path = getattr(module, '__file__', None)
+        return _file_of(os.path.abspath(path) if path else None)
+    return _file_of(getattr(_find_spec(name), 'origin', None))
+
+
+def _find_spec(name: str) -> Any:
+    """Like importlib.util.find_spec, but it does not import the packages that `name` is in."""
+    path: Any = None
+    spec: Any = None
+    parts = name.split('.')
+    for end in range(1, len(parts) + 1):
+        prefix = '.'.join(parts[:end])
+        module = sys.modules.get(prefix)
+        spec = getattr(module, '__spec__', None)
+        if spec is None:
+            try:
+                found = (finder.find_spec(prefix, path) for finder in sys.meta_path)
+                spec = next(filter(None, found), None)
+            except Exception:
+                return None  # A broken finder: the child's import will say what is wrong.
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+        if path is None and end < len(parts):
+            return None
+    return spec
+
+
+def _file_of(origin: Any) -> str:
+    if not isinstance(origin, str) or not os.path.isabs(origin):
+        return ''  # 'built-in', 'frozen', or nothing.
+    return origin

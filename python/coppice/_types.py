@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names for annotations, without the cost of importing `typing`.
+
+A guest imports `coppice` whenever the user's main script does, so nothing here may be slow. Type
+checkers read the first branch, Python the second, where each name only has to exist: tools such as
+`inspect.signature` evaluate annotations.
+"""
+from _collections_abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+    from typing import Any, Literal, Protocol, Self
+
+    from coppice._coppice import Link
+
+    type StartMethod = Literal['auto', 'process', 'forkserver', 'subint', 'subint_fork',
+                               'subint_forkserver', 'trio', 'mp_spawn', 'mp_forkserver',
+                               'main_thread_forkserver']
+    type LoopName = Literal['asyncio', 'trio']
+    type Gil = Literal['own', 'shared']
+    type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'abandoned', 'reclaimed']
+    type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
+else:
+    Any = Protocol = Self = TracebackType = Link = object
+    AbstractAsyncContextManager = list  # Subscriptable is all it has to be.
+    StartMethod = LoopName = Gil = Rung = Cause = str
+
+type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
+
+__all__ = [
+    'AbstractAsyncContextManager', 'Any', 'Awaitable', 'Callable', 'Cause', 'Coroutine', 'Gil',
+    'Iterable', 'Link', 'LoopName', 'Mapping', 'Protocol', 'Rung', 'Self', 'Sequence',
+    'StartMethod', 'TracebackType', 'Uid',
+]

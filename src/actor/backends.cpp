@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actor/backends.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "actor/native_actor.hpp"
+#include "actor/python_side.hpp"
+#include "coppice/errors.hpp"
+#include "ipc/memory_link.hpp"
+#include "spawn/process/process.hpp"
+#include "spawn/thread/thread.hpp"
+
+namespace coppice {
+
+namespace spawn {
+key parse(std::string_view name) {
+  const std::string wanted = tree::canonical_key(std::string(name));
+  for (key k : {automatic, thread, process, subint})
+    if (k.text() == wanted) return k;
+  throw backend_unavailable(fmt::format(
+      "unknown spawn backend '{}': there are auto, thread, process and subint", name));
+}
+}  // namespace spawn
+
+namespace tree {
+
+msg::aid aid_of(const uid& who) {
+  msg::aid a;
+  a.name = who.name;
+  a.uuid = who.uuid;
+  a.pid = ::getpid();
+  a.is_registrar = false;
+  a.extensions.emplace();
+  return a;
+}
+
+namespace {
+
+std::string own_executable() {
+  char path[4096];
+  const auto n = ::readlink("/proc/self/exe", path, sizeof path);
+  if (n <= 0) throw backend_unavailable("process: /proc is not mounted, so this program cannot be "
+                                        "found again; mount it");
+  return std::string(path, static_cast<std::size_t>(n));
+}
+
+/// A native actor on the calling thread, until it is told to end.
+exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoints,
+                        const spawn::child_spec& spec) {
+  exit_report report;
+  try {
+    auto loop = std::make_shared<core::loop>(core::loop_options{.name = spec.self.name});
+    auto self = std::make_shared<native_actor>(rt, loop, spec.self, endpoints);
+    std::function<void()> connect = [&] {
+      ipc::connect_memory(self->self(), self, spec.parent, spec.parent_sink);
+    };
+    loop->run(self->serve(spec.parent.uuid, std::move(connect)));
+  } catch (...) {
+    report.how = exit_report::cause::failed;
+    report.detail = describe_exception(std::current_exception());
+  }
+  return report;
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
+                                                               backend_choices choices) {
+  std::vector<std::unique_ptr<spawn::backend>> all;
+  all.push_back(spawn::make_thread_backend(
+      [&rt, endpoints = choices.endpoints](const spawn::child_spec& spec) {
+        return thread_main(rt, endpoints, spec);
+      }));
+  spawn::process_programs programs;
+  programs.native = [can = choices.reaches_run_main]() -> std::vector<std::string> {
+    if (!can)
+      throw backend_unavailable("process: a native child runs this program again and must reach "
+                                "run_main(); use it, or the backend 'thread'");
+    return {own_executable(), "--coppice-child"};
+  };
+  programs.python = choices.python_child ? std::move(choices.python_child)
+                                         : &python_child_program;
+  all.push_back(spawn::make_process_backend(rt.control(), std::move(programs)));
+  all.push_back(choices.make_subint ? choices.make_subint(rt) : make_lazy_subint_backend(rt));
+  return all;
+}
+
+}  // namespace tree
+}  // namespace coppice

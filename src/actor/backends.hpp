@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of backends: written by hand, handed down, nothing registers itself.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "actor/process_runtime.hpp"
+#include "coppice/exposed.hpp"
+#include "spawn/backend.hpp"
+
+namespace coppice::tree {
+
+struct backend_choices {
+  std::vector<exposed> endpoints = {};  // What native children expose.
+  bool reaches_run_main = false;        // Native children can re-execute this program.
+  // When Python is the host: its own program and its own guests. Else Python is loaded on first use.
+  std::function<std::vector<std::string>()> python_child = {};
+  std::function<std::unique_ptr<spawn::backend>(process_runtime&)> make_subint = {};
+};
+
+/// thread, process, and subint (which loads CPython when it is first used).
+std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
+                                                               backend_choices choices);
+
+/// The Aid of an actor of this process.
+msg::aid aid_of(const uid& who);
+
+}  // namespace coppice::tree

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "actor/native_actor.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/uuid.hpp"
+#include "coppice/time.hpp"
+
+namespace coppice {
+
+std::string_view actor::name() const noexcept { return runtime_.self().name; }
+const uid& actor::id() const noexcept { return runtime_.id(); }
+
+namespace tree {
+
+namespace {
+// A cancelled call is given so long to end before its caller goes on without it.
+constexpr duration call_cancel_within = std::chrono::milliseconds(500);
+
+remote_error_info simple_error(const uid& self, std::string type, std::string message) {
+  remote_error_info e;
+  e.type = e.source_type = std::move(type);
+  e.message = std::move(message);
+  e.source = self;
+  e.path = {self};
+  return e;
+}
+
+
+// Wrong arguments throw before anything runs: inside a task that is an error of the call like any.
+task<payload> invoke(exposed endpoint, actor* self, payload kwargs) {
+  co_return co_await endpoint.invoke(*self, std::move(kwargs));
+}
+}  // namespace
+
+native_actor::native_actor(process_runtime& runtime, std::shared_ptr<core::loop> loop,
+                           msg::aid self, std::vector<exposed> endpoints)
+    : actor_port(self), runtime_(runtime), loop_(std::move(loop)),
+      id_{self.name, self.uuid}, table_(id_, runtime.options().calls),
+      endpoints_(std::move(endpoints)), face_(*this) {}
+
+native_actor::~native_actor() = default;
+
+// --- actor_port --------------------------------------------------------------------------------------
+
+template <class F>
+void native_actor::on_loop(F&& f, bool quiet) {
+  if (loop_->on_loop_thread()) {
+    f(*this);
+    return;
+  }
+  auto run = [me = shared_from_this(), f = std::forward<F>(f)]() mutable { f(*me); };
+  quiet ? loop_->post_quiet(std::move(run)) : loop_->post(std::move(run));
+}
+
+void native_actor::on_connected(const ipc::link_ptr& l) {
+  on_loop([l](native_actor& me) {
+    port::effects out;
+    me.table_.connected(l, out);
+    me.apply(std::move(out));
+  });
+}
+
+void native_actor::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) {
+  on_loop(
+      [from, m = std::move(m)](native_actor& me) mutable {
+        port::effects out;
+        me.table_.message(from, std::move(m), out);
+        me.apply(std::move(out));
+      },
+      u == ipc::urgency::lazy);
+}
+
+void native_actor::on_closed(const ipc::link_ptr& from, const std::string& why) {
+  on_loop([from, why](native_actor& me) {
+    port::effects out;
+    me.table_.closed(from, why, out);
+    me.apply(std::move(out));
+  });
+}
+
+void native_actor::adopt(const std::string& uuid, port::child_watch watch) {
+  on_loop([uuid, watch = std::move(watch)](native_actor& me) mutable {
+    me.table_.adopt(uuid, std::move(watch));
+  });
+}
+
+void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
+                           port::reply_handler on_reply) {
+  on_loop([to = std::move(to), ns = std::move(ns), func = std::move(func),
+           kwargs = std::move(kwargs), on_reply = std::move(on_reply)](native_actor& me) mutable {
+    port::effects out;
+    me.table_.request(to, ns, func, std::move(kwargs), std::move(on_reply), out);
+    me.apply(std::move(out));
+  });
+}
+
+void native_actor::child_changed(port::child_changed change) {
+  on_loop([change = std::move(change)](native_actor& me) mutable {
+    port::effects out;
+    if (change.what == port::child_changed::kind::ended)
+      me.table_.child_ended(change.uuid, change.report, out);
+    out.events.push_back(std::move(change));
+    me.apply(std::move(out));
+  });
+}
+
+void native_actor::cancel(std::string why) {
+  on_loop([why = std::move(why)](native_actor& me) mutable {
+    me.act(port::cancel_requested{std::move(why)});
+  });
+}
+
+void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
+
+void native_actor::close(std::string why) {
+  on_loop([why = std::move(why)](native_actor& me) { me.leave(why); });
+}
+
+void native_actor::describe(base::tree_writer& w) {
+  w.line(fmt::format("actor '{}'", id_.name));
+  auto level = w.deeper();
+  table_.describe(w);
+  loop_->describe(w);
+}
+
+void native_actor::apply(port::effects&& out) {
+  auto events = std::exchange(out.events, {});
+  for (auto& e : events) std::visit([this](auto&& one) { act(std::move(one)); }, std::move(e));
+  out.perform();
+}
+
+// --- events --------------------------------------------------------------------------------------------
+
+void native_actor::act(port::call_started&& e) {
+  const std::string name = e.ns + ":" + e.func;
+  const auto visible = [&](const exposed& x) {
+    return enabled_.empty() ||
+           std::ranges::find(enabled_, x.name().module()) != enabled_.end();
+  };
+  bool module_known = false;
+  for (const exposed& x : endpoints_) {
+    if (!visible(x)) continue;
+    if (x.name().text() == name && calls_) {
+      calls_->start_soon(name,
+                         [](native_actor* me, port::call_id id, exposed endpoint, payload kwargs) {
+                           return me->run_call(id, endpoint, std::move(kwargs));
+                         },
+                         this, e.id, x, std::move(e.kwargs));
+      return;
+    }
+    module_known |= x.name().module() == e.ns;
+  }
+  port::effects out;
+  remote_error_info error;
+  if (!calls_)
+    error = simple_error(id_, "TransportClosed", fmt::format("actor '{}' is ending", id_.name));
+  else if (module_known)
+    error = simple_error(id_, "AttributeError",
+                         fmt::format("module '{}' has no function '{}'", e.ns, e.func));
+  else
+    error = simple_error(
+        id_, "ModuleNotExposed",
+        fmt::format("'{}' is not exposed by actor '{}': list its endpoints in main(), or name the "
+                    "module in enable_modules", e.ns, id_.name));
+  table_.finish(e.id, std::move(error), out);
+  apply(std::move(out));
+}
+
+task<> native_actor::run_call(port::call_id id, exposed endpoint, payload kwargs) {
+  detail::task_node& node = co_await detail::this_task{};
+  std::exception_ptr failure;
+  std::optional<payload> value;
+  {
+    cancel_scope scope(node, {.name = std::string(endpoint.name().text())});
+    running_.emplace(id, &scope);
+    if (auto early = cancelled_early_.extract(id)) scope.cancel(early.mapped());
+    port::effects out;
+    table_.acknowledge(id, msg::call_kind::asyncfunc, out);
+    apply(std::move(out));
+    auto frame = detail::take(invoke(endpoint, &face_, std::move(kwargs)));
+    detail::settled<payload> how = co_await detail::captured<payload>(std::move(frame));
+    running_.erase(id);
+    failure = how.error();
+    if (!failure) value.emplace(std::move(how.value()));
+    if (failure) scope.absorbs(failure);
+  }
+  if (value) {
+    port::effects out;
+    table_.finish(id, std::move(*value), out);
+    apply(std::move(out));
+    co_return;
+  }
+  finish_with(id, failure);
+}
+
+void native_actor::finish_with(port::call_id id, const std::exception_ptr& e) {
+  port::effects out;
+  if (detail::is_cancelled(e))
+    table_.finish(id,
+                  simple_error(id_, "ContextCancelled",
+                               fmt::format("actor '{}': {}", id_.name, describe_exception(e))),
+                  out);
+  else
+    table_.finish(id, to_remote(e, id_), out);
+  apply(std::move(out));
+}
+
+void native_actor::act(port::call_cancelled&& e) {
+  if (auto it = running_.find(e.id); it != running_.end()) return it->second->cancel(e.why);
+  // Its task has not begun: it will find its scope cancelled as soon as it opens it.
+  cancelled_early_.insert_or_assign(e.id, std::move(e.why));
+}
+
+void native_actor::act(port::reply_arrived&&) {}  // Every request of ours has a handler.
+
+void native_actor::act(port::cancel_requested&& e) {
+  if (cancel_why_) return;
+  cancel_why_ = std::move(e.why);
+  if (calls_) calls_->cancel(*cancel_why_);
+}
+
+void native_actor::act(port::spec_arrived&& e) {
+  for (const auto& [name, path] : e.spec.enable_modules.list) enabled_.push_back(name);
+  port::effects out;
+  table_.set_ready(nullptr, out);
+  apply(std::move(out));
+}
+
+void native_actor::act(port::child_changed&& e) {
+  auto it = slot_of_.find(e.uuid);
+  if (it == slot_of_.end()) return;
+  child_slot& c = *slots_[it->second].child;
+  switch (e.what) {
+    case port::child_changed::kind::started:
+      c.link = std::move(e.link);
+      c.up = true;
+      c.settled.set();
+      break;
+    case port::child_changed::kind::start_failed:
+      c.start_error = e.error;
+      c.report = std::move(e.report);
+      c.ended = true;
+      c.settled.set();
+      c.gone.set();
+      break;
+    case port::child_changed::kind::ended:
+      c.report = std::move(e.report);
+      c.requested = e.requested;
+      c.ended = true;
+      c.link.reset();
+      c.gone.set();
+      break;
+  }
+}
+
+// --- its life ------------------------------------------------------------------------------------------
+
+task<> native_actor::serving(std::function<task<>()> body) {
+  co_await open_nursery(id_.name, [&](nursery& n) -> task<> {
+    calls_ = &n;
+    if (cancel_why_) n.cancel(*cancel_why_);
+    co_await body();
+    n.cancel("the actor has ended");
+  });
+}
+
+task<> native_actor::serve(std::string parent_uuid, std::function<void()> connect) {
+  if (!parent_uuid.empty()) set_parent(parent_uuid);
+  // Joined only when it can serve: a call may come right behind the handshake.
+  auto join = [&connect]() -> task<> {
+    connect();
+    co_await sleep_forever();
+  };
+  std::function<task<>()> body = join;
+  auto frame = detail::take(serving(std::move(body)));
+  auto how = co_await detail::captured<void>(std::move(frame));
+  calls_ = nullptr;
+  port::effects out;
+  table_.acknowledge_cancel(out);
+  apply(std::move(out));
+  leave("the actor has ended");
+  co_await checkpoint();  // What was queued leaves at the end of this turn.
+  if (how.error() && !detail::is_cancelled(how.error())) std::rethrow_exception(how.error());
+}
+
+task<> native_actor::run_root(std::function<task<>(actor&)> body) {
+  port::effects out;
+  table_.set_ready(nullptr, out);
+  apply(std::move(out));
+  std::function<task<>()> run = [this, &body] { return body(face_); };
+  auto frame = detail::take(serving(std::move(run)));
+  auto how = co_await detail::captured<void>(std::move(frame));
+  calls_ = nullptr;
+  leave("the root has ended");
+  if (how.error()) std::rethrow_exception(how.error());
+}
+
+void native_actor::leave(const std::string& why) {
+  if (std::exchange(left_, true)) return;
+  runtime_.actor_ended(*this);
+  port::effects out;
+  table_.close(why, out);
+  apply(std::move(out));
+}
+
+// --- children --------------------------------------------------------------------------------------------
+
+child_slot& native_actor::start_child(std::string_view name, const actor_options& options) {
+  spawn::child_spec spec;
+  spec.self.name = name;
+  spec.self.uuid = base::new_uuid();
+  spec.gil = options.gil;
+  spec.cwd = options.cwd.view();
+  const payload empty_map = to_payload(std::map<std::string, std::string>());
+  spec.spec.parent_main_data = empty_map;
+  spec.spec.runtime_vars = empty_map;
+  spec.native = true;
+  for (std::string_view module : options.enable_modules) {
+    spec.spec.enable_modules.list.emplace_back(std::string(module), std::string());
+    const bool ours = std::ranges::any_of(
+        endpoints_, [&](const exposed& x) { return x.name().module() == module; });
+    spec.native = spec.native && ours;
+  }
+  std::string key(options.backend.text());
+  if (key == "subint") spec.native = false;
+  if (key == "auto") key = spec.native ? "thread" : "subint";
+  auto& backend = runtime_.backend_for(key, spec);
+
+  std::uint32_t index = 0;
+  while (index < slots_.size() && slots_[index].child) ++index;
+  if (index == slots_.size()) slots_.emplace_back();
+  auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});
+  child_slot& c = *made;
+  slots_[index].child = std::move(made);
+  slot_of_.emplace(spec.self.uuid, index);
+  runtime_.start_child(shared_from_this(), backend, std::move(spec), options.stop,
+                       options.start_within);
+  return c;
+}
+
+detail::call_target native_actor::target_of(const child_slot& c) const {
+  const auto index = slot_of_.at(c.id.uuid);
+  return {const_cast<native_actor*>(this), index, slots_[index].generation};
+}
+
+child_slot* native_actor::find(detail::call_target t) {
+  const bool there = t.slot < slots_.size() && slots_[t.slot].generation == t.generation;
+  return there ? slots_[t.slot].child.get() : nullptr;
+}
+
+void native_actor::release(detail::call_target t) {
+  auto& entry = slots_.at(t.slot);
+  slot_of_.erase(entry.child->id.uuid);
+  entry.child.reset();
+  ++entry.generation;
+}
+
+void native_actor::stop_child(child_slot& c, std::optional<stop_policy> policy) {
+  c.requested = true;
+  runtime_.supervision().stop(c.id.uuid, policy);
+}
+
+task<exit_report> native_actor::cancel_child(detail::call_target t) {
+  child_slot* c = find(t);
+  if (!c) co_return exit_report{};
+  if (!c->ended) stop_child(*c);
+  co_await c->gone.wait();
+  co_return c->report;
+}
+
+static task<port::reply> wait_for(core::one_shot<port::reply>* answer) {
+  co_return co_await answer->wait();
+}
+
+task<payload> native_actor::call(detail::call_target t, std::string name, payload kwargs) {
+  child_slot* c = find(t);
+  if (!c) throw actor_died("(ended)", {});
+  if (c->ended) throw actor_died(c->id.name, c->report);
+  const std::string who = c->id.name;
+  const auto colon = name.find(':');
+  COPPICE_ASSERT(c->link && colon != std::string::npos, "a portal names a started actor");
+  core::one_shot<port::reply> answer("reply to " + name);
+  port::effects out;
+  const auto id = table_.request(
+      c->link, std::string_view(name).substr(0, colon), std::string_view(name).substr(colon + 1),
+      std::move(kwargs), [&answer](port::reply&& r) { answer.set(std::move(r)); }, out);
+  apply(std::move(out));
+
+  auto waiting = detail::take(wait_for(&answer));
+  auto how = co_await detail::captured<port::reply>(std::move(waiting));
+  if (how.error()) {
+    const std::string what = fmt::format("'{}' of actor '{}'", name, who);
+    co_await end_cancelled_call(id, &answer, what);
+    std::rethrow_exception(how.error());
+  }
+  port::reply r = std::move(how.value());
+  if (r.how == port::reply::kind::value) co_return std::move(r.value);
+  std::rethrow_exception(r.to_exception(who));
+}
+
+// Our side was cancelled: so is the callee's, and its end is waited for, shielded and bounded.
+task<port::reply> native_actor::end_cancelled_call(port::request_id id,
+                                                   core::one_shot<port::reply>* answer,
+                                                   std::string what) {
+  port::effects out;
+  table_.cancel_request(id, out);
+  apply(std::move(out));
+  detail::task_node& node = co_await detail::this_task{};
+  cancel_scope shield(node, {.name = "end of a cancelled call", .shield = true});
+  shield.set_deadline(loop_->now() + call_cancel_within);
+  auto waiting = detail::take(wait_for(answer));
+  auto late = co_await detail::captured<port::reply>(std::move(waiting));
+  if (!late.error()) co_return std::move(late.value());
+  shield.absorbs(late.error());
+  table_.forget(id);
+  throw call_stuck(fmt::format("{} was cancelled and did not end within {} ms", what,
+                               call_cancel_within.count() / 1'000'000));
+}
+
+}  // namespace tree
+}  // namespace coppice

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coppice/cancel_scope.hpp"  // First: proves the header stands alone.
+
+#include "coppice/channel.hpp"
+#include "coppice/errors.hpp"
+#include "coppice/event.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/testkit/async_test.hpp"
+
+namespace coppice {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string cause_of(const cancel_scope& scope) try {
+  scope.check();
+  return "not cancelled";
+} catch (const cancelled& c) {
+  return c.cause();
+}
+
+// The cause with which a checkpoint throws here, or "".
+task<std::string> checkpoint_cause() {
+  try {
+    co_await checkpoint();
+  } catch (const cancelled& c) {
+    co_return c.cause();
+  }
+  co_return std::string();
+}
+
+// A scope without a deadline, by its own name.
+template <class Body>
+task<> scoped(std::string name, Body body, bool shield = false,
+              time_point deadline = time_point::max()) {
+  auto& self = co_await detail::this_task{};
+  cancel_scope scope(self, {.name = name, .deadline = deadline, .shield = shield});
+  auto how = co_await detail::captured<void>(detail::take(body(scope)));
+  if (how.error() && !scope.absorbs(how.error())) std::rethrow_exception(how.error());
+}
+
+COPPICE_TEST(CancelScope, CancelReachesDownButNotUpNorSideways) {
+  co_await scoped("root", [](cancel_scope& root) -> task<> {
+    co_await scoped("left", [&](cancel_scope& left) -> task<> {
+      co_await scoped("leaf", [&](cancel_scope& leaf) -> task<> {
+        left.cancel("peer hung up");
+        EXPECT_EQ(cause_of(leaf), "left: peer hung up");
+        EXPECT_EQ(cause_of(left), "left: peer hung up");
+        EXPECT_EQ(cause_of(root), "not cancelled");
+        co_return;
+      });
+    });
+    co_await scoped("right", [](cancel_scope& right) -> task<> {
+      EXPECT_EQ(cause_of(right), "not cancelled");
+      co_await checkpoint();
+    });
+  });
+}
+
+COPPICE_TEST(CancelScope, ItIsALevelEveryCheckpointThrowsUntilTheScopeIsLeft) {
+  event e;
+  e.set();
+  int thrown = 0;
+  co_await scoped("s", [&](cancel_scope& s) -> task<> {
+    s.cancel("stop");
+    for (int i = 0; i < 3; ++i) {
+      try {
+        co_await e.wait();  // Set already: a checkpoint all the same.
+      } catch (const cancelled&) {
+        ++thrown;
+      }
+    }
+  });
+  co_await checkpoint();
+  EXPECT_EQ(thrown, 3);
+}
+
+COPPICE_TEST(CancelScope, TheFirstReasonIsKept) {
+  co_await scoped("s", [](cancel_scope& s) -> task<> {
+    s.cancel("first");
+    s.cancel("second");
+    EXPECT_EQ(s.reason(), "first");
+    EXPECT_EQ(cause_of(s), "s: first");
+    co_return;
+  });
+}
+
+COPPICE_TEST(CancelScope, TheOutermostCauseIsNamed) {
+  co_await scoped("outer", [](cancel_scope& outer) -> task<> {
+    co_await scoped("inner", [&](cancel_scope& inner) -> task<> {
+      inner.cancel("mine");
+      outer.cancel("theirs");
+      EXPECT_EQ(cause_of(inner), "outer: theirs");
+      co_return;
+    });
+  });
+}
+
+COPPICE_TEST(CancelScope, ShieldKeepsOutTheOuterCancelButNotItsOwn) {
+  co_await scoped("outer", [&](cancel_scope& outer) -> task<> {
+    co_await scoped(
+        "cleanup",
+        [&](cancel_scope& cleanup) -> task<> {
+          outer.cancel("shutdown");
+          EXPECT_EQ(co_await checkpoint_cause(), "");
+          EXPECT_FALSE(cleanup.cancelled());
+          cleanup.cancel("too long");
+          EXPECT_EQ(co_await checkpoint_cause(), "cleanup: too long");
+          co_await checkpoint();
+        },
+        true);
+    EXPECT_EQ(co_await checkpoint_cause(), "outer: shutdown");
+  });
+}
+
+COPPICE_TEST(CancelScope, AShieldStopsDeadlinesToo) {
+  const time_point now = t.time().now();
+  co_await scoped(
+      "outer",
+      [&](cancel_scope& outer) -> task<> {
+        co_await scoped(
+            "cleanup",
+            [&](cancel_scope& cleanup) -> task<> {
+              EXPECT_EQ(outer.effective_deadline(), now + 1s);
+              EXPECT_EQ(cleanup.effective_deadline(), now + 5s);
+              co_await sleep_for(2s);
+              EXPECT_TRUE(outer.cancel_called());
+              co_await sleep_forever();
+            },
+            true, now + 5s);
+        EXPECT_EQ(t.elapsed(), 5s);
+      },
+      false, now + 1s);
+}
+
+COPPICE_TEST(CancelScope, SoonestDeadlineAppliesHoweverDeepWeAre) {
+  const time_point now = t.time().now();
+  co_await scoped(
+      "outer",
+      [&](cancel_scope&) -> task<> {
+        co_await scoped(
+            "inner",
+            [&](cancel_scope& inner) -> task<> {
+              EXPECT_EQ(inner.effective_deadline(), now + 1s);
+              const std::string why = co_await [](void) -> task<std::string> {
+                try {
+                  co_await sleep_forever();
+                } catch (const cancelled& c) {
+                  co_return c.cause();
+                }
+                co_return std::string();
+              }();
+              EXPECT_EQ(why, "outer: deadline passed");
+              EXPECT_TRUE(inner.cancelled());
+              EXPECT_FALSE(inner.cancel_called()) << "the outer deadline passed, not ours";
+              EXPECT_EQ(inner.effective_deadline(), time_point::min());
+            },
+            false, now + 9s);
+      },
+      false, now + 1s);
+  EXPECT_EQ(t.elapsed(), 1s);
+}
+
+COPPICE_TEST(CancelScope, AbsorbsOnlyWhatIsItsOwn) {
+  bool after_inner = false;
+  bool inner_caught = true;
+  bool outer_caught = false;
+  auto& self = co_await detail::this_task{};
+  {
+    cancel_scope outer(self, {.name = "outer"});
+    auto how = co_await detail::captured<void>(
+        detail::take([](cancel_scope& o, bool& after, bool& caught) -> task<> {
+          auto finished = co_await move_on_after(1h, [&](cancel_scope& inner) -> task<> {
+            inner.cancel("inner too");
+            o.cancel("all of it");
+            co_await checkpoint();
+          });
+          caught = !finished;
+          after = true;
+        }(outer, after_inner, inner_caught)));
+    EXPECT_TRUE(detail::is_cancelled(how.error()));
+    outer_caught = outer.absorbs(how.error());
+    EXPECT_TRUE(outer.cancelled_caught());
+  }
+  EXPECT_FALSE(after_inner) << "the inner scope was cancelled, but so was the one around it";
+  EXPECT_TRUE(outer_caught);
+}
+
+COPPICE_TEST(CancelScope, NeverAbsorbsAnError) {
+  EXPECT_THROW(co_await move_on_after(1h,
+                                      [](cancel_scope& s) -> task<> {
+                                        s.cancel();
+                                        throw std::runtime_error("an error");
+                                        co_return;
+                                      }),
+               std::runtime_error);
+}
+
+COPPICE_TEST(CancelScope, ACancelledScopeThatEndsWellCaughtNothing) {
+  auto finished = co_await move_on_after(1h, [](cancel_scope& s) -> task<> {
+    s.cancel();
+    co_return;
+  });
+  EXPECT_TRUE(finished);
+}
+
+COPPICE_TEST(CancelScope, CancelWakesWhatWaitsAtOnceAndLeavesNoTrace) {
+  event e;
+  channel<int> full(0);
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon([](event& x) -> task<> { co_await x.wait(); }, std::ref(e));
+    n.start_soon([](channel<int>& c) -> task<> { co_await c.receive(); }, std::ref(full));
+    n.start_soon([]() -> task<> { co_await sleep_for(1h); });
+    co_await checkpoint();
+    co_await checkpoint();
+    EXPECT_EQ(e.waiting(), 1u);
+    n.cancel();
+    EXPECT_EQ(e.waiting(), 0u);
+    EXPECT_FALSE(full.try_send(1)) << "the cancelled receiver is gone";
+  });
+  EXPECT_EQ(t.elapsed(), 0s);
+}
+
+COPPICE_TEST(CancelScope, ADeadlineCanBeMovedBothWays) {
+  auto finished = co_await move_on_after(1s, [&](cancel_scope& s) -> task<> {
+    s.set_deadline(t.time().now() + 3s);
+    co_await sleep_for(2s);
+    s.set_deadline(time_point::max());
+    co_await sleep_for(1h);
+    s.set_deadline(t.time().now());
+    EXPECT_TRUE(s.cancelled()) << "a time that has passed cancels now";
+  });
+  EXPECT_TRUE(finished);
+}
+
+COPPICE_TEST(CancelScope, AScopeOpenedInsideACancelledOneIsCancelled) {
+  co_await scoped("outer", [](cancel_scope& outer) -> task<> {
+    outer.cancel("x");
+    co_await scoped("inner", [](cancel_scope& inner) -> task<> {
+      EXPECT_TRUE(inner.cancelled());
+      EXPECT_FALSE(inner.cancel_called());
+      co_return;
+    });
+  });
+}
+
+// A hundred thousand parked tasks, deep and wide: no recursion, no second visit.
+COPPICE_TEST(CancelScope, CancellingManyTasksIsLinearAndDoesNotRecurse) {
+  constexpr int count = 100'000;
+  int cancelled_tasks = 0;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    for (int i = 0; i < count; ++i) {
+      n.start_soon(
+          [](int& c) -> task<> {
+            try {
+              co_await sleep_forever();
+            } catch (const cancelled&) {
+              ++c;
+            }
+          },
+          std::ref(cancelled_tasks));
+    }
+    co_await checkpoint();
+    n.cancel();
+  });
+  EXPECT_EQ(cancelled_tasks, count);
+}
+
+task<> nest(int depth, cancel_scope& outermost) {
+  if (depth == 0) {
+    outermost.cancel("deep");
+    co_await checkpoint();
+  }
+  co_await scoped("level", [&](cancel_scope&) -> task<> { co_await nest(depth - 1, outermost); });
+}
+
+COPPICE_TEST(CancelScope, DeepNestingIsNoMatterOfTheStack) {
+  auto finished =
+      co_await move_on_after(1h, [](cancel_scope& s) -> task<> { co_await nest(5'000, s); });
+  EXPECT_FALSE(finished);
+}
+
+task<> leaks_scope(testkit::test_env&) {
+  auto& self = co_await detail::this_task{};
+  auto* outer = new cancel_scope(self, {.name = "outer"});
+  cancel_scope inner(self, {.name = "inner"});
+  delete outer;
+}
+
+TEST(CancelScopeDeath, AScopeThatEndsBeforeOneInsideItAborts) {
+  EXPECT_DEATH(testkit::run_async_test("leak", &leaks_scope),
+               "cancel scopes must be left in the reverse order of entering");
+}
+
+}  // namespace
+}  // namespace coppice

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coppice/channel.hpp"  // First: proves the header stands alone.
+
+#include <memory>
+
+#include "coppice/outcome.hpp"
+#include "coppice/testkit/async_test.hpp"
+
+namespace coppice {
+namespace {
+
+using namespace std::chrono_literals;
+using log = std::vector<std::string>;
+
+task<> send_all(channel<int>& c, int from, int to) {
+  for (int i = from; i < to; ++i) co_await c.send(i);
+}
+task<> collect(channel<int>& c, std::vector<int>& into) {
+  while (auto v = co_await c.receive()) into.push_back(*v);
+}
+
+COPPICE_TEST(Channel, ValuesComeInOrderAndTheEndAfterTheLast) {
+  channel<int> c(2);
+  std::vector<int> got;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(collect, std::ref(c), std::ref(got));
+    co_await send_all(c, 0, 10);
+    c.close();
+  });
+  EXPECT_EQ(got, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+  EXPECT_FALSE(co_await c.receive()) << "the end stays the end";
+}
+
+COPPICE_TEST(Channel, ASenderBeyondTheCapacityWaits) {
+  channel<int> c(2);
+  co_await c.send(1);
+  co_await c.send(2);
+  EXPECT_FALSE(co_await move_on_after(1s, c.send(3)));
+  EXPECT_EQ(c.size(), 2u);
+  EXPECT_EQ(co_await c.receive(), 1);
+  co_await c.send(4);
+  EXPECT_EQ(co_await c.receive(), 2);
+  EXPECT_EQ(co_await c.receive(), 4) << "the cancelled send has not sent";
+}
+
+COPPICE_TEST(Channel, WithCapacityZeroASenderWaitsUntilItsValueIsTaken) {
+  channel<int> c(0);
+  log l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, log& to) -> task<> {
+          co_await x.send(1);
+          to.push_back("sent");
+        },
+        std::ref(c), std::ref(l));
+    co_await sleep_for(1s);
+    EXPECT_TRUE(l.empty());
+    auto v = co_await c.receive();
+    EXPECT_EQ(v, 1);
+    co_await checkpoint();
+    EXPECT_EQ(l, log{"sent"});
+    n.start_soon([](channel<int>& x) -> task<> { EXPECT_EQ(co_await x.receive(), 2); },
+                 std::ref(c));
+    co_await sleep_for(1s);
+    EXPECT_TRUE(c.try_send(2)) << "a receiver waits";
+  });
+}
+
+COPPICE_TEST(Channel, WaitersAreServedInTheOrderInWhichTheyCame) {
+  channel<int> c(0);
+  std::vector<int> got;
+  auto take_one = [](channel<int>& x, std::vector<int>& to, int who) -> task<> {
+    auto v = co_await x.receive();
+    to.push_back(who * 10 + *v);
+  };
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(take_one, std::ref(c), std::ref(got), 1);
+    n.start_soon(take_one, std::ref(c), std::ref(got), 2);
+    co_await sleep_for(1s);
+    co_await c.send(1);
+    co_await c.send(2);
+  });
+  EXPECT_EQ(got, (std::vector<int>{11, 22}));
+  got.clear();
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(send_all, std::ref(c), 1, 2);
+    n.start_soon(send_all, std::ref(c), 2, 3);
+    co_await sleep_for(1s);
+    got.push_back(*co_await c.receive());
+    got.push_back(*co_await c.receive());
+  });
+  EXPECT_EQ(got, (std::vector<int>{1, 2}));
+}
+
+COPPICE_TEST(Channel, ACancelledReceiveHasNotTaken) {
+  channel<int> c(1);
+  EXPECT_FALSE(co_await move_on_after(1s, c.receive()));
+  co_await c.send(5);
+  EXPECT_EQ(c.size(), 1u);
+  // A value that was handed over already arrives, whatever is cancelled meanwhile.
+  std::vector<int> got;
+  co_await c.receive();
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, std::vector<int>& to) -> task<> {
+          auto v = co_await x.receive();
+          to.push_back(*v);
+        },
+        std::ref(c), std::ref(got));
+    co_await checkpoint();
+    co_await checkpoint();
+    EXPECT_TRUE(c.try_send(6));
+    n.cancel();
+  });
+  EXPECT_EQ(got, std::vector<int>{6});
+}
+
+COPPICE_TEST(Channel, AfterCloseReceiversGetWhatIsThereAndSendersAnError) {
+  channel<int> c(2, "numbers");
+  co_await c.send(1);
+  c.close();
+  c.close();
+  EXPECT_TRUE(c.closed());
+  auto r = co_await as_result(c.send(2));
+  auto* e = r.error<channel_closed>();
+  EXPECT_TRUE(e != nullptr);
+  if (e != nullptr) {
+    EXPECT_STREQ(e->what(), "send() into closed channel 'numbers', 1 of 2 kept, closed");
+  }
+  EXPECT_FALSE(c.try_send(3));
+  EXPECT_EQ(co_await c.receive(), 1);
+  EXPECT_FALSE(co_await c.receive());
+}
+
+COPPICE_TEST(Channel, CloseWakesWhoeverWaits) {
+  channel<int> c(0);
+  log l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, log& to) -> task<> {
+          auto r = co_await as_result(x.send(1));
+          to.push_back(r.template error<channel_closed>() != nullptr ? "sender told" : "sent");
+        },
+        std::ref(c), std::ref(l));
+    co_await sleep_for(1s);
+    c.close();
+  });
+  channel<int> d(0);
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, log& to) -> task<> {
+          auto v = co_await x.receive();
+          to.push_back(v ? "value" : "receiver told");
+        },
+        std::ref(d), std::ref(l));
+    co_await sleep_for(1s);
+    d.close();
+  });
+  EXPECT_EQ(l, (log{"sender told", "receiver told"}));
+}
+
+COPPICE_TEST(Channel, TryNeverWaitsAndAFailedTrySendLeavesTheValue) {
+  channel<std::unique_ptr<int>> c(1);
+  EXPECT_FALSE(c.try_receive());
+  auto one = std::make_unique<int>(1);
+  auto two = std::make_unique<int>(2);
+  EXPECT_TRUE(c.try_send(std::move(one)));
+  EXPECT_FALSE(c.try_send(std::move(two)));
+  EXPECT_TRUE(two != nullptr);
+  EXPECT_EQ(**c.try_receive(), 1);
+  co_return;
+}
+
+COPPICE_TEST(Channel, MoveOnlyValuesPassThroughWaitingSendersAndReceivers) {
+  channel<std::unique_ptr<int>> c(1);
+  int sum = 0;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<std::unique_ptr<int>>& x) -> task<> {
+          for (int i = 0; i < 5; ++i) co_await x.send(std::make_unique<int>(i));
+          x.close();
+        },
+        std::ref(c));
+    while (auto v = co_await c.receive()) sum += **v;
+  });
+  EXPECT_EQ(sum, 10);
+}
+
+COPPICE_TEST(Channel, EveryOperationIsACheckpoint) {
+  channel<int> c(8);
+  co_await c.send(0);
+  auto sends = co_await move_on_after(1h, [&](cancel_scope& s) -> task<> {
+    s.cancel();
+    co_await c.send(1);
+  });
+  auto receives = co_await move_on_after(1h, [&](cancel_scope& s) -> task<> {
+    s.cancel();
+    co_await c.receive();
+  });
+  EXPECT_FALSE(sends);
+  EXPECT_FALSE(receives);
+  EXPECT_EQ(c.size(), 1u);
+}
+
+}  // namespace
+}  // namespace coppice

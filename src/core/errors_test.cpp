@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coppice/errors.hpp"  // First: proves the header stands alone.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "coppice/handle_errors.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/testkit/async_test.hpp"
+
+namespace coppice {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::exception_ptr make(auto e) { return std::make_exception_ptr(std::move(e)); }
+
+TEST(Errors, DescribeExceptionIsOneLineForAnything) {
+  EXPECT_EQ(describe_exception(make(std::runtime_error("boom"))), "std::runtime_error: boom");
+  EXPECT_EQ(describe_exception(make(timeout_error("late"))), "coppice::timeout_error: late");
+  EXPECT_EQ(describe_exception(make(cancelled(std::make_shared<const std::string>("a: b")))),
+            "cancelled: a: b");
+  EXPECT_EQ(describe_exception(make(3)), "an exception of type int");
+  remote_error_info info;
+  info.source_type = "ValueError";
+  info.message = "boom";
+  EXPECT_EQ(describe_exception(make(remote_actor_error(info))), "ValueError: boom");
+}
+
+TEST(Errors, ToRemoteUsesTheWireNamesAndTheRaisingActor) {
+  const uid self{"calc", "u1"};
+  const auto info = to_remote(make(std::invalid_argument("empty")), self);
+  EXPECT_EQ(info.type, "ValueError");
+  EXPECT_EQ(info.source_type, "ValueError");
+  EXPECT_EQ(info.message, "empty");
+  EXPECT_EQ(info.source, self);
+  EXPECT_EQ(info.path, std::vector<uid>{self});
+  EXPECT_EQ(to_remote(make(timeout_error("x")), self).type, "TimeoutError");
+  EXPECT_EQ(to_remote(make(std::overflow_error("x")), self).type, "OverflowError");
+  EXPECT_EQ(to_remote(make(actor_died("a", {})), self).type, "ActorDied");
+  EXPECT_EQ(to_remote(make(limit_exceeded("x")), self).type, "coppice::limit_exceeded");
+  EXPECT_EQ(to_remote(make(3), self).type, "int");
+}
+
+TEST(Errors, RelayingKeepsTheSourceAndAddsTheHop) {
+  const uid source{"child", "u1"};
+  const uid relay{"parent", "u2"};
+  const remote_actor_error first(to_remote(make(std::out_of_range("i")), source));
+  const auto info = to_remote(make(first), relay);
+  EXPECT_EQ(info.type, "RemoteActorError");
+  EXPECT_EQ(info.source_type, "IndexError");
+  EXPECT_EQ(info.source, source);
+  EXPECT_EQ(info.path, (std::vector<uid>{source, relay}));
+  const remote_actor_error second(info);
+  EXPECT_EQ(second.path(), (std::vector<std::string>{"child", "parent"}));
+  EXPECT_TRUE(second.is<std::out_of_range>());
+  EXPECT_FALSE(second.is<std::invalid_argument>());
+}
+
+TEST(Errors, EveryMemberOfAGroupTravels) {
+  const error_group g("n", {make(std::invalid_argument("a")), make(timeout_error("b"))});
+  const auto info = to_remote(make(g), {"x", "u"});
+  EXPECT_EQ(info.type, "ExceptionGroup");
+  ASSERT_EQ(info.members.size(), 2u);
+  EXPECT_EQ(info.members[0].type, "ValueError");
+  EXPECT_EQ(info.members[1].type, "TimeoutError");
+}
+
+TEST(Errors, ExitReportsSayHow) {
+  exit_report killed;
+  killed.how = exit_report::cause::signalled;
+  killed.status = SIGKILL;
+  EXPECT_EQ(killed.text(), "killed by SIGKILL");
+  exit_report exited;
+  exited.how = exit_report::cause::exited;
+  exited.status = 3;
+  EXPECT_EQ(exited.text(), "exited with status 3");
+  exit_report forced;
+  forced.rung = rung::forced;
+  forced.took = 12ms;
+  EXPECT_EQ(forced.text(), "returned, stopped by rung forced in 12ms");
+  EXPECT_STREQ(actor_died("feed", killed).what(), "actor 'feed' has ended: killed by SIGKILL");
+}
+
+// --- as_result
+
+task<int> parse(std::string s) {
+  co_await checkpoint();
+  if (s.empty()) throw std::invalid_argument("empty input");
+  co_return static_cast<int>(s.size());
+}
+
+COPPICE_TEST(AsResult, HoldsTheValueOrTheErrorByType) {
+  auto good = co_await as_result(parse("four"));
+  EXPECT_TRUE(good);
+  EXPECT_EQ(*good, 4);
+  EXPECT_EQ(good.error<std::exception>(), nullptr);
+  auto bad = co_await as_result(parse(""));
+  EXPECT_FALSE(bad);
+  EXPECT_EQ(bad.error<timeout_error>(), nullptr);
+  auto* e = bad.error<std::logic_error>();
+  EXPECT_TRUE(e != nullptr);
+  if (e != nullptr) {
+    EXPECT_STREQ(e->what(), "empty input");
+  }
+  EXPECT_THROW(bad.value(), std::invalid_argument);
+}
+
+COPPICE_TEST(AsResult, LetsCancelledThrough) {
+  bool went_on = false;
+  auto finished = co_await move_on_after(1s, [&](cancel_scope&) -> task<> {
+    auto r = co_await as_result(sleep_forever());
+    went_on = true;
+    EXPECT_TRUE(r);
+  });
+  EXPECT_FALSE(finished);
+  EXPECT_FALSE(went_on);
+}
+
+// --- handle_errors
+
+using log = std::vector<std::string>;
+
+template <class... Handlers>
+std::string handle(std::exception_ptr e, Handlers... handlers) {
+  try {
+    try {
+      std::rethrow_exception(e);
+    } catch (...) {
+      handle_errors(handlers...);
+    }
+  } catch (...) {
+    return describe_exception(std::current_exception());
+  }
+  return "handled";
+}
+
+TEST(HandleErrors, GivesABareErrorToTheFirstHandlerOfItsType) {
+  log l;
+  EXPECT_EQ(
+      handle(
+          make(std::invalid_argument("x")), [&](const timeout_error&) { l.push_back("timeout"); },
+          [&](const std::logic_error& e) { l.push_back(e.what()); },
+          [&](const std::exception&) { l.push_back("late"); }),
+      "handled");
+  EXPECT_EQ(l, log{"x"});
+}
+
+TEST(HandleErrors, TakesGroupsApartAndThrowsTheRestInItsShape) {
+  const auto inner =
+      make(error_group("inner", {make(timeout_error("t1")), make(std::runtime_error("r1")),
+                                 make(std::runtime_error("r2"))}));
+  const auto outer =
+      make(error_group("outer", {inner, make(timeout_error("t2")), make(std::bad_alloc())}));
+  log l;
+  EXPECT_EQ(handle(outer, [&](const timeout_error& e) { l.push_back(e.what()); }),
+            "coppice::error_group: 2 errors in 'outer': coppice::error_group: 2 errors in 'inner': "
+            "std::runtime_error: r1; std::runtime_error: r2; std::bad_alloc: std::bad_alloc");
+  EXPECT_EQ(l, (log{"t1", "t2"}));
+}
+
+TEST(HandleErrors, OneThatIsLeftComesBare) {
+  const auto group =
+      make(error_group("g", {make(timeout_error("t")), make(std::runtime_error("r"))}));
+  EXPECT_EQ(handle(group, [](const timeout_error&) {}), "std::runtime_error: r");
+  EXPECT_EQ(handle(group, [](const std::exception&) {}), "handled");
+}
+
+TEST(HandleErrors, WhatHandlersThrowIsNotLostNorTheRest) {
+  const auto group =
+      make(error_group("g", {make(timeout_error("t")), make(std::runtime_error("r"))}));
+  EXPECT_EQ(handle(group, [](const timeout_error&) { throw std::invalid_argument("in handler"); }),
+            "coppice::error_group: 2 errors in 'handle_errors': std::invalid_argument: in handler; "
+            "std::runtime_error: r");
+}
+
+TEST(HandleErrors, LetsCancelledThrough) {
+  EXPECT_EQ(handle(make(cancelled(std::make_shared<const std::string>("s: r"))),
+                   [](const std::exception&) {}),
+            "cancelled: s: r");
+}
+
+TEST(HandleErrorsDeath, OutsideOfACatchBlockAborts) {
+  EXPECT_DEATH(handle_errors([](const std::exception&) {}), "outside of a catch block");
+}
+
+}  // namespace
+}  // namespace coppice

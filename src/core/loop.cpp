@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/loop.hpp"
+
+#include <algorithm>
+
+#include "base/assert.hpp"
+#include "coppice/errors.hpp"
+#include "core/assert_dump.hpp"
+#include "core/reactor.hpp"
+
+namespace coppice::core {
+
+namespace {
+
+// Trivially destructible: a thread that leaves by a long jump must not owe anything here.
+thread_local loop* current_loop = nullptr;
+
+// A batch of this many resumed tasks is worth one look at the file descriptors.
+constexpr unsigned resumes_per_poll = 64;
+
+class function_hook final : public turn_hook {
+ public:
+  explicit function_hook(base::unique_function<void()> fn) noexcept : fn_(std::move(fn)) {}
+  void at_turn_end() override {
+    const std::unique_ptr<function_hook> self(this);
+    fn_();
+  }
+
+ private:
+  base::unique_function<void()> fn_;
+};
+
+}  // namespace
+
+bool loop_ref::post(base::unique_function<void()> fn) const {
+  auto item = std::make_unique<posted_function>(std::move(fn));
+  if (!inbox_->push(*item, false)) return false;
+  item.release();  // Ends itself when it has run.
+  return true;
+}
+
+bool loop_ref::post_quiet(base::unique_function<void()> fn) const {
+  auto item = std::make_unique<posted_function>(std::move(fn));
+  if (!inbox_->push(*item, true)) return false;
+  item.release();
+  return true;
+}
+
+bool loop_ref::cancel(std::string_view reason) const {
+  return post([l = loop_, text = std::string(reason)] { l->cancel_root(text); });
+}
+
+loop::loop(loop_options options)
+    : scheduler(options.time != nullptr ? *options.time : system_clock()),
+      name_(std::move(options.name)),
+      inbox_(std::make_shared<inbox>()) {
+  set_assert_dump();
+}
+
+loop::~loop() {
+  COPPICE_ASSERT(root_ == nullptr, "a loop ended while it runs");
+  for (inbox_item* item = inbox_->close(); item != nullptr;) {
+    inbox_item* next = item->next_;
+    item->drop();
+    item = next;
+  }
+}
+
+loop* loop::current() noexcept { return current_loop; }
+
+reactor& loop::io() {
+  if (!reactor_) {
+    reactor_ = std::make_unique<reactor>();
+    inbox_->set_reactor(reactor_.get());
+  }
+  return *reactor_;
+}
+
+void loop::at_turn_end(turn_hook& hook) noexcept {
+  if (hook.queued_) return;
+  hook.queued_ = true;
+  hook.next_ = nullptr;
+  (hooks_last_ != nullptr ? hooks_last_->next_ : hooks_first_) = &hook;
+  hooks_last_ = &hook;
+}
+
+void loop::at_turn_end(base::unique_function<void()> fn) {
+  at_turn_end(*new function_hook(std::move(fn)));  // Ends itself when it has run.
+}
+
+void loop::run_root(detail::task_node& root) {
+  COPPICE_ASSERT(current_loop == nullptr,
+                 "run() inside a running loop would block it: use co_await, or another thread");
+  COPPICE_ASSERT(root_ == nullptr, "run() of a loop that runs already");
+  current_loop = this;
+  root_ = &root;
+  {
+    coppice::cancel_scope scope(root, {.name = name_});
+    root_scope_ = &scope;
+    if (!cancel_next_run_.empty()) scope.cancel(std::exchange(cancel_next_run_, {}));
+    make_ready(root);
+    while (root.state != detail::task_state::done) turn(root);
+    finish_run();
+    root_scope_ = nullptr;
+  }
+  root_ = nullptr;
+  current_loop = nullptr;
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+// What was posted during the run belongs to it, and so do the handlers of operations that were
+// cancelled at its end: they own what they refer to. Posts that keep posting are theirs to end.
+void loop::finish_run() {
+  bool handled = false;
+  do {
+    run_hooks();
+    run_inbox();
+    handled = reactor_ && reactor_->poll();
+  } while (handled || hooks_first_ != nullptr || !inbox_->empty());
+  COPPICE_ASSERT(ready_first_ == nullptr, "a task is left after the root has ended");
+}
+
+void loop::turn(const detail::task_node& root) {
+  run_ready();
+  run_hooks();
+  run_inbox();
+  if (!timers_.empty()) fire_timers();
+  if (reactor_ && resumed_since_poll_ >= resumes_per_poll) poll_io();
+  if (nothing_to_do() && root.state != detail::task_state::done) sleep();
+}
+
+void loop::run_ready() {
+  detail::task_node* task = std::exchange(ready_first_, nullptr);
+  ready_last_ = nullptr;
+  while (task != nullptr) {
+    detail::task_node* next = task->next_ready;
+    resume(*task);
+    task = next;
+  }
+}
+
+void loop::resume(detail::task_node& task) {
+  transfers_ = 0;
+  ++resumed_since_poll_;
+  running_ = &task;
+  task.state = detail::task_state::running;
+  task.resume_at.resume();
+  running_ = nullptr;
+  COPPICE_ASSERT(
+      task.state != detail::task_state::running,
+      "a coroutine returned without having ended and without waiting for anything. g++ 12 "
+      "drops the body of a coroutine that awaits in a condition and has no local variable: "
+      "write `if (auto r = co_await x())` instead of `if (co_await x())`");
+  if (task.state == detail::task_state::done) task.finished();  // May end the task.
+}
+
+void loop::run_hooks() {
+  turn_hook* hook = std::exchange(hooks_first_, nullptr);
+  hooks_last_ = nullptr;
+  while (hook != nullptr) {
+    turn_hook* next = hook->next_;
+    hook->queued_ = false;
+    try {
+      hook->at_turn_end();
+    } catch (...) {
+      fail(std::current_exception());
+    }
+    hook = next;
+  }
+}
+
+void loop::run_inbox() {
+  inbox_->take_each([this](inbox_item& item) {
+    ++resumed_since_poll_;  // Threads that post without end must not starve I/O.
+    try {
+      item.run();
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  });
+}
+
+void loop::fire_timers() noexcept {
+  const time_point now = clock_->now();
+  while (detail::timer* t = timers_.take_due(now)) t->fire();
+}
+
+void loop::poll_io() noexcept {
+  resumed_since_poll_ = 0;
+  try {
+    reactor_->poll();
+  } catch (...) {
+    fail(std::current_exception());  // A handler threw.
+  }
+}
+
+void loop::wait_io(duration limit) noexcept {
+  try {
+    reactor_->wait(limit);
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+void loop::sleep() {
+  // With operations under way, waiting finds what is ready as well as polling, in one system call.
+  if (reactor_ && !reactor_->has_work()) poll_io();
+  if (!nothing_to_do() || !inbox_->empty()) return;
+  const bool has_io = reactor_ && reactor_->has_work();
+  const time_point next = timers_.next();
+  if (!has_io && outside_work_ == 0 && clock_->skip_to(next)) return;
+  duration limit(-1);
+  if (next != time_point::max()) limit = std::max(next - clock_->now(), duration::zero());
+  if (limit == duration::zero()) return;
+  if (!inbox_->prepare_sleep(has_io ? inbox::sleep::in_reactor : inbox::sleep::on_futex)) return;
+  if (has_io) {
+    wait_io(limit);
+  } else {
+    inbox_->sleep_on_futex(limit);
+  }
+  inbox_->awake();
+}
+
+void loop::fail(std::exception_ptr e) noexcept {
+  if (!failure_) failure_ = e;
+  cancel_root("a posted function failed: " + describe_exception(e));
+}
+
+void loop::cancel_root(const std::string& reason) {
+  if (root_scope_ != nullptr) {
+    root_scope_->cancel(reason);
+  } else {
+    cancel_next_run_ = reason.empty() ? "cancelled" : reason;
+  }
+}
+
+}  // namespace coppice::core
+
+namespace coppice::detail {
+
+void scheduler::arm(timer& t, time_point when) {
+  static_cast<core::loop*>(this)->timers_.arm(t, when);
+}
+
+void scheduler::disarm(timer& t) noexcept { static_cast<core::loop*>(this)->timers_.disarm(t); }
+
+void scheduler::check_thread(const char* what) const noexcept {
+  if (core::loop::current() == this) [[likely]]
+    return;
+  std::fprintf(stderr, "coppice: %s was called on a thread that does not run this loop\n", what);
+  check_failed("an object of a loop is used on that loop's thread only: post to it from elsewhere",
+               std::source_location::current());
+}
+
+}  // namespace coppice::detail

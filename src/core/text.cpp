@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/text.hpp"
+
+#include <cstdio>
+
+namespace coppice::core {
+
+std::string to_text(duration d) {
+  struct unit {
+    const char* name;
+    double ns;
+  };
+  static constexpr unit units[] = {
+      {"h", 3600e9}, {"min", 60e9}, {"s", 1e9}, {"ms", 1e6}, {"us", 1e3}};
+  const auto ns = static_cast<double>(d.count());
+  const double size = ns < 0 ? -ns : ns;
+  char text[32];
+  for (const unit& u : units) {
+    if (size < u.ns) continue;
+    std::snprintf(text, sizeof text, "%.4g%s", ns / u.ns, u.name);
+    return text;
+  }
+  std::snprintf(text, sizeof text, "%.4gns", ns);
+  return size == 0 ? "0s" : text;
+}
+
+}  // namespace coppice::core

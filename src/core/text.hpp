@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Durations as people write them, for names, errors and dumps.
+#pragma once
+
+#include <string>
+
+#include "coppice/clock.hpp"
+
+namespace coppice::core {
+
+std::string to_text(duration d);  // "2s", "150ms", "1.5s", "80us", "2h"
+
+}  // namespace coppice::core

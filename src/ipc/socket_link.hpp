@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// A link over a stream socket: framing, the handshake, batching of writes. Shared by transports.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "coppice/detail/task_node.hpp"
+#include "core/loop.hpp"
+#include "ipc/limits.hpp"
+#include "ipc/link.hpp"
+
+namespace coppice::ipc {
+
+/// Reads and writes frames of one connected socket: 4-byte little-endian length, one message.
+///
+/// First both sides send their Aid; until the peer's has come the link is silent and `done` is to be
+/// told. After that messages go to the sink on the loop's thread. A frame that does not decode, or is
+/// too long, closes this link and nothing else.
+///
+/// Writes of one turn of the loop leave in one system call. Owner: shared by ports and by its own
+/// pending operations, until close(). Thread: send() and close() any, the rest its loop's.
+class socket_link final : public link {
+ public:
+  using socket = boost::asio::local::stream_protocol::socket;
+  using handshake_done = std::function<void(std::exception_ptr, link_ptr)>;
+
+  socket_link(std::shared_ptr<core::loop> on, socket s, const msg::aid& self,
+              std::shared_ptr<link_sink> sink, limits l);
+  ~socket_link() override;
+
+  /// Begins the handshake; `done` is called once, on the loop's thread.
+  void begin(handshake_done done);
+
+  void send(msg::message m, urgency u) override;
+  void close(std::string why) override;
+  bool is_local() const noexcept override { return false; }
+  std::string describe() const override;
+
+ private:
+  struct chunk;  // A read buffer that decoded payloads share.
+  class deadline final : public detail::timer {
+   public:
+    explicit deadline(socket_link& of) : of_(of) {}
+    void fire() noexcept override { of_.handshake_late(); }
+
+   private:
+    socket_link& of_;
+  };
+
+  std::shared_ptr<socket_link> self() {
+    return std::static_pointer_cast<socket_link>(shared_from_this());
+  }
+  void plan_flush();
+  void flush();
+  void wait_writable();
+  void read();
+  void on_bytes(std::size_t n);
+  bool take_frames();                                  // False: closed meanwhile.
+  bool take_frame(std::span<const std::byte> frame);  // Likewise.
+  void make_room();
+  void handshake_late() noexcept;
+  void finish_handshake(std::exception_ptr e);
+  void shut(const std::string& why);  // Loop thread: the end of it.
+
+  const std::shared_ptr<core::loop> loop_;
+  const msg::aid self_aid_;
+  const limits limits_;
+  std::shared_ptr<link_sink> sink_;
+  socket socket_;
+  handshake_done done_;  // Empty once the handshake is over.
+  deadline deadline_{*this};
+  bool open_ = true;
+  bool connected_ = false;  // The sink has been told.
+
+  std::shared_ptr<chunk> in_;
+  std::size_t in_begin_ = 0, in_end_ = 0;  // Bytes of in_ that are not yet taken.
+
+  msgpack::buffer out_;
+  std::size_t out_sent_ = 0;
+  bool flush_planned_ = false;
+  bool writing_ = false;  // Waits until the socket is writable.
+
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace coppice::ipc

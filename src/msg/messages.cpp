@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "msg/messages.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
+#include <tuple>
+#include <type_traits>
+
+#include "coppice/detail/codec_fields.hpp"
+
+namespace coppice::msg {
+
+namespace {
+
+// ---- what stands where: one table per message ----
+
+enum class presence : std::uint8_t {
+  required,   // Must be there on arrival.
+  defaulted,  // May be missing on arrival; always sent.
+  extension,  // Sent only if not empty; see extension_goes_to().
+};
+
+template <class T, class Member>
+struct field {
+  std::string_view key;
+  Member T::* member;
+  presence is;
+};
+template <class T, class Member>
+constexpr field<T, Member> required(std::string_view key, Member T::* member) {
+  return {key, member, presence::required};
+}
+template <class T, class Member>
+constexpr field<T, Member> defaulted(std::string_view key, Member T::* member) {
+  return {key, member, presence::defaulted};
+}
+template <class T, class Member>
+constexpr field<T, Member> extension(std::string_view key, Member T::* member) {
+  return {key, member, presence::extension};
+}
+
+template <class T>
+struct layout;
+template <>
+struct layout<aid> {
+  static constexpr std::string_view tag = "Aid";
+  static constexpr auto fields = std::tuple{
+      required("name", &aid::name),          required("uuid", &aid::uuid),
+      defaulted("pid", &aid::pid),           defaulted("is_registrar", &aid::is_registrar),
+      defaulted("is_probe", &aid::is_probe), extension("coppice", &aid::extensions)};
+};
+template <>
+struct layout<spawn_spec> {
+  static constexpr std::string_view tag = "SpawnSpec";
+  static constexpr auto fields =
+      std::tuple{required("_parent_main_data", &spawn_spec::parent_main_data),
+                 required("_runtime_vars", &spawn_spec::runtime_vars),
+                 required("enable_modules", &spawn_spec::enable_modules),
+                 required("reg_addrs", &spawn_spec::reg_addrs),
+                 required("bind_addrs", &spawn_spec::bind_addrs)};
+};
+template <>
+struct layout<start> {
+  static constexpr std::string_view tag = "Start";
+  static constexpr auto fields =
+      std::tuple{required("cid", &start::cid),   required("ns", &start::ns),
+                 required("func", &start::func), required("kwargs", &start::kwargs),
+                 required("uid", &start::uid),   defaulted("pld_spec", &start::pld_spec)};
+};
+template <>
+struct layout<start_ack> {
+  static constexpr std::string_view tag = "StartAck";
+  static constexpr auto fields =
+      std::tuple{required("cid", &start_ack::cid), required("functype", &start_ack::functype)};
+};
+template <>
+struct layout<started> {
+  static constexpr std::string_view tag = "Started";
+  static constexpr auto fields =
+      std::tuple{required("cid", &started::cid), required("pld", &started::pld)};
+};
+template <>
+struct layout<yield> {
+  static constexpr std::string_view tag = "Yield";
+  static constexpr auto fields =
+      std::tuple{required("cid", &yield::cid), required("pld", &yield::pld)};
+};
+template <>
+struct layout<stop> {
+  static constexpr std::string_view tag = "Stop";
+  static constexpr auto fields = std::tuple{required("cid", &stop::cid)};
+};
+template <>
+struct layout<returned> {
+  static constexpr std::string_view tag = "Return";
+  static constexpr auto fields =
+      std::tuple{required("cid", &returned::cid), required("pld", &returned::pld)};
+};
+template <>
+struct layout<cancel_ack> {
+  static constexpr std::string_view tag = "CancelAck";
+  static constexpr auto fields =
+      std::tuple{required("cid", &cancel_ack::cid), required("pld", &cancel_ack::pld)};
+};
+template <>
+struct layout<boxed_error> {
+  static constexpr std::string_view tag = "Error";
+  static constexpr auto fields =
+      std::tuple{required("src_uid", &boxed_error::src_uid),
+                 required("src_type_str", &boxed_error::src_type_str),
+                 required("boxed_type_str", &boxed_error::boxed_type_str),
+                 required("relay_path", &boxed_error::relay_path),
+                 defaulted("message", &boxed_error::message),
+                 defaulted("tb_str", &boxed_error::tb_str),
+                 defaulted("canceller", &boxed_error::canceller),
+                 defaulted("sender", &boxed_error::sender),
+                 defaulted("cid", &boxed_error::cid),
+                 defaulted("_bad_msg", &boxed_error::bad_msg),
+                 defaulted("_bad_msg_as_dict", &boxed_error::bad_msg_as_dict),
+                 extension("coppice_members", &boxed_error::members)};
+};
+
+template <class T>
+constexpr std::size_t field_count = std::tuple_size_v<decltype(layout<T>::fields)>;
+
+template <class T>
+constexpr auto keys = std::apply(
+    [](const auto&... f) { return std::array<std::string_view, sizeof...(f)>{f.key...}; },
+    layout<T>::fields);
+
+constexpr auto tags = []<class... T>(std::type_identity<std::variant<T...>>) {
+  return std::array<std::string_view, sizeof...(T)>{layout<T>::tag...};
+}(std::type_identity<message>());
+
+// Calls f.operator()<I>() for the one I that is `index`.
+template <std::size_t Count, class F>
+void with_index(std::size_t index, F f) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    (void)((I == index && (f.template operator()<I>(), true)) || ...);
+  }(std::make_index_sequence<Count>());
+}
+
+// ---- texts of errors, mended: an error must always get through ----
+
+void write_mended(msgpack::writer& w, const std::string& all) {
+  if (msgpack::is_utf8(all)) [[likely]]
+    return w.str(all);
+  std::string_view text = all;
+  std::string mended;
+  for (;;) {
+    const std::size_t good = msgpack::utf8_prefix(text);
+    mended += text.substr(0, good);
+    if (good == text.size()) break;
+    mended += "\xef\xbf\xbd";  // U+FFFD
+    text.remove_prefix(good + 1);
+  }
+  w.str(mended);
+}
+void write_mended(msgpack::writer& w, const std::optional<std::string>& text) {
+  text ? write_mended(w, *text) : w.nil();
+}
+void write_mended(msgpack::writer& w, const uid& v) {
+  w.array(2), write_mended(w, v.name), write_mended(w, v.uuid);
+}
+void write_mended(msgpack::writer& w, const std::optional<uid>& v) {
+  v ? write_mended(w, *v) : w.nil();
+}
+void write_mended(msgpack::writer& w, const std::vector<uid>& path) {
+  w.array(path.size());
+  for (const uid& hop : path) write_mended(w, hop);
+}
+void write_mended(msgpack::writer& w, const payload& v) { w.raw(v.bytes()); }
+
+// ---- members of a group ----
+
+constexpr std::string_view member_keys[] = {"src_uid",        "src_type_str", "boxed_type_str",
+                                            "relay_path",     "message",      "tb_str",
+                                            "coppice_members"};
+
+void write_mended(msgpack::writer& w, const std::vector<remote_error_info>& members,
+                  int depth = 1) {
+  w.array(members.size());
+  for (const remote_error_info& m : members) {
+    const bool nested = !m.members.empty() && depth < members_depth_max;
+    w.map(nested ? 7 : 6);
+    w.str(member_keys[0]), write_mended(w, m.source);
+    w.str(member_keys[1]), write_mended(w, m.source_type);
+    w.str(member_keys[2]), write_mended(w, m.type);
+    w.str(member_keys[3]), write_mended(w, m.path);
+    w.str(member_keys[4]), write_mended(w, m.message);
+    w.str(member_keys[5]), write_mended(w, m.traceback);
+    if (nested) w.str(member_keys[6]), write_mended(w, m.members, depth + 1);
+  }
+}
+
+std::vector<remote_error_info> read_members(msgpack::reader& r);
+
+remote_error_info read_member(msgpack::reader& r) {
+  remote_error_info m;
+  const std::size_t count = r.map();
+  msgpack::reader::inside here(r);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    next = detail::find_name(member_keys, r.raw_str(), next);
+    if (next < std::size(member_keys)) here.field(member_keys[next]);
+    switch (next++) {
+      case 0:
+        m.source = codec<uid>::decode(r);
+        break;
+      case 1:
+        m.source_type = r.str();
+        break;
+      case 2:
+        m.type = r.str();
+        break;
+      case 3:
+        m.path = codec<std::vector<uid>>::decode(r);
+        break;
+      case 4:
+        m.message = r.str();
+        break;
+      case 5:
+        m.traceback = r.str();
+        break;
+      case 6:
+        m.members = read_members(r);
+        break;
+      default:
+        r.skip();
+        break;
+    }
+  }
+  return m;
+}
+
+std::vector<remote_error_info> read_members(msgpack::reader& r) {
+  const std::size_t count = r.array();
+  msgpack::reader::inside here(r);
+  std::vector<remote_error_info> members;
+  for (std::size_t i = 0; i < count; ++i) here.index(i), members.push_back(read_member(r));
+  return members;
+}
+
+// ---- encoding ----
+
+// An Aid is sent before one knows who listens, and unknown keys are ignored.
+template <class T>
+bool extension_goes_to(dialect to) {
+  return std::is_same_v<T, aid> || to == dialect::coppice;
+}
+
+bool is_empty(const std::optional<extensions>& v) { return !v.has_value(); }
+bool is_empty(const std::vector<remote_error_info>& v) { return v.empty(); }
+
+template <class T, class Member>
+bool is_sent(const T& m, const field<T, Member>& f, dialect to) {
+  if constexpr (requires { is_empty(m.*f.member); }) {
+    if (f.is == presence::extension) return extension_goes_to<T>(to) && !is_empty(m.*f.member);
+  }
+  return true;
+}
+
+template <class T, class Member>
+void encode_field(msgpack::writer& w, const T& m, const field<T, Member>& f) {
+  w.str(f.key);
+  if constexpr (std::is_same_v<T, boxed_error>) {
+    write_mended(w, m.*f.member);
+  } else {
+    codec<Member>::encode(w, m.*f.member);
+  }
+}
+
+void check_is_map(const payload& v, std::string_view key) {
+  if (msgpack::reader(v).peek() == msgpack::kind::map) return;
+  throw message_type_error(std::string(key) + " must be a map of names to values");
+}
+void check_before_sending(const start& m) { check_is_map(m.kwargs, "kwargs"); }
+void check_before_sending(const spawn_spec& m) {
+  check_is_map(m.parent_main_data, "_parent_main_data");
+  check_is_map(m.runtime_vars, "_runtime_vars");
+}
+template <class T>
+void check_before_sending(const T&) {}
+
+template <class T>
+void encode_as(const T& m, msgpack::buffer& out, dialect to) {
+  check_before_sending(m);
+  msgpack::writer w(out);
+  std::apply(
+      [&](const auto&... f) {
+        w.map(1 + (std::size_t{is_sent(m, f, to)} + ...));
+        w.str("msg_type"), w.str(layout<T>::tag);
+        ((is_sent(m, f, to) ? encode_field(w, m, f) : void()), ...);
+      },
+      layout<T>::fields);
+}
+
+// ---- decoding ----
+
+struct broken_message {  // Becomes a protocol_error in decode().
+  std::string sentence;
+};
+[[noreturn]] void broken(std::string_view what, std::string_view sentence) {
+  throw broken_message{std::string(what) + ": " + std::string(sentence)};
+}
+
+// kwargs are a map with str keys: checked here, where it costs the connection, since a Python
+// callee could do nothing with others.
+payload read_kwargs(msgpack::reader& r) {
+  const std::size_t from = r.offset();
+  const std::size_t count = r.map();
+  {
+    msgpack::reader::inside here(r);
+    for (std::size_t i = 0; i < count; ++i) {
+      here.key(r.str());
+      r.skip();
+    }
+  }
+  r.rewind(from);
+  return r.value();
+}
+
+payload read_map(msgpack::reader& r, bool or_nil) {
+  const msgpack::kind found = r.peek();
+  const bool fits = found == msgpack::kind::map || (or_nil && found == msgpack::kind::nil);
+  if (!fits) r.fail(or_nil ? "a map or nil" : "a map");
+  return r.value();
+}
+
+template <class T, class Member>
+Member read_field(msgpack::reader& r, const field<T, Member>&) {
+  if constexpr (std::is_same_v<Member, std::vector<remote_error_info>>) {
+    return read_members(r);
+  } else if constexpr (std::is_same_v<Member, payload> && std::is_same_v<T, start>) {
+    return read_kwargs(r);
+  } else if constexpr (std::is_same_v<Member, payload> && std::is_same_v<T, spawn_spec>) {
+    return read_map(r, false);
+  } else if constexpr (std::is_same_v<Member, payload> && std::is_same_v<T, boxed_error>) {
+    return read_map(r, true);
+  } else {
+    return codec<Member>::decode(r);
+  }
+}
+
+template <class T>
+void check_required(std::uint32_t seen) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    const auto check = [&](std::size_t i, presence is) {
+      if (is == presence::required && (seen >> i & 1) == 0) {
+        broken(layout<T>::tag, "the key '" + std::string(keys<T>[i]) + "' is missing");
+      }
+    };
+    (check(I, std::get<I>(layout<T>::fields).is), ...);
+  }(std::make_index_sequence<field_count<T>>());
+}
+
+template <class T>
+void decode_into(msgpack::reader& r, T& m) {
+  static_assert(field_count<T> < 31);
+  const std::size_t count = r.map();
+  std::uint32_t seen = 0;  // One bit per field, and the highest for msg_type.
+  {
+    msgpack::reader::inside here(r);
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string_view key = r.raw_str();
+      const bool is_tag = key == "msg_type";
+      const std::size_t found = is_tag ? 31 : detail::find_name(keys<T>, key, next);
+      if (!is_tag && found == field_count<T>) {
+        r.skip();
+        continue;
+      }
+      const std::uint32_t bit = std::uint32_t{1} << found;
+      if ((seen & bit) != 0)
+        broken(layout<T>::tag, "the key '" + std::string(key) + "' is there twice");
+      seen |= bit;
+      if (is_tag) {
+        r.skip();
+        continue;
+      }
+      here.field(keys<T>[found]);
+      with_index<field_count<T>>(found, [&]<std::size_t I>() {
+        constexpr auto& f = std::get<I>(layout<T>::fields);
+        m.*f.member = read_field(r, f);
+      });
+      next = found + 1;
+    }
+  }
+  if (!r.at_end()) {
+    broken(layout<T>::tag, std::to_string(r.remaining()) + " bytes follow the message");
+  }
+  check_required<T>(seen);
+}
+
+// The place of the message's tag in the variant. The reader is then at the start again.
+std::size_t find_tag(msgpack::reader& r) {
+  if (r.peek() != msgpack::kind::map) {
+    broken("frame", "expected a message, which is a map, found " +
+                        std::string(msgpack::to_string(r.peek())));
+  }
+  const std::size_t count = r.map();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (r.peek() != msgpack::kind::str) {
+      broken("frame", "expected a str as key, found " + std::string(msgpack::to_string(r.peek())));
+    }
+    if (r.raw_str() != "msg_type") {
+      r.skip();
+      continue;
+    }
+    const std::string_view tag = r.str();
+    const std::size_t index = detail::find_name(tags, tag, 0);
+    if (index == tags.size()) {
+      broken("frame", "'" + std::string(tag.substr(0, 40)) + "' is not a msg_type");
+    }
+    r.rewind(0);
+    return index;
+  }
+  broken("frame", "the key 'msg_type' is missing");
+}
+
+}  // namespace
+
+std::string_view type_name(const message& m) noexcept { return tags[m.index()]; }
+
+const std::string* cid_of(const message& m) noexcept {
+  return std::visit(
+      []<class T>(const T& v) -> const std::string* {
+        if constexpr (std::is_same_v<T, boxed_error>) {
+          return v.cid ? &*v.cid : nullptr;
+        } else if constexpr (requires { v.cid; }) {
+          return &v.cid;
+        } else {
+          return nullptr;
+        }
+      },
+      m);
+}
+
+std::uint32_t frame_length(std::span<const std::byte, frame_header_bytes> header) noexcept {
+  std::uint32_t length = 0;
+  for (std::size_t i = frame_header_bytes; i-- > 0;) {
+    length = length << 8 | static_cast<std::uint32_t>(header[i]);
+  }
+  return length;
+}
+
+void encode(const message& m, msgpack::buffer& out, dialect to) {
+  const std::size_t before = out.size();
+  try {
+    std::visit([&](const auto& v) { encode_as(v, out, to); }, m);
+  } catch (...) {
+    out.truncate(before);
+    throw;
+  }
+}
+
+void encode_frame(const message& m, msgpack::buffer& out, dialect to) {
+  const std::size_t before = out.size();
+  out.extend(frame_header_bytes);
+  try {
+    encode(m, out, to);
+    const std::size_t size = out.size() - before - frame_header_bytes;
+    if (size > std::numeric_limits<std::uint32_t>::max()) {
+      throw limit_exceeded(std::string(type_name(m)) + " of " + std::to_string(size) +
+                           " bytes: a frame's length has 32 bits");
+    }
+    for (std::size_t i = 0; i < frame_header_bytes; ++i) {
+      out.data()[before + i] = static_cast<std::byte>(size >> (8 * i));
+    }
+  } catch (...) {
+    out.truncate(before);
+    throw;
+  }
+}
+
+message decode(const payload& frame, int depth_max) {
+  msgpack::reader r(frame, depth_max);
+  std::string_view what = "frame";
+  try {
+    const std::size_t index = find_tag(r);
+    what = tags[index];
+    message m;
+    with_index<std::variant_size_v<message>>(
+        index, [&]<std::size_t I>() { decode_into(r, m.emplace<I>()); });
+    return m;
+  } catch (const broken_message& e) {
+    throw protocol_error(e.sentence);
+  } catch (const message_type_error& e) {  // Of the envelope: it costs the connection, not a call.
+    throw protocol_error(std::string(what) + ": " + e.what());
+  } catch (const protocol_error& e) {
+    throw protocol_error(std::string(what) + ": " + e.what());
+  } catch (const limit_exceeded& e) {
+    throw limit_exceeded(std::string(what) + ": " + e.what());
+  }
+}
+
+boxed_error to_message(remote_error_info error, std::optional<std::string> cid) {
+  boxed_error m;
+  m.src_uid = std::move(error.source);
+  m.src_type_str = std::move(error.source_type);
+  m.boxed_type_str = std::move(error.type);
+  m.relay_path = std::move(error.path);
+  m.message = std::move(error.message);
+  m.tb_str = std::move(error.traceback);
+  m.cid = std::move(cid);
+  m.members = std::move(error.members);
+  return m;
+}
+
+remote_error_info to_error_info(boxed_error m) {
+  remote_error_info error;
+  error.type = std::move(m.boxed_type_str);
+  error.source_type = std::move(m.src_type_str);
+  error.message = std::move(m.message).value_or(std::string());
+  error.traceback = std::move(m.tb_str);
+  error.source = std::move(m.src_uid);
+  error.path = std::move(m.relay_path);
+  error.members = std::move(m.members);
+  return error;
+}
+
+}  // namespace coppice::msg
+
+namespace coppice {
+
+void codec<msg::wire_address>::encode(msgpack::writer& w, const msg::wire_address& v) {
+  w.array(2);
+  if (const auto* tcp = std::get_if<msg::tcp_address>(&v)) {
+    codec<std::string>::encode(w, tcp->host);
+    w.integer(tcp->port);
+  } else {
+    const auto& uds = std::get<msg::uds_address>(v);
+    codec<std::string>::encode(w, uds.directory);
+    codec<std::string>::encode(w, uds.file);
+  }
+}
+
+msg::wire_address codec<msg::wire_address>::decode(msgpack::reader& r) {
+  detail::read_length(r, 2);
+  msgpack::reader::inside here(r);
+  here.index(0);
+  std::string first(r.str());
+  here.index(1);
+  if (r.peek() == msgpack::kind::str)
+    return msg::uds_address{std::move(first), std::string(r.str())};
+  if (r.peek() != msgpack::kind::integer) r.fail("a port or the name of a socket file");
+  return msg::tcp_address{std::move(first), r.integer<std::uint16_t>()};
+}
+
+void codec<msg::module_paths>::encode(msgpack::writer& w, const msg::module_paths& v) {
+  w.map(v.list.size());
+  for (const auto& [module, path] : v.list) {
+    codec<std::string>::encode(w, module);
+    codec<std::string>::encode(w, path);
+  }
+}
+
+msg::module_paths codec<msg::module_paths>::decode(msgpack::reader& r) {
+  const std::size_t count = r.map();
+  msgpack::reader::inside here(r);
+  msg::module_paths v;
+  for (std::size_t i = 0; i < count; ++i) {
+    here.index(i);
+    std::string module(r.str());
+    here.key(module);
+    v.list.emplace_back(module, r.str());
+  }
+  return v;
+}
+
+namespace {
+constexpr std::string_view call_kinds[] = {"asyncfunc", "asyncgen", "context"};
+}
+
+void codec<msg::call_kind>::encode(msgpack::writer& w, msg::call_kind v) {
+  w.str(call_kinds[static_cast<std::size_t>(v)]);
+}
+
+msg::call_kind codec<msg::call_kind>::decode(msgpack::reader& r) {
+  const std::size_t from = r.offset();
+  const std::size_t found = detail::find_name(call_kinds, r.str(), 0);
+  if (found == std::size(call_kinds)) {
+    r.rewind(from);
+    r.fail_with("expected asyncfunc, asyncgen or context");
+  }
+  return static_cast<msg::call_kind>(found);
+}
+
+}  // namespace coppice

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// An actor as the control plane of its own process sees it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/loop.hpp"
+#include "port/call_table.hpp"
+
+namespace coppice::port {
+
+/// The thread-safe face of an actor's port: links deliver to it, supervisors talk through it.
+/// There are two kinds: a native actor's, which posts to its loop, and a guest's, which has a mutex.
+///
+/// Thread: any. Nothing here blocks, runs user code or needs a GIL.
+class actor_port : public ipc::link_sink {
+ public:
+  explicit actor_port(msg::aid self) : self_(std::move(self)) {}
+
+  const msg::aid& self() const noexcept { return self_; }
+
+  /// A child with this uuid is about to connect. Handlers are called on the port's thread or on the
+  /// delivering one, without any lock.
+  virtual void adopt(const std::string& uuid, child_watch watch) = 0;
+  /// call_table::request() from outside; `on_reply` likewise without any lock.
+  virtual void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
+                       reply_handler on_reply) = 0;
+  /// To the actor's nursery. For `ended`, every request on the child's link is answered first.
+  virtual void child_changed(port::child_changed change) = 0;
+  /// Asks the whole actor to end.
+  virtual void cancel(std::string why) = 0;
+  /// Closes every link and completes every wait; the actor's own code is not touched.
+  virtual void close(std::string why) = 0;
+  virtual void describe(base::tree_writer& w) = 0;
+  /// The loop that runs this port and owns its sockets; null: the control loop does.
+  virtual std::shared_ptr<core::loop> own_loop() const { return nullptr; }
+  /// No other actor lives in this process: its socket file needs no uuid in its name.
+  virtual bool alone_in_process() const { return false; }
+
+ private:
+  const msg::aid self_;
+};
+using actor_port_ptr = std::shared_ptr<actor_port>;
+
+}  // namespace coppice::port

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "port/call_table.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/uuid.hpp"
+
+namespace coppice::port {
+
+struct cancel_task_arguments {  // Not in the anonymous namespace: its field names are read.
+  std::string cid;
+};
+
+namespace {
+
+remote_error_info error_of(const uid& self, std::string type, std::string message) {
+  remote_error_info e;
+  e.type = e.source_type = std::move(type);
+  e.message = std::move(message);
+  e.source = self;
+  e.path = {self};
+  return e;
+}
+
+reply closed_reply(const std::string& why) {
+  reply r;
+  r.how = reply::kind::closed;
+  r.why = why;
+  return r;
+}
+
+}  // namespace
+
+std::exception_ptr reply::to_exception(const std::string& name) const {
+  switch (how) {
+    case kind::error:
+      return std::make_exception_ptr(remote_actor_error(error));
+    case kind::died:
+      return std::make_exception_ptr(actor_died(name, report));
+    case kind::closed:
+      return std::make_exception_ptr(
+          transport_closed(fmt::format("connection to actor '{}' closed: {}", name, why)));
+    case kind::value:
+      break;
+  }
+  COPPICE_ASSERT(false, "a reply that carries a value is not an exception");
+}
+
+void effects::perform() {
+  for (auto& s : sends) s.to->send(std::move(s.message), s.urgency);
+  for (auto& n : notices) n();
+  for (auto& c : closes) c.link->close(std::move(c.why));
+}
+
+// --- links ---------------------------------------------------------------------------------------
+
+void call_table::connected(const ipc::link_ptr& l, effects& out) {
+  links_.try_emplace(l.get(), link_state{l, {}, {}});
+  if (auto it = children_.find(l->peer().uuid); it != children_.end() && !it->second.link) {
+    it->second.link = l;
+    if (it->second.watch.on_connected)
+      out.notices.push_back([f = std::move(it->second.watch.on_connected), l]() mutable { f(l); });
+  }
+}
+
+void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects& out) {
+  auto node = links_.extract(l.get());
+  if (node.empty()) return;
+  for (auto& [cid, id] : node.mapped().served) {
+    auto& call = served_.at(id);
+    if (!std::exchange(call.cancelled, true))
+      out.events.push_back(call_cancelled{id, "its caller's connection closed: " + why});
+  }
+  // A child's requests wait for its exit report: the supervisor always delivers one, and it says more
+  // than "closed".
+  if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l) {
+    if (auto& lost = it->second.watch.on_lost)
+      out.notices.push_back([f = std::move(lost), why]() mutable { f(why); });
+    return;
+  }
+  fail_requests(l, closed_reply(why), out);
+  if (l->peer().uuid == parent_uuid_)
+    out.events.push_back(cancel_requested{"its parent's connection closed: " + why, true});
+}
+
+void call_table::fail_requests(const ipc::link_ptr& l, const reply& r, effects& out) {
+  std::vector<request_id> failed;
+  for (auto& [id, request] : requests_)
+    if (request.link == l) failed.push_back(id);
+  for (auto id : failed) complete(id, reply(r), out);
+}
+
+void call_table::child_ended(const std::string& uuid, const exit_report& report, effects& out) {
+  auto node = children_.extract(uuid);
+  if (node.empty() || !node.mapped().link) return;
+  reply r;
+  r.how = reply::kind::died;
+  r.report = report;
+  fail_requests(node.mapped().link, r, out);
+  out.closes.push_back({node.mapped().link, "the actor has ended: " + report.text()});
+}
+
+void call_table::close(const std::string& why, effects& out) {
+  std::vector<request_id> all;
+  for (auto& [id, request] : requests_) all.push_back(id);
+  for (auto& [link, state] : links_) out.closes.push_back({state.link, why});
+  for (auto id : all) complete(id, closed_reply(why), out);
+  children_.clear();
+}
+
+void call_table::breach(const ipc::link_ptr& from, std::string what, effects& out) {
+  out.closes.push_back({from, "protocol error: " + std::move(what)});
+}
+
+void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& out) {
+  auto state = links_.find(from.get());
+  if (state == links_.end()) return;  // Closed meanwhile: a racing thread's last words.
+  struct visitor {
+    call_table& table;
+    const ipc::link_ptr& from;
+    link_state& state;
+    effects& out;
+
+    void operator()(msg::start&& m) { table.on_start(from, std::move(m), out); }
+    void operator()(msg::start_ack&& m) {
+      auto it = state.requests.find(m.cid);
+      if (it == state.requests.end() || m.functype == msg::call_kind::asyncfunc) return;
+      // run() cannot take part in a dialog: end the callee's side, tell the caller.
+      const auto id = it->second;
+      auto text = fmt::format(
+          "'{}' is {}, which run() cannot call", table.requests_.at(id).name,
+          m.functype == msg::call_kind::context ? "a context" : "an async generator");
+      table.cancel_request(id, out);
+      reply r;
+      r.how = reply::kind::error;
+      r.error = error_of(table.self_, "TypeError", std::move(text));
+      table.complete(id, std::move(r), out);
+    }
+    void operator()(msg::returned&& m) {
+      reply r;
+      r.how = reply::kind::value;
+      r.value = std::move(m.pld);
+      table.answer(from, m.cid, std::move(r), out);
+    }
+    void operator()(msg::cancel_ack&& m) {
+      reply r;
+      r.how = reply::kind::value;
+      table.answer(from, m.cid, std::move(r), out);
+    }
+    void operator()(msg::boxed_error&& m) { table.on_error(from, std::move(m), out); }
+    void operator()(msg::spawn_spec&& m) {
+      if (from->peer().uuid != table.parent_uuid_) {
+        table.breach(from, "SpawnSpec from an actor that is not the parent", out);
+        return;
+      }
+      out.events.push_back(spec_arrived{std::move(m)});
+    }
+    void operator()(msg::aid&&) { table.breach(from, "a second Aid", out); }
+    // Parts of dialogs that ended, or that run() refused: late, not wrong.
+    void operator()(msg::started&&) {}
+    void operator()(msg::yield&&) {}
+    void operator()(msg::stop&&) {}
+  };
+  std::visit(visitor{*this, from, state->second, out}, std::move(m));
+}
+
+void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& out) {
+  auto& state = links_.at(from.get());
+  if (m.uid != from->peer_uid())
+    return breach(from, fmt::format("Start from '{}' on the connection of '{}'", m.uid.name,
+                                    from->peer().name), out);
+  if (state.served.contains(m.cid)) return breach(from, "call id '" + m.cid + "' twice", out);
+  if (m.ns == "self") return on_self_call(from, std::move(m), out);
+  if (readiness_ == readiness::failed) return send_error(from, m.cid, start_failure_, out);
+  if (state.served.size() >= limits_.calls_per_peer_max)
+    return send_error(from, m.cid,
+                      error_of(self_, "LimitExceeded",
+                               fmt::format("actor '{}' serves {} calls of '{}' already "
+                                           "(calls_per_peer_max)", self_.name,
+                                           state.served.size(), from->peer().name)), out);
+  const call_id id = next_id_++;
+  state.served.emplace(m.cid, id);
+  served_call call;
+  call.link = from;
+  call.cid = std::move(m.cid);
+  call.name = m.ns + ":" + m.func;
+  served_.emplace(id, std::move(call));
+  out.events.push_back(call_started{id, std::move(m.ns), std::move(m.func), std::move(m.kwargs),
+                                    std::move(m.uid)});
+}
+
+void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out) {
+  auto ack = [&] { out.sends.push_back({from, msg::start_ack{m.cid}, {}}); };
+  if (m.func == "cancel") {
+    ack();  // Seen: at once, whatever the actor's own code is doing.
+    cancel_asked_.push_back({from, m.cid});
+    out.events.push_back(cancel_requested{fmt::format("cancelled by '{}'", from->peer().name)});
+  } else if (m.func == "_cancel_task") {
+    on_cancel_task(from, m, out);
+  } else if (m.func == "wait_ready") {
+    ack();
+    wait_ready_.push_back({from, m.cid});
+    if (readiness_ == readiness::ready) set_ready(nullptr, out);
+    if (readiness_ == readiness::failed) set_ready(&start_failure_, out);
+  } else {
+    send_error(from, m.cid,
+               error_of(self_, "AttributeError",
+                        fmt::format("an actor's runtime has no method '{}'", m.func)), out);
+  }
+}
+
+void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out) {
+  std::string cid;
+  try {
+    cid = from_payload<cancel_task_arguments>(m.kwargs).cid;
+  } catch (const error& e) {
+    return send_error(from, m.cid,
+                      error_of(self_, "TypeError", std::string("_cancel_task(): ") + e.what()), out);
+  }
+  out.sends.push_back({from, msg::start_ack{m.cid}, {}});
+  auto& served = links_.at(from.get()).served;
+  auto it = served.find(cid);
+  if (it == served.end()) {  // It has ended already: that is what was wanted.
+    out.sends.push_back({from, msg::cancel_ack{m.cid, true}, {}});
+    return;
+  }
+  auto& call = served_.at(it->second);
+  call.cancel_cids.push_back(m.cid);
+  if (std::exchange(call.cancelled, true)) return;
+  call.canceller = from->peer_uid();
+  out.events.push_back(
+      call_cancelled{it->second, fmt::format("cancelled by its caller '{}'", from->peer().name)});
+}
+
+void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out) {
+  reply r;
+  r.how = reply::kind::error;
+  const auto cid = std::move(m.cid);
+  r.error = msg::to_error_info(std::move(m));
+  if (cid) return answer(from, *cid, std::move(r), out);
+  // Without a call id it is the peer's runtime that failed: nothing on this link can be trusted.
+  out.closes.push_back(
+      {from, fmt::format("its runtime failed: {}: {}", r.error.type, r.error.message)});
+}
+
+void call_table::answer(const ipc::link_ptr& from, const std::string& cid, reply&& r,
+                        effects& out) {
+  auto& requests = links_.at(from.get()).requests;
+  if (auto it = requests.find(cid); it != requests.end()) complete(it->second, std::move(r), out);
+}
+
+void call_table::complete(request_id id, reply&& r, effects& out) {
+  auto node = requests_.extract(id);
+  if (node.empty()) return;
+  auto& request = node.mapped();
+  if (auto it = links_.find(request.link.get()); it != links_.end())
+    it->second.requests.erase(request.cid);
+  if (request.on_reply)
+    out.notices.push_back(
+        [f = std::move(request.on_reply), r = std::move(r)]() mutable { f(std::move(r)); });
+  else
+    out.events.push_back(reply_arrived{id, std::move(r)});
+}
+
+// --- calls that this actor makes -------------------------------------------------------------------
+
+request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
+                               payload kwargs, reply_handler on_reply, effects& out) {
+  if (kwargs.size() > limits_.payload_bytes_max)
+    throw limit_exceeded(fmt::format("arguments of '{}:{}' take {} bytes; payload_bytes_max is {}",
+                                     ns, func, kwargs.size(), limits_.payload_bytes_max));
+  const request_id id = next_id_++;
+  open_request request;
+  request.link = to;
+  request.cid = base::new_uuid();
+  request.name = fmt::format("{}:{}", ns, func);
+  request.on_reply = std::move(on_reply);
+  std::string cid = request.cid;
+  requests_.emplace(id, std::move(request));
+  auto it = links_.find(to.get());
+  if (it == links_.end()) {
+    // A child whose report is still to come answers through child_ended().
+    auto child = children_.find(to->peer().uuid);
+    if (child == children_.end() || child->second.link != to)
+      complete(id, closed_reply("it had ended before the call"), out);
+    return id;
+  }
+  it->second.requests.emplace(cid, id);
+  out.sends.push_back({to,
+                       msg::start{std::move(cid), std::string(ns), std::string(func),
+                                  std::move(kwargs), self_},
+                       ipc::urgency::now});
+  return id;
+}
+
+void call_table::cancel_request(request_id id, effects& out) {
+  auto it = requests_.find(id);
+  if (it == requests_.end() || std::exchange(it->second.cancel_sent, true)) return;
+  const auto& target = it->second;
+  if (!links_.contains(target.link.get())) return;
+  // The acknowledgement is not waited for: the target's own reply is what counts.
+  out.sends.push_back({target.link,
+                       msg::start{base::new_uuid(), "self", "_cancel_task",
+                                  to_payload(cancel_task_arguments{target.cid}), self_},
+                       ipc::urgency::now});
+}
+
+void call_table::forget(request_id id) {
+  effects dropped;
+  auto it = requests_.find(id);
+  if (it == requests_.end()) return;
+  it->second.on_reply = [](reply&&) {};
+  complete(id, closed_reply("forgotten"), dropped);
+}
+
+// --- calls that this actor serves --------------------------------------------------------------------
+
+void call_table::acknowledge(call_id id, msg::call_kind functype, effects& out) {
+  auto it = served_.find(id);
+  if (it == served_.end() || std::exchange(it->second.acknowledged, true)) return;
+  if (!links_.contains(it->second.link.get())) return;
+  out.sends.push_back({it->second.link, msg::start_ack{it->second.cid, functype},
+                       ipc::urgency::lazy});
+}
+
+bool call_table::was_cancelled(call_id id) const {
+  const auto it = served_.find(id);
+  return it != served_.end() && it->second.cancelled;
+}
+
+ipc::link_ptr call_table::parent_link() const {
+  for (const auto& [raw, state] : links_)
+    if (!parent_uuid_.empty() && state.link->peer().uuid == parent_uuid_) return state.link;
+  return nullptr;
+}
+
+call_table::served_call call_table::take_served(call_id id) {
+  auto node = served_.extract(id);
+  COPPICE_ASSERT(!node.empty(), "a served call is finished once");
+  if (auto it = links_.find(node.mapped().link.get()); it != links_.end())
+    it->second.served.erase(node.mapped().cid);
+  return std::move(node.mapped());
+}
+
+void call_table::ack_cancels(const served_call& call, effects& out) {
+  for (const auto& cid : call.cancel_cids)
+    out.sends.push_back({call.link, msg::cancel_ack{cid, true}, ipc::urgency::now});
+}
+
+void call_table::finish(call_id id, payload value, effects& out) {
+  if (value.size() > limits_.payload_bytes_max)
+    return finish(id,
+                  error_of(self_, "LimitExceeded",
+                           fmt::format("the result takes {} bytes; payload_bytes_max is {}",
+                                       value.size(), limits_.payload_bytes_max)), out);
+  acknowledge(id, msg::call_kind::asyncfunc, out);
+  const auto call = take_served(id);
+  if (!links_.contains(call.link.get())) return;
+  out.sends.push_back({call.link, msg::returned{call.cid, std::move(value)}, ipc::urgency::now});
+  ack_cancels(call, out);
+}
+
+void call_table::finish(call_id id, remote_error_info error, effects& out) {
+  const auto call = take_served(id);
+  if (!links_.contains(call.link.get())) return;
+  send_error(call.link, call.cid, std::move(error), out, call.cancelled ? &call.canceller : nullptr);
+  ack_cancels(call, out);
+}
+
+void call_table::send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
+                            effects& out, const uid* canceller) {
+  const bool cancelled = e.type == "ContextCancelled";
+  auto m = msg::to_message(std::move(e), cid);
+  if (canceller && cancelled) m.canceller = *canceller;
+  out.sends.push_back({to, std::move(m), ipc::urgency::now});
+}
+
+void call_table::set_ready(const remote_error_info* failure, effects& out) {
+  if (failure && failure != &start_failure_) start_failure_ = *failure;
+  readiness_ = failure ? readiness::failed : readiness::ready;
+  for (auto& peer : std::exchange(wait_ready_, {})) {
+    if (!links_.contains(peer.link.get())) continue;
+    if (failure)
+      send_error(peer.link, peer.cid, start_failure_, out);
+    else
+      out.sends.push_back({peer.link, msg::returned{peer.cid, payload()}, ipc::urgency::now});
+  }
+}
+
+void call_table::acknowledge_cancel(effects& out) {
+  for (auto& peer : std::exchange(cancel_asked_, {}))
+    if (links_.contains(peer.link.get()))
+      out.sends.push_back({peer.link, msg::cancel_ack{peer.cid, true}, ipc::urgency::now});
+}
+
+void call_table::describe(base::tree_writer& w) const {
+  for (const auto& [id, call] : served_)
+    w.line(fmt::format("serves {} for '{}'{}", call.name, call.link->peer().name,
+                       call.cancelled ? " (cancelled)" : ""));
+  for (const auto& [id, request] : requests_)
+    w.line(fmt::format("waits for {} of '{}'{}", request.name, request.link->peer().name,
+                       request.cancel_sent ? " (cancel sent)" : ""));
+}
+
+}  // namespace coppice::port

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// One actor's calls, both ways, as a state machine without threads, locks or I/O.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/describe.hpp"
+#include "base/unique_function.hpp"
+#include "coppice/errors.hpp"
+#include "ipc/link.hpp"
+#include "msg/messages.hpp"
+
+namespace coppice::port {
+
+using call_id = std::uint64_t;     // A call that this actor serves. Never 0, never reused.
+using request_id = std::uint64_t;  // A call that this actor made. Never 0, never reused.
+
+/// How a request ended.
+struct reply {
+  enum class kind : std::uint8_t {
+    value,   // Return or CancelAck: `value`.
+    error,   // The callee raised: `error`.
+    closed,  // The connection ended: `why`.
+    died,    // The callee was our child and has ended: `report`.
+  };
+  kind how = kind::closed;
+  payload value;
+  remote_error_info error;
+  std::string why;
+  exit_report report;
+
+  /// The exception that a caller of actor `name` sees. REQUIRES: how != value.
+  std::exception_ptr to_exception(const std::string& name) const;
+};
+using reply_handler = base::unique_function<void(reply&&)>;
+
+// --- What the actor's own code has to act on ----------------------------------------------------
+struct call_started {
+  call_id id;
+  std::string ns, func;
+  payload kwargs;
+  uid caller;
+};
+struct call_cancelled {
+  call_id id;
+  std::string why;
+};
+struct reply_arrived {
+  request_id id;
+  reply result;
+};
+/// The whole actor is to end: its parent asked, its parent is gone, or a signal came.
+struct cancel_requested {
+  std::string why;
+  bool by_parent_loss = false;
+};
+struct spec_arrived {
+  msg::spawn_spec spec;
+};
+/// A child of this actor. Sent by its supervisor, in this order: at most one `connected`, then
+/// exactly one of `start_failed` or `ended`.
+struct child_changed {
+  enum class kind : std::uint8_t { started, start_failed, ended };
+  kind what = kind::ended;
+  std::string uuid;
+  ipc::link_ptr link;               // started
+  std::exception_ptr error;         // start_failed
+  exit_report report;               // ended
+  bool requested = false;           // ended: somebody had asked for it.
+};
+using event = std::variant<call_started, call_cancelled, reply_arrived, cancel_requested,
+                           spec_arrived, child_changed>;
+
+/// What has to be done after a call into the table, outside its lock, in this order: events to the
+/// actor, messages to peers, notices to whoever waits.
+struct effects {
+  struct sending {
+    ipc::link_ptr to;
+    msg::message message;
+    ipc::urgency urgency;
+  };
+  struct closing {
+    ipc::link_ptr link;
+    std::string why;
+  };
+  std::vector<event> events;
+  std::vector<sending> sends;
+  std::vector<base::unique_function<void()>> notices;
+  std::vector<closing> closes;
+
+  bool empty() const {
+    return events.empty() && sends.empty() && notices.empty() && closes.empty();
+  }
+  /// Sends, notifies and closes; the caller has taken `events` by then.
+  void perform();
+};
+
+/// What a supervisor is told of the link to a child that is starting or running.
+struct child_watch {
+  base::unique_function<void(ipc::link_ptr)> on_connected;
+  base::unique_function<void(std::string why)> on_lost;  // At most once.
+};
+
+struct table_limits {
+  std::size_t calls_per_peer_max = 10'000;       // Served at once for one link.
+  std::size_t payload_bytes_max = 256u << 20;    // Of one message; sockets refuse larger frames too.
+};
+
+/// The calls that an actor makes and serves, keyed by link and call id, and what it knows of its
+/// children's links. Promises:
+/// - Every request gets exactly one reply, whatever happens to its link.
+/// - A peer that breaks the protocol loses its link and nothing else does.
+/// - A call served for a link that closes is cancelled.
+///
+/// # Why no thread, lock or I/O?
+/// A native actor drives it on its loop, a guest's port under a mutex from whichever thread delivers,
+/// and tests drive it from a list of messages. Each asks only: what now follows?
+///
+/// Owner: one actor's port. Thread: one at a time.
+class call_table {
+ public:
+  call_table(uid self, table_limits limits) : self_(std::move(self)), limits_(limits) {}
+
+  // --- what links say ---
+  void connected(const ipc::link_ptr& l, effects& out);
+  void message(const ipc::link_ptr& from, msg::message&& m, effects& out);
+  void closed(const ipc::link_ptr& l, const std::string& why, effects& out);
+
+  // --- calls that this actor makes ---
+  /// Starts a call; the reply goes to `on_reply`, or as `reply_arrived` if that is empty. A link that
+  /// has closed replies at once. Throws limit_exceeded if the arguments are too large.
+  request_id request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
+                     payload kwargs, reply_handler on_reply, effects& out);
+  /// Asks the callee to cancel it. The reply still comes.
+  void cancel_request(request_id id, effects& out);
+  /// Nobody waits any more: the reply will be dropped.
+  void forget(request_id id);
+
+  // --- calls that this actor serves ---
+  void acknowledge(call_id id, msg::call_kind functype, effects& out);
+  void finish(call_id id, payload value, effects& out);
+  void finish(call_id id, remote_error_info error, effects& out);
+  /// Serving begins: `wait_ready` requests are answered, with the error if there is one.
+  void set_ready(const remote_error_info* failure, effects& out);
+  /// Everything that this actor ran has ended: whoever asked it to is told.
+  void acknowledge_cancel(effects& out);
+
+  // --- parent and children ---
+  void set_parent(const std::string& uuid) { parent_uuid_ = uuid; }
+  void adopt(const std::string& uuid, child_watch watch) { children_[uuid] = {std::move(watch), {}}; }
+  /// The child's OS-level end is known: every request on its link is answered with the report.
+  void child_ended(const std::string& uuid, const exit_report& report, effects& out);
+
+  /// Closes every link; every request is answered.
+  void close(const std::string& why, effects& out);
+
+  /// Did its caller cancel this served call?
+  bool was_cancelled(call_id id) const;
+  /// The open link to the parent, or null.
+  ipc::link_ptr parent_link() const;
+  const uid& self() const { return self_; }
+  std::size_t served() const { return served_.size(); }
+  void describe(base::tree_writer& w) const;
+
+ private:
+  struct served_call {
+    ipc::link_ptr link;
+    std::string cid, name;
+    bool acknowledged = false;
+    bool cancelled = false;
+    uid canceller;
+    std::vector<std::string> cancel_cids;  // Requests to cancel it that wait for a CancelAck.
+  };
+  struct open_request {
+    ipc::link_ptr link;
+    std::string cid, name;
+    reply_handler on_reply;
+    bool cancel_sent = false;
+  };
+  struct link_state {
+    ipc::link_ptr link;
+    std::unordered_map<std::string, call_id> served;      // by cid
+    std::unordered_map<std::string, request_id> requests;  // by cid
+  };
+  struct child {
+    child_watch watch;
+    ipc::link_ptr link;
+  };
+
+  void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
+  void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
+  void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out);
+  void answer(const ipc::link_ptr& from, const std::string& cid, reply&& r, effects& out);
+  void complete(request_id id, reply&& r, effects& out);
+  void fail_requests(const ipc::link_ptr& l, const reply& r, effects& out);
+  void breach(const ipc::link_ptr& from, std::string what, effects& out);
+  void send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
+                  effects& out, const uid* canceller = nullptr);
+  served_call take_served(call_id id);
+  void ack_cancels(const served_call& call, effects& out);
+
+  const uid self_;
+  const table_limits limits_;
+  std::string parent_uuid_;
+  std::uint64_t next_id_ = 1;
+  std::unordered_map<call_id, served_call> served_;
+  std::unordered_map<request_id, open_request> requests_;
+  std::unordered_map<ipc::link*, link_state> links_;
+  std::unordered_map<std::string, child> children_;  // by uuid
+  enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
+  remote_error_info start_failure_;
+  struct waiting_peer {
+    ipc::link_ptr link;
+    std::string cid;
+  };
+  std::vector<waiting_peer> wait_ready_;    // wait_ready requests to answer
+  std::vector<waiting_peer> cancel_asked_;  // self.cancel requests to acknowledge
+};
+
+}  // namespace coppice::port

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest's port: run by whoever delivers, so it answers while the guest is stuck.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/fd.hpp"
+#include "port/actor_port.hpp"
+
+namespace coppice::port {
+
+/// The port of an actor whose code runs in Python. Other threads deliver under its one mutex; the
+/// guest's thread takes events from its inbox when it looks, without a GIL while it waits.
+///
+/// Under the mutex nobody runs user code, attaches to an interpreter, takes another port, or does
+/// I/O: what a delivery leads to is collected and performed after the mutex is released.
+///
+/// Owner: shared by the guest, its links and its supervisor.
+class guest_port final : public actor_port {
+ public:
+  guest_port(msg::aid self, table_limits limits);
+
+  // --- links and supervisors: any thread ---
+  void on_connected(const ipc::link_ptr& l) override;
+  void on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) override;
+  void on_closed(const ipc::link_ptr& from, const std::string& why) override;
+  void adopt(const std::string& uuid, child_watch watch) override;
+  void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
+               reply_handler on_reply) override;
+  void child_changed(port::child_changed change) override;
+  void cancel(std::string why) override;
+  void close(std::string why) override;
+  void describe(base::tree_writer& w) override;
+
+  void set_parent(const std::string& uuid);
+  ipc::link_ptr parent_link() const;  // Null: not connected, or not any more.
+  void set_alone() noexcept { alone_ = true; }
+  bool alone_in_process() const override { return alone_; }
+  /// Wakes whatever the guest sleeps in, though its inbox may be empty. Any thread.
+  void nudge() noexcept { wake_.ring(); }
+
+  /// Has the guest taken everything that was in its inbox when cancel was last asked? False: it runs
+  /// code that does not look, and waiting for it to unwind by itself is pointless.
+  bool cancel_seen() const noexcept;
+  /// Called when a call that is running right now is cancelled by its caller: the one thing that the
+  /// guest's own thread cannot look at. Set once, before the guest runs; any thread calls it.
+  void on_running_call_cancelled(std::function<void(call_id)> interrupt);
+
+  // --- the guest's own thread ---
+  /// The eventfd that an event loop watches. It is rung only while the guest said it sleeps.
+  int wake_fd() const noexcept { return wake_.fd(); }
+  /// The next event, if there is one. Clears the wake-up.
+  std::optional<event> take();
+  /// Sleeps until the inbox is not empty or a signal arrives (the caller then attaches: a guest that
+  /// is being destroyed must notice). Call without a GIL. Always returns within `bound`.
+  void wait(duration bound);
+  /// Announces that the next event must ring wake_fd(); false: something is there already.
+  bool prepare_to_sleep();
+
+  request_id call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
+                  payload kwargs);  // The reply comes as reply_arrived.
+  void cancel_request(request_id id);
+  void forget(request_id id);
+  void acknowledge(call_id id, msg::call_kind functype);
+  /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile. False: its
+  /// caller has cancelled it while it waited for its turn, so it is not to run at all.
+  bool begin_running(call_id id);
+  /// True if the call was cancelled while it ran.
+  bool end_running();
+  void finish(call_id id, payload value);
+  void finish(call_id id, remote_error_info error);
+  void set_ready(const remote_error_info* failure = nullptr);
+  void acknowledge_cancel();
+
+ private:
+  template <class F>
+  void locked(F&& f);  // Runs f(effects&) under the mutex, then delivers and performs.
+  void wake();
+
+  mutable std::mutex mutex_;
+  call_table table_;             // Guarded by mutex_, as is everything below up to the blank line.
+  std::deque<event> inbox_;
+  std::uint64_t delivered_ = 0;  // Events put into the inbox so far.
+  call_id running_ = 0;
+  bool running_cancelled_ = false;
+  std::function<void(call_id)> interrupt_;
+
+  std::atomic<std::uint64_t> taken_{0};       // Events taken out so far.
+  std::atomic<std::uint64_t> cancel_mark_{0};  // `delivered_` right after cancel was asked.
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> alone_{false};
+  base::event_fd wake_;
+};
+
+}  // namespace coppice::port

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pyext/functions.hpp"
+
+#include <fmt/format.h>
+
+#include "actor/backends.hpp"
+#include "actor/process_runtime.hpp"
+#include "base/uuid.hpp"
+#include "coppice/errors.hpp"
+#include "pyext/guest_actor.hpp"
+#include "pyext/main_script.hpp"
+#include "pyext/native_module.hpp"
+#include "pyext/root.hpp"
+#include "pyhost/codec.hpp"
+#include "pyhost/embed.hpp"
+
+namespace coppice::py {
+
+namespace {
+
+using arguments = PyObject* const*;
+
+// --- the border: C++ exceptions end here
+// -----------------------------------------------------------
+
+/// A function that takes exactly N arguments, by position, and returns a ref.
+template <ref (*F)(arguments), Py_ssize_t N>
+PyObject* entry(PyObject*, arguments args, Py_ssize_t count) {
+  if (count != N) {
+    PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", N, count);
+    return nullptr;
+  }
+  try {
+    return F(args).release();
+  } catch (const python_error&) {
+    return nullptr;
+  } catch (...) {
+    error_bridge(uid{}).raise(std::current_exception());
+    return nullptr;
+  }
+}
+
+ref none() { return ref::of(Py_None); }
+
+ref checked(ref r) {
+  if (!r) throw python_error();
+  return r;
+}
+
+std::uint64_t number_from(PyObject* o) {
+  const unsigned long long n = PyLong_AsUnsignedLongLong(o);
+  if (n == static_cast<unsigned long long>(-1) && PyErr_Occurred()) throw python_error();
+  return n;
+}
+
+/// The actor of this interpreter, as far as Python knows of it.
+guest_actor* visible_actor() {
+  guest_actor* actor = guest_actor::current();
+  return actor && actor->is_open() ? actor : nullptr;
+}
+
+guest_actor& own_actor() {
+  guest_actor* actor = guest_actor::current();
+  if (!actor)
+    throw error(
+        "no actor runs in this interpreter: open a root with coppice.run() or "
+        "coppice.open_nursery()");
+  if (!actor->on_own_thread())
+    throw error(
+        fmt::format("actor '{}' can be used on its own thread only, not in a thread that "
+                    "its code started",
+                    actor->port()->self().name));
+  return *actor;
+}
+
+tree::process_runtime& open_runtime() {
+  if (auto* rt = tree::process_runtime::current()) return *rt;
+  throw error(
+      "no runtime is open in this process: open a root with coppice.run() or "
+      "coppice.open_nursery()");
+}
+
+// --- who am I
+// ----------------------------------------------------------------------------------------
+
+ref self_uid(arguments) {
+  guest_actor* actor = visible_actor();
+  if (!actor) return none();
+  return to_python(uid{actor->port()->self().name, actor->port()->self().uuid});
+}
+
+ref parent_uid(arguments) {
+  guest_actor* actor = visible_actor();
+  const ipc::link_ptr parent = actor ? actor->port()->parent_link() : nullptr;
+  if (parent) return to_python(parent->peer_uid());
+  return actor && actor->parent() ? to_python(*actor->parent()) : none();
+}
+
+ref parent_link(arguments) {
+  guest_actor* actor = visible_actor();
+  const ipc::link_ptr parent = actor ? actor->port()->parent_link() : nullptr;
+  return parent ? make_link(parent) : none();
+}
+
+ref runtime_vars(arguments) {
+  guest_actor* actor = visible_actor();
+  if (!actor || actor->runtime_vars().is_nil()) return ref::take(PyDict_New());
+  return ref::take(decode(actor->runtime_vars(), "runtime_vars"));
+}
+
+// --- the root
+// ------------------------------------------------------------------------------------------
+
+ref open_root_function(arguments a) {
+  open_root(text_from(a[0], "name"), a[1]);
+  return none();
+}
+
+ref close_root_function(arguments) { return ref::take(PyBool_FromLong(close_root())); }
+
+ref child_main_function(arguments a) {
+  return ref::take(
+      PyLong_FromLong(child_main(text_from(a[0], "uid"), text_from(a[1], "parent_addr"))));
+}
+
+// --- events
+// --------------------------------------------------------------------------------------------
+
+ref set_loop(arguments a) {
+  guest_actor* actor = guest_actor::current();
+  if (!actor && a[0] == Py_None) return none();  // Its root closed before its loop did.
+  if (!own_actor().set_loop(a[0])) throw python_error();
+  return none();
+}
+
+ref wake_fd(arguments) { return ref::take(PyLong_FromLong(own_actor().port()->wake_fd())); }
+
+ref drain(arguments) {
+  // Late calls come from loops that end after their root.
+  if (guest_actor* actor = guest_actor::current(); actor && actor->on_own_thread()) actor->drain();
+  return PyErr_Occurred() ? ref() : none();
+}
+
+// --- calls
+// ---------------------------------------------------------------------------------------------
+
+ref call(arguments a) {
+  guest_actor& actor = own_actor();
+  const ipc::link_ptr to = link_of(a[0]);
+  if (!to) return {};
+  const std::string ns = text_from(a[1], "ns"), func = text_from(a[2], "func");
+  ref kwargs = ref::of(a[3]);
+  if (!PyDict_CheckExact(a[3])) {
+    kwargs = checked(ref::take(PyDict_New()));
+    if (PyDict_Update(kwargs.get(), a[3]) != 0) return {};
+  }
+  auto bytes = encode(kwargs.get(), "kwargs");
+  if (!bytes) return {};
+  return ref::take(
+      PyLong_FromUnsignedLongLong(actor.call(to, ns, func, std::move(*bytes), ref::of(a[4]))));
+}
+
+ref cancel_call(arguments a) {
+  const auto request = number_from(a[0]);
+  own_actor().port()->cancel_request(request);
+  return none();
+}
+
+ref forget_call(arguments a) {
+  const auto request = number_from(a[0]);
+  own_actor().forget(request);
+  return none();
+}
+
+ref finish(arguments a) {
+  const auto id = number_from(a[0]);
+  own_actor().finish(id, a[1], a[2]);
+  return none();
+}
+
+ref cancel_self(arguments a) {
+  std::string why = text_from(a[0], "why");
+  if (guest_actor* actor = guest_actor::current()) actor->port()->cancel(std::move(why));
+  return none();
+}
+
+// --- children
+// ------------------------------------------------------------------------------------------
+
+std::vector<std::string> texts_from(PyObject* list, const char* what) {
+  const ref items = checked(ref::take(PySequence_Fast(list, "a list of str is wanted")));
+  std::vector<std::string> texts;
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i)
+    texts.push_back(text_from(PySequence_Fast_GET_ITEM(items.get(), i), what));
+  return texts;
+}
+
+// Pairs of str in the mapping's order.
+std::vector<std::pair<std::string, std::string>> pairs_from(PyObject* mapping, const char* what) {
+  const ref items = checked(ref::take(PyMapping_Items(mapping)));
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.get()); ++i) {
+    PyObject* pair = PyList_GET_ITEM(items.get(), i);
+    pairs.emplace_back(text_from(PyTuple_GET_ITEM(pair, 0), what),
+                       text_from(PyTuple_GET_ITEM(pair, 1), what));
+  }
+  return pairs;
+}
+
+struct start_options {
+  std::string key;
+  spawn::child_spec spec;
+  stop_policy stop;
+  duration within;
+};
+
+start_options start_options_from(const std::string& name, PyObject* mapping) {
+  options_reader options(mapping, "start_child");
+  start_options out;
+  out.key = options.text("start_method", "subint");
+  out.stop = options.stop("stop");
+  out.within = options.seconds("start_within", std::chrono::seconds(10));
+  auto& spec = out.spec;
+  spec.self.name = name;
+  spec.self.uuid = base::new_uuid();
+  spec.cwd = options.text("cwd", "");
+  const std::string gil = options.text("gil", "own");
+  if (gil != "own" && gil != "shared")
+    throw std::invalid_argument(fmt::format("gil='{}': write 'own' or 'shared'", gil));
+  spec.gil = gil == "own" ? gil_mode::own : gil_mode::shared;
+  if (PyObject* modules = options.find("enable_modules"))
+    spec.spec.enable_modules.list = pairs_from(modules, "enable_modules");
+  parent_program program;
+  if (PyObject* main = options.find("main"))
+    for (auto& [key, value] : pairs_from(main, "main")) {
+      if (key == "init_main_from_name") program.main_name = value;
+      if (key == "init_main_from_path") program.main_path = value;
+    }
+  if (PyObject* path = options.find("sys_path")) program.sys_path = texts_from(path, "sys_path");
+  program.loop = options.text("loop", "");
+  spec.spec.parent_main_data = program.to_payload();
+  if (PyObject* vars = options.find("runtime_vars")) {
+    auto bytes = encode(vars, "runtime_vars");
+    if (!bytes) throw python_error();
+    spec.spec.runtime_vars = std::move(*bytes);
+  }
+  options.finish();
+  return out;
+}
+
+ref start_child(arguments a) {
+  guest_actor& actor = own_actor();
+  tree::process_runtime& rt = open_runtime();
+  start_options wanted = start_options_from(text_from(a[0], "name"), a[1]);
+  if (!PyCallable_Check(a[2])) throw_type_error("on_event must be callable");
+  const std::string uuid = wanted.spec.self.uuid;
+  // First: the outcome may be in the inbox before the call below is back.
+  actor.watch_child(uuid, ref::of(a[2]));
+  std::exception_ptr failure;
+  PyThreadState* mine = PyEval_SaveThread();  // A backend may have to run a Python to look at it.
+  try {
+    auto& backend = rt.backend_for(wanted.key, wanted.spec);
+    rt.start_child(actor.port(), backend, std::move(wanted.spec), wanted.stop, wanted.within);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  PyEval_RestoreThread(mine);
+  if (failure) {
+    actor.unwatch_child(uuid);
+    std::rethrow_exception(failure);
+  }
+  return to_str(uuid);
+}
+
+ref stop_child(arguments a) {
+  std::string uuid = text_from(a[0], "uuid");
+  std::optional<stop_policy> policy;
+  if (a[1] != Py_None) policy = stop_from(a[1], "stop");
+  open_runtime().supervision().stop(std::move(uuid), policy);
+  return none();
+}
+
+ref backends(arguments) {
+  std::vector<std::pair<std::string, std::optional<std::string>>> known;
+  if (auto* rt = tree::process_runtime::current()) {
+    PyThreadState* mine = PyEval_SaveThread();
+    const spawn::child_spec any;
+    for (const auto& b : rt->backends()) known.emplace_back(b->key(), b->refusal(any));
+    PyEval_RestoreThread(mine);
+  } else {
+    const std::string why = running_python_refusal();
+    known = {{"thread", std::nullopt}, {"process", std::nullopt}, {"subint", std::nullopt}};
+    if (!why.empty()) known.back().second = why;
+  }
+  ref list = checked(ref::take(PyList_New(0)));
+  for (const auto& [key, why] : known) {
+    const ref text = checked(why ? to_str(*why) : none());
+    const ref pair = checked(ref::take(Py_BuildValue("(sO)", key.c_str(), text.get())));
+    if (PyList_Append(list.get(), pair.get()) != 0) return {};
+  }
+  return list;
+}
+
+// --- errors
+// --------------------------------------------------------------------------------------------
+
+ref set_error_factory(arguments a) {
+  if (!PyCallable_Check(a[0])) throw_type_error("the error factory must be callable");
+  return error_bridge::set_factory(a[0]) ? none() : ref();
+}
+
+ref register_remote_error(arguments a) {
+  if (!PyExceptionClass_Check(a[0])) throw_type_error("an exception class is wanted");
+  return error_bridge::set_remote_error(a[0]) ? none() : ref();
+}
+
+template <ref (*F)(arguments), Py_ssize_t N>
+constexpr PyMethodDef function(const char* name) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&entry<F, N>)),
+          METH_FASTCALL, nullptr};
+}
+
+}  // namespace
+
+PyMethodDef module_functions[] = {
+    function<self_uid, 0>("self_uid"),
+    function<parent_uid, 0>("parent_uid"),
+    function<parent_link, 0>("parent_link"),
+    function<runtime_vars, 0>("runtime_vars"),
+    function<open_root_function, 2>("open_root"),
+    function<close_root_function, 0>("close_root"),
+    function<child_main_function, 2>("child_main"),
+    function<set_loop, 1>("set_loop"),
+    function<wake_fd, 0>("wake_fd"),
+    function<drain, 0>("drain"),
+    function<call, 5>("call"),
+    function<cancel_call, 1>("cancel_call"),
+    function<forget_call, 1>("forget_call"),
+    function<finish, 3>("finish"),
+    function<cancel_self, 1>("cancel_self"),
+    function<start_child, 3>("start_child"),
+    function<stop_child, 2>("stop_child"),
+    function<backends, 0>("backends"),
+    function<set_error_factory, 1>("set_error_factory"),
+    function<register_remote_error, 1>("register_remote_error"),
+    {},
+};
+
+}  // namespace coppice::py

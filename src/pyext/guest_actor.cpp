@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pyext/guest_actor.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/assert.hpp"
+#include "pyext/convert.hpp"
+#include "pyext/main_script.hpp"
+#include "pyext/native_module.hpp"
+#include "pyhost/codec.hpp"
+#include "pyhost/guest_side.hpp"
+
+namespace coppice::py {
+
+namespace {
+
+constexpr const char* capsule_key = "coppice.actor";  // In PyInterpreterState_GetDict().
+// So many events are taken before an event loop gets its turn.
+constexpr int batch_max = 128;
+constexpr duration idle_wait = std::chrono::seconds(60);
+
+// The actor whose thread this is: what nearly every function of `_coppice` asks first.
+thread_local guest_actor* own_actor = nullptr;
+
+bool is_ordinary(PyObject* exception) {
+  const int is = PyObject_IsInstance(exception, PyExc_Exception);
+  if (is < 0) PyErr_Clear();
+  return is > 0;
+}
+
+bool is_interrupted(PyObject* exception) {
+  PyObject* type = interrupted_type();
+  return type ? PyErr_GivenExceptionMatches(exception, type) != 0 : (PyErr_Clear(), false);
+}
+
+std::string name_of(PyObject* function) {
+  const ref name = ref::take(PyObject_GetAttrString(function, "__qualname__"));
+  if (!name) PyErr_Clear();
+  return to_utf8(name.get());
+}
+
+}  // namespace
+
+guest_actor::guest_actor(std::shared_ptr<port::guest_port> port, call_fence& fence,
+                         guest_actor_options options)
+    : port_(std::move(port)),
+      fence_(fence),
+      options_(std::move(options)),
+      errors_(uid{port_->self().name, port_->self().uuid}),
+      open_(!options_.root_script) {}
+
+// --- whose interpreter is this? ------------------------------------------------------------------
+
+guest_actor* guest_actor::current() noexcept {
+  PyInterpreterState* interpreter = PyInterpreterState_Get();
+  if (own_actor && own_actor->interpreter_ == interpreter) return own_actor;
+  PyObject* dict = PyInterpreterState_GetDict(interpreter);
+  PyObject* capsule = dict ? PyDict_GetItemString(dict, capsule_key) : nullptr;
+  return capsule ? static_cast<guest_actor*>(PyCapsule_GetPointer(capsule, capsule_key)) : nullptr;
+}
+
+bool guest_actor::on_own_thread() const noexcept { return own_actor == this; }
+
+bool guest_actor::install() {
+  interpreter_ = PyInterpreterState_Get();
+  PyObject* dict = PyInterpreterState_GetDict(interpreter_);
+  const ref capsule = ref::take(PyCapsule_New(this, capsule_key, nullptr));
+  if (!dict || !capsule || PyDict_SetItemString(dict, capsule_key, capsule.get()) != 0)
+    return false;
+  own_actor = this;
+  if (!options_.package_path.empty() && !append_to_sys_path(options_.package_path)) return false;
+  return publish_native_module();
+}
+
+void guest_actor::release() {
+  answer_the_rest();
+  for (auto& [id, coro] : std::exchange(pending_, {})) Py_DECREF(coro);
+  for (auto& [id, request] : std::exchange(requests_, {})) {
+    port_->forget(id);
+    Py_DECREF(request.token);
+  }
+  for (auto& [uuid, on_event] : std::exchange(children_, {})) Py_DECREF(on_event);
+  for (auto& [name, module] : std::exchange(modules_, {})) Py_DECREF(module);
+  set_loop(nullptr);
+  if (PyObject* dict = PyInterpreterState_GetDict(interpreter_);
+      dict && PyDict_DelItemString(dict, capsule_key) != 0)
+    PyErr_Clear();
+  if (own_actor == this) own_actor = nullptr;
+}
+
+void guest_actor::complain(PyObject* about) { PyErr_WriteUnraisable(about); }
+
+// --- the actor's life
+// ------------------------------------------------------------------------------
+
+void guest_actor::serve() {
+  serving_ = true;
+  while (!done_ && !fence_.stopping()) {
+    drain();
+    if (done_ || fence_.stopping()) break;
+    if (loop_) {
+      run_loop();
+      continue;
+    }
+    PyThreadState* mine = PyEval_SaveThread();
+    port_->wait(idle_wait);
+    PyEval_RestoreThread(mine);  // A guest that is being destroyed never comes back from here.
+    if (PyErr_CheckSignals() != 0)
+      PyErr_Clear();  // Struck while it did nothing: nothing to unwind.
+  }
+  serving_ = false;
+  answer_the_rest();
+  if (done_) port_->acknowledge_cancel();
+}
+
+void guest_actor::drain() {
+  if (fence_.stopping()) return leave_loop();
+  if (loop_runs_) spawn_pending();
+  for (int n = 0; !fence_.stopping() && !done_; ++n) {
+    if (loop_ && !loop_runs_) return;  // It has to run first.
+    if (n == batch_max && loop_runs_) return port_->nudge();
+    auto e = port_->take();
+    if (e)
+      std::visit([this](auto& event) { act(std::move(event)); }, *e);
+    else if (port_->prepare_to_sleep())
+      return;
+  }
+}
+
+// Struck as a whole: the request to end may still lie in the inbox, but no more work may be taken.
+void guest_actor::leave_loop() {
+  if (!loop_runs_ || !serving_ || std::exchange(ending_, true)) return;
+  why_ = "interrupted";
+  tell_loop_to_end();
+}
+
+void guest_actor::act(port::spec_arrived&& e) {
+  runtime_vars_ = std::move(e.spec.runtime_vars);
+  const auto fail = [this](const remote_error_info& info) {
+    failure_ = fmt::format("its modules did not import: {}: {}", info.source_type, info.message);
+    port_->set_ready(&info);
+  };
+  parent_program program;
+  try {
+    program = parent_program::from(e.spec.parent_main_data);
+  } catch (const std::exception& x) {
+    return fail(errors_.describe("ValueError", fmt::format("_parent_main_data: {}", x.what())));
+  }
+  if (!program.loop.empty()) loop_name_ = program.loop;
+  bool ok = program.sys_path.empty() || set_sys_path(program.sys_path);
+  if (ok && !options_.package_path.empty()) ok = append_to_sys_path(options_.package_path);
+  ok = ok && replay_main(program);
+  for (const auto& [name, path] : e.spec.enable_modules.list) ok = ok && expose(name, path);
+  if (!ok) return fail(errors_.describe_pending());
+  port_->set_ready();
+}
+
+bool guest_actor::expose(const std::string& name, const std::string& path) {
+  const bool is_main = name == "__main__" || name == "__mp_main__";
+  ref module;
+  if (is_main) {
+    PyObject* known = PyImport_GetModuleDict();
+    for (const char* main : {"__mp_main__", "__main__"})
+      if (!module) module = ref::of(PyDict_GetItemString(known, main));
+  } else {
+    module = ref::take(PyImport_ImportModule(name.c_str()));
+    if (!module && PyErr_ExceptionMatches(PyExc_ModuleNotFoundError)) {
+      const ref missing = take_error();
+      const ref which = ref::take(PyObject_GetAttrString(missing.get(), "name"));
+      const std::string folder = import_folder(name, path);
+      // Only if it is this module itself that is missing, not one that it imports.
+      if (which && (name + ".").starts_with(to_utf8(which.get()) + ".") && !folder.empty()) {
+        if (!append_to_sys_path(folder)) return false;
+        module = ref::take(PyImport_ImportModule(name.c_str()));
+      } else {
+        PyErr_SetRaisedException(Py_NewRef(missing.get()));
+      }
+    }
+  }
+  if (!module) return false;
+  for (const std::string& key : is_main ? std::vector<std::string>{"__main__", "__mp_main__"}
+                                        : std::vector<std::string>{name}) {
+    PyObject*& kept = modules_[key];
+    Py_XSETREF(kept, Py_NewRef(module.get()));
+  }
+  return true;
+}
+
+void guest_actor::act(port::cancel_requested&& e) {
+  const bool first = !std::exchange(ending_, true);
+  if (first) why_ = e.why;
+  if (loop_ && loop_runs_) return tell_loop_to_end();
+  done_ = serving_;
+}
+
+void guest_actor::tell_loop_to_end() {
+  const ref why = to_str(why_);
+  const ref asked =
+      ref::take(why ? PyObject_CallMethod(loop_.get(), "cancel_all", "O", why.get()) : nullptr);
+  if (!asked) complain(loop_.get());
+  // A root's loop is its program's: it ends when that does.
+  if (!serving_) return;
+  const ref stopped = ref::take(PyObject_CallMethod(loop_.get(), "stop", nullptr));
+  if (!stopped) complain(loop_.get());
+}
+
+// --- calls that it serves
+// ------------------------------------------------------------------------------
+
+void guest_actor::refuse(port::call_id id, const char* type, const std::string& message) {
+  port_->finish(id, errors_.describe(type, message));
+}
+
+void guest_actor::act(port::call_started&& e) {
+  if (ending_)
+    return refuse(e.id, "ContextCancelled",
+                  fmt::format("actor '{}' is ending: {}", port_->self().name, why_));
+  auto call = prepare(e);
+  e.kwargs = {};  // Large, perhaps, and the call may never return.
+  if (call) run(*call);
+}
+
+std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_started& e) {
+  const auto module = modules_.find(e.ns);
+  if (module == modules_.end()) {
+    refuse(e.id, "ModuleNotExposed",
+           fmt::format("module '{}' is not exposed by actor '{}': name it in enable_modules when "
+                       "you start the actor",
+                       e.ns, port_->self().name));
+    return {};
+  }
+  const ref name = to_str(e.func);
+  ref function = ref::take(name ? PyObject_GetAttr(module->second, name.get()) : nullptr);
+  if (!function) {
+    port_->finish(e.id, errors_.describe_pending());
+    return {};
+  }
+  if (!PyCallable_Check(function.get())) {
+    refuse(e.id, "TypeError",
+           fmt::format("'{}:{}' cannot be called: it is a '{}'", e.ns, e.func,
+                       type_name(function.get())));
+    return {};
+  }
+  ref kwargs = ref::take(decode(e.kwargs, "kwargs"));
+  if (!kwargs) {
+    port_->finish(e.id, errors_.describe_pending());
+    return {};
+  }
+  if (!PyDict_CheckExact(kwargs.get()) || !PyArg_ValidateKeywordArguments(kwargs.get())) {
+    PyErr_Clear();
+    refuse(e.id, "TypeError",
+           fmt::format("'{}:{}' was called with arguments that are no map of "
+                       "names to values",
+                       e.ns, e.func));
+    return {};
+  }
+  if (PyDict_GET_SIZE(kwargs.get()) == 0) kwargs = ref();
+  return ready_call{e.id, function.release(), kwargs.release()};
+}
+
+void guest_actor::run(ready_call call) {
+  if (!port_->begin_running(call.id)) {
+    Py_DECREF(call.function);
+    Py_XDECREF(call.kwargs);
+    return refuse(call.id, "ContextCancelled", "cancelled by its caller before it began");
+  }
+  PyObject* none = call.kwargs ? PyTuple_New(0) : nullptr;  // The one empty tuple: never fails.
+  fence_.begin_call(call.id);
+  PyObject* result = call.kwargs ? PyObject_Call(call.function, none, call.kwargs)
+                                 : PyObject_CallNoArgs(call.function);
+  fence_.end_call(call.id);
+  const bool cancelled = port_->end_running();
+
+  ref value = ref::take(result);
+  ref error = value ? ref() : take_error();
+  const ref function = ref::take(call.function);
+  Py_XDECREF(call.kwargs);
+  Py_XDECREF(none);
+  if (error) return finish_error(call.id, std::move(error), cancelled, "cancelled by its caller");
+  if (PyCoro_CheckExact(value.get())) {
+    if (!cancelled) return start_coroutine(call.id, std::move(value), name_of(function.get()));
+    close_coroutine(value.get());
+    return refuse(call.id, "ContextCancelled",
+                  fmt::format("'{}' was cancelled by its caller", name_of(function.get())));
+  }
+  if (PyAsyncGen_CheckExact(value.get()))
+    return refuse(call.id, "TypeError",
+                  fmt::format("'{}' is an async generator, which run() cannot call: streams come "
+                              "with contexts in a later version",
+                              name_of(function.get())));
+  finish_value(call.id, value.get());
+}
+
+void guest_actor::finish_value(port::call_id id, PyObject* value) {
+  if (auto bytes = encode(value, "result"))
+    port_->finish(id, std::move(*bytes));
+  else
+    port_->finish(id, errors_.describe_pending());
+}
+
+void guest_actor::finish_error(port::call_id id, ref error, bool cancelled,
+                               const std::string& why) {
+  // Cancellation of whatever kind is a BaseException: Interrupted, and what event loops raise.
+  if (is_interrupted(error.get()) || ((cancelled || ending_) && !is_ordinary(error.get())))
+    return refuse(id, "ContextCancelled", cancelled ? why : ending_ ? why_ : "interrupted");
+  port_->finish(id, errors_.describe(error.get()));
+}
+
+void guest_actor::act(port::call_cancelled&& e) {
+  const auto it = coroutines_.find(e.id);
+  if (it == coroutines_.end()) return;  // It has ended meanwhile.
+  it->second.cancelled = e.why;
+  for (auto at = pending_.begin(); at != pending_.end(); ++at) {
+    if (at->first != e.id) continue;
+    const ref coro = ref::take(at->second);  // Not begun: there is nothing to unwind.
+    pending_.erase(at);
+    coroutines_.erase(it);
+    close_coroutine(coro.get());
+    return refuse(e.id, "ContextCancelled", e.why);
+  }
+  if (!loop_) return;
+  const ref asked = ref::take(
+      PyObject_CallMethod(loop_.get(), "cancel_call", "K", static_cast<unsigned long long>(e.id)));
+  if (!asked) complain(loop_.get());
+}
+
+// --- coroutines and their loop
+// ---------------------------------------------------------------------------
+
+void guest_actor::close_coroutine(PyObject* coro) {
+  const ref closed = ref::take(PyObject_CallMethod(coro, "close", nullptr));
+  if (!closed) complain(coro);
+}
+
+void guest_actor::start_coroutine(port::call_id id, ref coro, std::string name) {
+  if (!loop_ && !bring_up_loop()) {
+    auto info = errors_.describe_pending();
+    close_coroutine(coro.get());
+    return port_->finish(id, std::move(info));
+  }
+  port_->acknowledge(id, msg::call_kind::asyncfunc);
+  coroutines_.emplace(id, coroutine{std::move(name), {}});
+  pending_.emplace_back(id, coro.release());
+  if (loop_runs_) spawn_pending();
+}
+
+bool guest_actor::bring_up_loop() {
+  if (!serving_) {
+    PyErr_Format(PyExc_RuntimeError, "actor '%s' runs no event loop at present",
+                 port_->self().name.c_str());
+    return false;
+  }
+  const ref module = ref::take(PyImport_ImportModule("coppice._loop"));
+  if (!module) return false;
+  const ref loop =
+      ref::take(PyObject_CallMethod(module.get(), "guest_loop", "s", loop_name_.c_str()));
+  if (!loop) return false;
+  return loop_.get() == loop.get() || set_loop(loop.get());
+}
+
+bool guest_actor::set_loop(PyObject* loop) {
+  loop_.clear();
+  spawn_.clear();
+  settle_.clear();
+  loop_runs_ = false;
+  if (!loop || loop == Py_None) return true;
+  ref spawn = ref::take(PyObject_GetAttrString(loop, "spawn"));
+  ref settle = ref::take(PyObject_GetAttrString(loop, "settle"));
+  if (!spawn || !settle) return false;
+  loop_.set(ref::of(loop));
+  spawn_.set(std::move(spawn));
+  settle_.set(std::move(settle));
+  loop_runs_ = !serving_;  // A root's runs already; ours begins in run_loop().
+  // Its actor was told to end before there was a loop to tell.
+  if (loop_runs_ && ending_) tell_loop_to_end();
+  return true;
+}
+
+void guest_actor::run_loop() {
+  loop_runs_ = true;
+  const ref ran = ref::take(PyObject_CallMethod(loop_.get(), "run", nullptr));
+  if (!ran) {
+    const ref error = take_error();
+    if (!ending_ && !fence_.stopping()) {
+      failure_ = fmt::format("its event loop failed: {}: {}", type_name(error.get()),
+                             text_of(error.get(), 1000));
+      PyErr_SetRaisedException(Py_NewRef(error.get()));
+      complain(loop_.get());
+      ending_ = true;
+      why_ = failure_;
+    }
+  }
+  set_loop(nullptr);
+  answer_the_rest();
+  done_ = ending_;
+}
+
+void guest_actor::spawn_pending() {
+  // One at a time: what it starts may run at once, and end, or add to the list.
+  while (!pending_.empty() && spawn_) {
+    const auto [id, raw] = pending_.front();
+    pending_.erase(pending_.begin());
+    const ref coro = ref::take(raw);
+    const ref number = ref::take(PyLong_FromUnsignedLongLong(id));
+    PyObject* arguments[] = {nullptr, coro.get(), number.get()};
+    const ref started =
+        ref::take(number ? PyObject_Vectorcall(spawn_.get(), arguments + 1,
+                                               2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr)
+                         : nullptr);
+    if (started) continue;
+    ref error = take_error();
+    if (coroutines_.erase(id) != 0) finish_error(id, std::move(error), false, "");
+  }
+}
+
+void guest_actor::finish(port::call_id id, PyObject* value, PyObject* error) {
+  auto node = coroutines_.extract(id);
+  if (node.empty()) return;
+  const std::string& why = node.mapped().cancelled;
+  if (error && error != Py_None)
+    finish_error(id, ref::of(error), !why.empty(), why);
+  else
+    finish_value(id, value);
+}
+
+void guest_actor::answer_the_rest() {
+  for (auto& [id, coro] : std::exchange(pending_, {})) {
+    close_coroutine(coro);
+    Py_DECREF(coro);
+  }
+  for (const auto& [id, c] : std::exchange(coroutines_, {}))
+    refuse(id, "ContextCancelled",
+           !c.cancelled.empty() ? c.cancelled
+                                : fmt::format("'{}' did not end with its actor: {}", c.name,
+                                              why_.empty() ? "interrupted" : why_));
+}
+
+// --- calls and children of its own
+// -------------------------------------------------------------------------
+
+port::request_id guest_actor::call(const ipc::link_ptr& to, const std::string& ns,
+                                   const std::string& func, payload kwargs, ref token) {
+  const port::request_id id = port_->call(to, ns, func, std::move(kwargs));
+  requests_.emplace(id, open_request{token.release(), to->peer().name});
+  return id;
+}
+
+void guest_actor::forget(port::request_id id) {
+  port_->forget(id);
+  if (auto node = requests_.extract(id)) Py_DECREF(node.mapped().token);
+}
+
+void guest_actor::act(port::reply_arrived&& e) {
+  auto node = requests_.extract(e.id);
+  if (node.empty()) return;
+  const ref token = ref::take(node.mapped().token);
+  ref value, error;
+  if (e.result.how == port::reply::kind::value) {
+    value = ref::take(decode(e.result.value, "the result"));
+    if (!value) error = take_error();
+  } else {
+    error = errors_.make(e.result, node.mapped().peer);
+    if (!error) error = take_error();
+  }
+  if (!settle_) return;
+  PyObject* arguments[] = {nullptr, token.get(), value ? value.get() : Py_None,
+                           error ? error.get() : Py_None};
+  const ref settled = ref::take(PyObject_Vectorcall(settle_.get(), arguments + 1,
+                                                    3 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
+  if (!settled) complain(settle_.get());
+}
+
+void guest_actor::watch_child(const std::string& uuid, ref on_event) {
+  PyObject*& kept = children_[uuid];
+  Py_XSETREF(kept, on_event.release());
+}
+
+void guest_actor::unwatch_child(const std::string& uuid) {
+  if (auto node = children_.extract(uuid)) Py_DECREF(node.mapped());
+}
+
+void guest_actor::act(port::child_changed&& e) {
+  using kind = port::child_changed::kind;
+  const auto it = children_.find(e.uuid);
+  if (it == children_.end()) return;
+  ref on_event = ref::of(it->second);
+  const char* what = "started";
+  ref with;
+  switch (e.what) {
+    case kind::started:
+      with = make_link(e.link);
+      break;
+    case kind::start_failed:
+      what = "start_failed";
+      with = errors_.make(e.error);
+      break;
+    case kind::ended: {
+      what = "ended";
+      const ref report = to_python(e.report);
+      with = ref::take(report ? PyTuple_Pack(2, report.get(), e.requested ? Py_True : Py_False)
+                              : nullptr);
+      break;
+    }
+  }
+  if (e.what != kind::started) unwatch_child(e.uuid);
+  const ref told =
+      ref::take(with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);
+  if (!told) complain(on_event.get());
+}
+
+}  // namespace coppice::py

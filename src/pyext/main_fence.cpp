@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pyext/main_fence.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <utility>
+
+#include "core/alarm.hpp"
+#include "pyhost/guest_side.hpp"
+
+namespace coppice::py {
+
+namespace {
+
+constexpr const char* capsule_name = "coppice.main_fence";
+
+main_fence* fence_of(PyObject* self) {
+  return static_cast<main_fence*>(PyCapsule_GetPointer(self, capsule_name));
+}
+
+PyObject* ignore(PyObject*, PyObject*) { Py_RETURN_NONE; }
+PyObject* strike_handler(PyObject* self, PyObject*) {
+  main_fence* fence = fence_of(self);
+  return fence && fence->on_strike() ? Py_NewRef(Py_None) : nullptr;
+}
+PyObject* terminate_handler(PyObject* self, PyObject*) {
+  main_fence* fence = fence_of(self);
+  return fence && fence->on_terminate() ? Py_NewRef(Py_None) : nullptr;
+}
+
+PyMethodDef ignore_definition = {"ignore_sigint", ignore, METH_VARARGS, nullptr};
+PyMethodDef strike_definition = {"interrupt_call", strike_handler, METH_VARARGS, nullptr};
+PyMethodDef terminate_definition = {"end_actor", terminate_handler, METH_VARARGS, nullptr};
+
+bool handle(int number, PyMethodDef& definition, PyObject* capsule) {
+  const ref module = ref::take(PyImport_ImportModule("_signal"));
+  const ref function = ref::take(PyCFunction_New(&definition, capsule));
+  if (!module || !function) return false;
+  return static_cast<bool>(
+      ref::take(PyObject_CallMethod(module.get(), "signal", "iO", number, function.get())));
+}
+
+int free_realtime_signal() {
+  for (int number = SIGRTMIN + 5; number <= SIGRTMAX; ++number) {
+    struct sigaction present{};
+    if (::sigaction(number, nullptr, &present) == 0 && !(present.sa_flags & SA_SIGINFO) &&
+        present.sa_handler == SIG_DFL)
+      return number;
+  }
+  return 0;
+}
+
+bool raise_interrupted() {
+  if (PyObject* type = interrupted_type()) PyErr_SetNone(type);
+  return false;
+}
+
+}  // namespace
+
+bool main_fence::install() {
+  // The capsule keeps us: handlers stay until the interpreter ends.
+  auto* self = new std::shared_ptr<main_fence>(shared_from_this());
+  const ref capsule = ref::take(PyCapsule_New(this, capsule_name, [](PyObject* c) {
+    delete static_cast<std::shared_ptr<main_fence>*>(PyCapsule_GetContext(c));
+  }));
+  if (!capsule) return delete self, false;
+  if (PyCapsule_SetContext(capsule.get(), self) != 0) return false;
+  signal_ = free_realtime_signal();
+  if (signal_ != 0 && !handle(signal_, strike_definition, capsule.get())) return false;
+  return handle(SIGTERM, terminate_definition, capsule.get()) &&
+         handle(SIGINT, ignore_definition, capsule.get());
+}
+
+void main_fence::give_back_sigterm() noexcept { ::signal(SIGTERM, SIG_DFL); }
+
+void main_fence::end_call(std::uint64_t id) noexcept {
+  innermost_ = 0;
+  std::uint64_t mine = id;
+  wanted_.compare_exchange_strong(mine, 0);
+  // A handler that is due finds nothing to do: it looks at both numbers.
+}
+
+bool main_fence::on_strike() {
+  std::uint64_t call = innermost_;
+  if (call == 0 || !wanted_.compare_exchange_strong(call, 0)) return true;
+  return raise_interrupted();
+}
+
+bool main_fence::on_terminate() {
+  port_->cancel("SIGTERM");
+  return raise_interrupted();
+}
+
+/// The signal may come in the moment before the thread enters a wait, which then does not see it:
+/// so it is sent again until the handler has run.
+struct main_fence::repeater : std::enable_shared_from_this<repeater> {
+  repeater(std::shared_ptr<main_fence> f, core::loop& l, std::uint64_t call)
+      : fence(std::move(f)), again(l), id(call) {}
+  void send() {
+    if (fence->wanted_ != id) return;
+    ::pthread_kill(fence->main_thread_, fence->signal_);
+    again.set(gap, [me = shared_from_this()] { me->send(); });
+    gap = std::min<duration>(2 * gap, std::chrono::milliseconds(100));
+  }
+  const std::shared_ptr<main_fence> fence;
+  core::alarm again;
+  const std::uint64_t id;
+  duration gap = std::chrono::milliseconds(2);
+};
+
+void main_fence::strike(const std::shared_ptr<core::loop>& control, std::uint64_t id) {
+  if (signal_ == 0 || innermost_ != id) return;
+  wanted_ = id;
+  if (innermost_ != id) {  // It ended meanwhile, before it could see the line above.
+    std::uint64_t mine = id;
+    wanted_.compare_exchange_strong(mine, 0);
+    return;
+  }
+  ::pthread_kill(main_thread_, signal_);
+  control->post([me = shared_from_this(), loop = control.get(), id] {
+    std::make_shared<repeater>(me, *loop, id)->send();
+  });
+}
+
+}  // namespace coppice::py

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spawn/process/process.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "core/fd_watch.hpp"
+#include "coppice/errors.hpp"
+
+namespace coppice::spawn {
+
+namespace {
+
+/// How the process behind a pidfd ended; it is reaped.
+exit_report reap(int pidfd) {
+  siginfo_t info{};
+  exit_report report;
+  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) {
+    report.how = exit_report::cause::lost;  // ECHILD: some other code of this program waited for it.
+    return report;
+  }
+  report.status = info.si_status;
+  if (info.si_code == CLD_EXITED) {
+    report.how = exit_report::cause::exited;
+  } else {
+    report.how = exit_report::cause::signalled;
+    if (const char* name = ::sigabbrev_np(info.si_status))
+      report.detail = std::string("SIG") + name + (info.si_code == CLD_DUMPED ? " (core dumped)" : "");
+  }
+  return report;
+}
+
+/// State that the handle, the spawner's answer and the pidfd's watch share: a child may be dropped
+/// while its start is still under way.
+struct process_state : std::enable_shared_from_this<process_state> {
+  process_state(std::shared_ptr<core::loop> on, std::shared_ptr<child_observer> o)
+      : control(std::move(on)), observer(std::move(o)) {}
+
+  // Control loop only.
+  void started(started_process p, const std::string& program) {
+    if (p.pid < 0) {
+      exit_report report;
+      report.how = exit_report::cause::failed;
+      report.detail = fmt::format("cannot start {}: {}: {}", program, p.step,
+                                  std::strerror(p.error));
+      return end(std::move(report));
+    }
+    pid = p.pid;
+    pidfd = std::move(p.pidfd);
+    if (wanted_signal != 0) send(wanted_signal);
+    watch = std::make_unique<core::fd_watch>(*control, pidfd.get(), [me = shared_from_this()] {
+      auto keep = me;  // The watch, which owns this closure, ends in here.
+      keep->watch.reset();
+      keep->end(reap(keep->pidfd.get()));
+    });
+  }
+
+  void send(int signal) {
+    wanted_signal = signal;
+    if (pidfd) ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0u);
+  }
+
+  void end(exit_report report) {
+    ended = true;
+    pidfd.reset();
+    if (auto o = std::move(observer)) o->ended(std::move(report));
+  }
+
+  const std::shared_ptr<core::loop> control;
+  std::shared_ptr<child_observer> observer;
+  pid_t pid = -1;
+  base::unique_fd pidfd;
+  std::unique_ptr<core::fd_watch> watch;
+  int wanted_signal = 0;  // Asked for before the process was there.
+  bool ended = false;
+};
+
+class process_child final : public child {
+ public:
+  explicit process_child(std::shared_ptr<process_state> state) : state_(std::move(state)) {}
+
+  bool interrupt() override { return send(SIGTERM); }
+  bool force() override { return send(SIGKILL); }
+  void abandon() override {}  // The watch goes on: it keeps the state until the kernel lets go.
+  std::string describe() const override {
+    return state_->pid < 0 ? "process, starting" : fmt::format("pid {}", state_->pid);
+  }
+
+ private:
+  bool send(int signal) {
+    state_->send(signal);
+    return true;
+  }
+  const std::shared_ptr<process_state> state_;
+};
+
+class process_backend final : public backend {
+ public:
+  process_backend(std::shared_ptr<core::loop> control, process_programs programs)
+      : control_(std::move(control)), programs_(std::move(programs)) {}
+
+  std::string_view key() const override { return "process"; }
+  capabilities can() const override {
+    return {.native = true, .python = true, .in_process = false, .can_be_killed = true};
+  }
+
+  std::optional<std::string> refusal(const child_spec& spec) override {
+    try {
+      program(spec);
+      return std::nullopt;
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+  }
+
+  std::unique_ptr<child> start(const child_spec& spec,
+                               std::shared_ptr<child_observer> observer) override {
+    COPPICE_ASSERT(spec.parent_address, "a process child needs an address to connect back to");
+    command c;
+    c.argv = program(spec);
+    const std::string name = c.argv[0];
+    c.argv.push_back("--uid");
+    c.argv.push_back(ipc::tuple_text(spec.self.name, spec.self.uuid));
+    c.argv.push_back("--parent_addr");
+    c.argv.push_back(spec.parent_address->text());
+    for (char** e = environ; *e; ++e) c.environment.emplace_back(*e);
+    c.cwd = spec.cwd;
+    auto state = std::make_shared<process_state>(control_, std::move(observer));
+    spawner_.start(std::move(c), [state, name](started_process p) {
+      state->control->post([state, name, p = std::move(p)]() mutable {
+        state->started(std::move(p), name);
+      });
+    });
+    return std::make_unique<process_child>(std::move(state));
+  }
+
+  void shut_down() override { spawner_.stop(); }
+
+ private:
+  std::vector<std::string> program(const child_spec& spec) const {
+    return spec.native ? programs_.native() : programs_.python();
+  }
+
+  const std::shared_ptr<core::loop> control_;
+  const process_programs programs_;
+  spawner spawner_;
+};
+
+}  // namespace
+
+std::unique_ptr<backend> make_process_backend(std::shared_ptr<core::loop> control,
+                                              process_programs programs) {
+  return std::make_unique<process_backend>(std::move(control), std::move(programs));
+}
+
+}  // namespace coppice::spawn

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coppice/testkit/fake_clock.hpp"
+
+#include <gtest/gtest.h>
+
+namespace coppice::testkit {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(FakeClock, MovesOnlyWhenTold) {
+  fake_clock time;
+  const time_point began = time.now();
+  EXPECT_FALSE(time.skip_to(began + 1s)) << "no autojump: the loop would really sleep";
+  EXPECT_EQ(time.now(), began);
+  time.advance(5s);
+  EXPECT_EQ(time.now(), began + 5s);
+}
+
+TEST(FakeClock, AutojumpGoesToTheNextTimerAndNeverBack) {
+  fake_clock time({.autojump = true});
+  const time_point began = time.now();
+  EXPECT_TRUE(time.skip_to(began + 3s));
+  EXPECT_EQ(time.now(), began + 3s);
+  EXPECT_TRUE(time.skip_to(began + 1s));
+  EXPECT_EQ(time.now(), began + 3s);
+}
+
+TEST(FakeClock, CallsOnDeadlockWhenThereIsNoTimer) {
+  fake_clock time({.autojump = true});
+  int called = 0;
+  time.on_deadlock([&] { ++called; });
+  EXPECT_TRUE(time.skip_to(time_point::max()));
+  EXPECT_EQ(called, 1);
+}
+
+TEST(FakeClockDeath, WithoutAHandlerADeadlockAborts) {
+  fake_clock time({.autojump = true});
+  EXPECT_DEATH(time.skip_to(time_point::max()), "deadlock: every task waits");
+}
+
+}  // namespace
+}  // namespace coppice::testkit

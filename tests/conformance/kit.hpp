@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the conformance tests share: the backends, endpoints in both languages, a tree per test.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "coppice/coppice.hpp"
+
+namespace coppice::conformance {
+
+/// A way to start an actor: a backend, and a language.
+struct kind {
+  std::string name;
+  spawn::key backend;
+  bool python = false;
+};
+std::vector<kind> all_kinds();
+inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }
+
+// --- in C++; tests/conformance/kit_py.py has the same in Python ------------------------------------
+struct totals {
+  std::int64_t a = 0;
+  double b = 0;
+  std::string text;
+  std::vector<std::int64_t> list;
+};
+extern const std::vector<exposed> endpoints;
+
+/// Runs `body` as the root actor of a tree of its own, on this thread, and gives the exit status.
+/// Afterwards fails the test unless threads, processes, descriptors and socket files are as before.
+int run_tree(std::function<task<>(actor&)> body);
+
+/// Options for a kind: the module is enabled under the same name in both languages.
+actor_options options_for(const kind& k);
+
+/// "module:function" of the shared endpoints, for a kind.
+std::string function(const kind& k, const char* name);
+
+}  // namespace coppice::conformance

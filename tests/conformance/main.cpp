@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// This program is its own native child, so main() reaches run_main() before GoogleTest.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tests/conformance/kit.hpp"
+#include "tests/conformance/resources.hpp"
+
+namespace coppice::conformance {
+
+namespace {
+
+std::int64_t add(std::int64_t x, std::int64_t y) { return x + y; }
+std::string fail(std::string message) { throw std::invalid_argument(message); }
+totals echo(totals value) { return value; }
+task<std::int64_t> sleep_ms(std::int64_t ms) {
+  co_await sleep_for(std::chrono::milliseconds(ms));
+  co_return ms;
+}
+std::int64_t pid() { return ::getpid(); }
+void leave_with(std::int64_t status) { ::_exit(static_cast<int>(status)); }
+void kill_self(std::int64_t signal) {
+  ::kill(::getpid(), static_cast<int>(signal));
+  for (;;) ::pause();
+}
+void group(std::int64_t n) {
+  std::vector<std::exception_ptr> errors;
+  for (std::int64_t i = 0; i < n; ++i)
+    errors.push_back(std::make_exception_ptr(std::invalid_argument("member " + std::to_string(i))));
+  throw error_group("group()", std::move(errors));
+}
+task<std::int64_t> nested(actor& self, std::int64_t x) {
+  auto body = [&](actor_nursery& an) -> task<std::int64_t> {
+    portal p = co_await an.start_actor("grandchild", {.backend = spawn::thread});
+    co_return co_await p.run<std::int64_t>("kit:add", kw("x", x), kw("y", 1));
+  };
+  co_return co_await open_nursery(self, body);
+}
+
+inline constexpr endpoint add_e{"kit:add", add, "x", "y"};
+inline constexpr endpoint fail_e{"kit:fail", fail, "message"};
+inline constexpr endpoint echo_e{"kit:echo", echo, "value"};
+inline constexpr endpoint sleep_e{"kit:sleep_ms", sleep_ms, "ms"};
+inline constexpr endpoint pid_e{"kit:pid", pid};
+inline constexpr endpoint leave_e{"kit:leave_with", leave_with, "status"};
+inline constexpr endpoint kill_e{"kit:kill_self", kill_self, "signal"};
+inline constexpr endpoint group_e{"kit:group", group, "n"};
+inline constexpr endpoint nested_e{"kit:nested", nested, "x"};
+
+}  // namespace
+
+const std::vector<exposed> endpoints = {add_e,  fail_e, echo_e,  sleep_e, pid_e,
+                                        leave_e, kill_e, group_e, nested_e};
+
+std::vector<kind> all_kinds() {
+  return {{"thread", spawn::thread, false},
+          {"process", spawn::process, false},
+          {"process_python", spawn::process, true},
+          {"subint", spawn::subint, true}};
+}
+
+actor_options options_for(const kind& k) {
+  actor_options o{.backend = k.backend};
+  o.enable_modules = k.python ? name_list("kit_py") : name_list("kit");
+  return o;
+}
+
+std::string function(const kind& k, const char* name) {
+  return std::string(k.python ? "kit_py:" : "kit:") + name;
+}
+
+int run_tree(std::function<task<>(actor&)> body) {
+  const auto before = count_resources();
+  char program[] = "conformance";
+  char* argv[] = {program, nullptr};
+  auto root = [body](actor& self) -> task<> { co_await body(self); };
+  main_options options;
+  options.endpoints = endpoints;
+  options.handled = signals::none;
+  const int status = run_main(1, argv, root, std::move(options));
+  expect_settled(before);
+  return status;
+}
+
+}  // namespace coppice::conformance
+
+int main(int argc, char** argv) {
+  using namespace coppice;
+  if (argc > 1 && std::strcmp(argv[1], "--coppice-child") == 0) {
+    auto none = [](actor&) -> task<> { co_return; };
+    main_options options;
+    options.endpoints = conformance::endpoints;
+    return run_main(argc, argv, none, std::move(options));
+  }
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""All that has to hold before a change is merged: `make check`. Goes on after a failure and reports
+everything in one list; each check counts like a test.
+
+    check.py                   all
+    check.py --only static     format, tidy, tests of the tools: seconds, needs no build
+    check.py --only dev,gcc,asan
+    check.py --fix-format      lays out the C++ sources
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import build
+import cpython
+import report
+import test
+from cpython import ROOT
+from report import FAILED, PASSED, case
+from sources import tree
+
+CLANG_FORMAT = "clang-format-19"
+STAGES = ("static", "dev", "gcc", "asan")
+
+
+def tool(name: str, *arguments: str) -> list[str]:
+    """The command line of one of our tools, on a Python that knows the syntax of python/."""
+    found = cpython.locate(dict(os.environ), ROOT / ".deps")
+    python = str(found.executable) if found else sys.executable
+    return [python, str(ROOT / "tools" / name), *arguments]
+
+
+def format_command(*options: str) -> list[str]:
+    return [CLANG_FORMAT, *options, *(str(ROOT / file.path) for file in tree(ROOT).cpp())]
+
+
+def begin(what: str) -> None:
+    print(f"check: {what}", flush=True)
+
+
+def built(preset: str, werror: bool, targets: tuple[str, ...] = ()) -> case:
+    """Building, as a check. Its output goes to the terminal."""
+    name = f"{preset}: builds{' without a warning' if werror else ''}"
+    begun = time.monotonic()
+    try:
+        build.build(preset, list(targets), werror)
+    except build.build_error as error:
+        return case(name, FAILED, str(error))
+    print(f"check: {preset} built in {time.monotonic() - begun:.0f} s", flush=True)
+    return case(name, PASSED)
+
+
+def static() -> list[case]:
+    begin("format, tidy, tests of the tools")
+    return [report.from_command(f"format ({CLANG_FORMAT}; `make format` mends it)",
+                                format_command("--dry-run", "--Werror")),
+            report.from_command("tidy", tool("tidy.py")),
+            *test.run_all("dev", ("tools",))]
+
+
+def dev() -> list[case]:
+    """clang: the build that `make test` uses, what needs its compile commands, and its tests."""
+    begin("clang")
+    cases = [built("dev", werror=False)]
+    if cases[0].outcome == FAILED:
+        return cases
+    cases.append(built("dev", werror=False, targets=("check_headers",)))
+    begin("coroutine shapes, clang-tidy")
+    cases += [report.from_command("coroutine shapes", tool("coroutine_shapes.py")),
+              report.from_command("clang-tidy", tool("clang_tidy.py"))]
+    return cases + test.run_all("dev", ("ctest",), labels="unit,conformance")
+
+
+def gcc() -> list[case]:
+    begin("g++ 12")
+    cases = [built("gcc", werror=True)]
+    return cases + (test.run_all("gcc", ("ctest", "pytest")) if cases[0].outcome == PASSED else [])
+
+
+def asan() -> list[case]:
+    begin("clang, address and undefined-behaviour sanitizers")
+    cases = [built("asan", werror=True)]
+    return cases + (test.run_all("asan", ("ctest",), labels="unit,conformance")
+                    if cases[0].outcome == PASSED else [])
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(STAGES))
+    parser.add_argument("--fix-format", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.fix_format:
+        return subprocess.run(format_command("-i")).returncode
+    chosen = options.only.split(",")
+    unknown = [name for name in chosen if name not in STAGES]
+    if unknown:
+        print(f"check: there is no stage '{unknown[0]}': take some of {', '.join(STAGES)}",
+              file=sys.stderr)
+        return 2
+    cases: list[case] = []
+    try:
+        for stage in (static, dev, gcc, asan):
+            if stage.__name__ in chosen:
+                cases += stage()
+    except cpython.setup_error as error:
+        print(f"check: {error}", file=sys.stderr)
+        return 1
+    return report.finish(cases)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
