@@ -80,8 +80,12 @@ struct codec<uid> {
     codec<std::string>::encode(w, v.uuid);
   }
   static uid decode(msgpack::reader& r) {
-    auto [name, uuid] = codec<std::pair<std::string, std::string>>::decode(r);
-    return {std::move(name), std::move(uuid)};
+    detail::read_length(r, 2);
+    msgpack::reader::inside here(r);
+    uid v;
+    here.index(0), v.name = r.str();
+    here.index(1), v.uuid = r.str();
+    return v;
   }
 };
 

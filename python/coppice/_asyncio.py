@@ -33,7 +33,7 @@ class AsyncioWait:
         self.settled = True
         self.value = value
         self.error = error
-        if self._future is not None and not self._future.done():
+        if self._future is not None and not self._future.done() and not self._loop.is_closed():
             self._future.set_result(None)
 
     async def wait(self) -> Any:
@@ -76,13 +76,12 @@ class AsyncioWait:
 
 class AsyncioScope:
     """`_loop.Scope` over Task.cancel() and its count."""
-    __slots__ = ('_loop', '_task', '_before', '_asked', '_closed')
+    __slots__ = ('_task', '_before', '_asked', '_closed')
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError('coppice has to be awaited inside an asyncio task')
-        self._loop = loop
         self._task = task
         self._before = task.cancelling()
         self._asked = False
@@ -92,9 +91,6 @@ class AsyncioScope:
         if not self._closed and not self._asked:
             self._asked = True
             self._task.cancel()
-
-    def cancel_soon(self) -> None:
-        self._loop.call_soon(self.cancel)
 
     def cancel_unless_cancelled(self) -> None:
         if self._task.cancelling() <= self._before:
@@ -134,6 +130,7 @@ class AsyncioAdapter:
         self._guest = False      # run() owns the loop, and the tasks that it cancels.
         self._ending = ''        # Why the actor is to end, once it is.
         self._stopping = False
+        self._struck = False     # The ladder has interrupted the loop itself.
         self._wake_fd = -1
         self._loop: asyncio.AbstractEventLoop  # Set by run() or attach().
 
@@ -261,6 +258,7 @@ class AsyncioAdapter:
     def _interrupted(self, loop: asyncio.AbstractEventLoop) -> None:
         if not (self._ending or self._stopping):
             return
+        self._struck = True
         loop.call_later(INTERRUPTED_END, loop.stop)
         for task in asyncio.all_tasks(loop):
             waits_on = getattr(task, '_fut_waiter', None)
@@ -272,23 +270,30 @@ class AsyncioAdapter:
                 pass  # A future that only its maker completes, such as gather()'s.
 
     def _end_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ends what is left on the loop as asyncio.run() does. The stop ladder bounds it."""
+        """Ends what is left on the loop as asyncio.run() does. The stop ladder bounds it: its next
+        rung interrupts, and then there is little time."""
+        bound = INTERRUPTED_END if self._struck else None
+        left = asyncio.all_tasks(loop)
         try:
-            left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel(self._ending or None)
             if left:
-                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        except (Interrupted, RuntimeError):
-            pass  # Interrupted, or stopped after an interruption: told to leave without them.
+                loop.run_until_complete(asyncio.wait(left, timeout=bound))
+            loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), bound))
+        except (Interrupted, SystemExit, KeyboardInterrupt, TimeoutError, RuntimeError):
+            pass  # Told to leave without them; RuntimeError: the loop was, by _interrupted().
+        for task in left:
+            if not task.done():
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
         for call_id in list(self._calls):
             self._calls.pop(call_id)
             native.finish(call_id, None, Interrupted())
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # Loops swallow what a callback raises, an interruption too.
         if isinstance(context.get('exception'), Interrupted):
-            self._interrupted(loop)
+            # Loops swallow what a callback raises, an interruption too. One that ended a task or a
+            # future has done its work.
+            if not loop.is_closed() and 'future' not in context and 'task' not in context:
+                self._interrupted(loop)
             return
         loop.default_exception_handler(context)

@@ -74,9 +74,11 @@ class Child:
             fields, requested = value
             self.report = ExitReport(*fields)
             self._end()
+            # One that never came up is the business of whoever started it, not of the nursery.
+            failure = self.starting is None and _is_failure(self.report, requested)
             self._settle_start(None, ActorFailure(
                 f'actor {self.name!r} ended before it had started: {self.report}', self.report))
-            self.nursery._on_ended(self, self.report, requested)
+            self.nursery._on_ended(self, self.report, failure)
 
     def _settle_start(self, link: Link | None, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
@@ -197,6 +199,12 @@ class ActorNursery:
         self._stop_children()
         self._scope.cancel_unless_cancelled()
 
+    def root_closed(self) -> None:
+        for child in list(self._children.values()):
+            child.stopping = True
+            child._settle_start(None, RuntimeFailure('the root was closed'))
+            child._end()
+
     # --- children's ends -----------------------------------------------------------------------
 
     def _stop_children(self, policy: StopPolicy | None = None) -> None:
@@ -204,12 +212,12 @@ class ActorNursery:
         for child in list(self._children.values()):
             child.ask_to_stop(policy)
 
-    def _on_ended(self, child: Child, report: ExitReport, requested: bool) -> None:
+    def _on_ended(self, child: Child, report: ExitReport, failure: bool) -> None:
         self._exits[child.uid] = report
-        if _is_failure(report, requested):
+        if failure:
             self._deaths[child.uid] = child.death()
             self._stop_children()
-            self._scope.cancel_soon()
+            self._scope.cancel()
 
     def _on_fewer(self) -> None:
         if not self._children and self._empty is not None:
@@ -320,7 +328,7 @@ def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
 
 class _Block:
     """The `async with` of open_nursery()."""
-    __slots__ = ('_root_options', '_start_method', '_stop', '_holds', '_nursery')
+    __slots__ = ('_root_options', '_start_method', '_stop', '_root', '_nursery')
 
     def __init__(self, start_method: str | None, stop: StopPolicy | None,
                  root_options: dict[str, Any]) -> None:
@@ -328,6 +336,7 @@ class _Block:
         self._stop = stop
         self._root_options = root_options
         self._nursery: ActorNursery | None = None
+        self._root: _root.Root | None = None
 
     async def __aenter__(self) -> ActorNursery:
         if self._nursery is not None:
@@ -335,16 +344,15 @@ class _Block:
         method = self._start_method
         if method is not None:
             _spawn.choose(method)
-        self._holds = _root.hold(self._root_options.pop('name'), method or 'auto', self._stop,
-                                 self._root_options)
+        self._root = _root.hold(self._root_options.pop('name'), method or 'auto', self._stop,
+                                self._root_options)
         try:
             defaults = _root.defaults()
             self._nursery = ActorNursery(_loop.require(), method or defaults.start_method,
                                          self._stop or defaults.stop)
             _root.add(self._nursery)
         except BaseException:
-            if self._holds:
-                _root.release()
+            _root.release(self._root)
             raise
         return self._nursery
 
@@ -359,8 +367,7 @@ class _Block:
             outcome = await nursery._close(raised)
         finally:
             _root.remove(nursery)
-            if self._holds:
-                _root.release()
+            _root.release(self._root)
         if outcome is None:
             return True  # Well, or it was our own cancellation.
         if outcome is raised:

@@ -214,9 +214,10 @@ def _reference(func: Any) -> tuple[str, str]:
     module = getattr(func, '__module__', None)
     if not callable(func) or not isinstance(name, str) or not isinstance(module, str):
         raise TypeError(f"portal.run() takes a function or 'module:function', not {func!r}")
-    if getattr(func, '__qualname__', name) != name:
-        raise TypeError(f'portal.run() cannot send {func.__qualname__}: the other actor finds '
-                        'functions by name, at the top level of a module')
+    full_name = getattr(func, '__qualname__', name)
+    if full_name != name or not name.isidentifier():
+        raise TypeError(f'portal.run() cannot name {full_name} there: the other actor looks functions '
+                        'up at the top level of a module')
     return wire_module(module), name
 
 

@@ -20,36 +20,36 @@ class Block(Protocol):
 
     def cancel_from_above(self, why: str) -> None:
         """The actor is to end: at once, as far as nobody has cancelled the block's task already."""
+    def root_closed(self) -> None:
+        """The root was closed under it, and everything that it waits for has ended."""
 
 
-class Defaults:
-    """What children of this actor get when nobody says otherwise."""
-    __slots__ = ('start_method', 'stop')
+class Root:
+    """The root that is open. What it was opened with is what its children get by default."""
+    __slots__ = ('adapter', 'start_method', 'stop', 'holders', 'interrupt')
 
-    def __init__(self, start_method: str = 'auto', stop: StopPolicy | None = None) -> None:
+    def __init__(self, adapter: Adapter | None = None, start_method: str = 'auto',
+                 stop: StopPolicy | None = None) -> None:
+        self.adapter = adapter
         self.start_method = start_method
         self.stop = stop if stop is not None else StopPolicy()
+        self.holders = 1
+        self.interrupt = False  # A Ctrl-C is to leave as KeyboardInterrupt, by our doing.
 
 
-_blocks: dict[Block, None] = {}  # Open ones, oldest first.
-_holders = 0                     # Of a root that we opened.
-_defaults = Defaults()
-_interrupt = False               # A Ctrl-C is to leave the root as KeyboardInterrupt, by our doing.
+_blocks: dict[Block, None] = {}  # Open ones of this actor, oldest first.
+_root: Root | None = None        # If this interpreter's actor is a root that we opened.
 _at_exit_registered = False
 
 
-def defaults() -> Defaults:
-    return _defaults
-
-
-def is_ours() -> bool:
-    """Is this interpreter's actor a root that we opened?"""
-    return _holders > 0
+def defaults() -> Root:
+    """What children of this actor get when nobody says otherwise."""
+    return _root if _root is not None else Root()
 
 
 def leaving_error(adapter: Adapter, why: str) -> BaseException:
     """What a block raises that was cancelled from above and has nothing else to raise."""
-    if _interrupt and is_ours():
+    if _root is not None and _root.interrupt:
         return KeyboardInterrupt()
     return adapter.cancelled(why)
 
@@ -62,66 +62,62 @@ def remove(block: Block) -> None:
     _blocks.pop(block, None)
 
 
-def hold(name: str, start_method: str, stop: StopPolicy | None, options: dict[str, Any]) -> bool:
-    """Makes sure that an actor is here: True if that takes a release() later. Opens a root if none
-    is open; a root that we opened before stays open until its last holder lets go."""
-    global _holders, _defaults
+def hold(name: str, start_method: str, stop: StopPolicy | None,
+         options: dict[str, Any]) -> Root | None:
+    """Makes sure that an actor is here. Opens a root if none is open; one that we opened before
+    stays open until its last holder lets go. Returns what to release(), None in a child."""
     if native.self_uid() is None:
-        _open(name, Defaults(start_method, stop), options)
-        _holders = 1
-        return True
+        return _open(name, start_method, stop, options)
     _loop.require().on_cancel = cancel_all
-    if _holders:
-        _holders += 1
-        return True
-    return False
+    if _root is not None:
+        _root.holders += 1
+    return _root
 
 
-def release() -> None:
-    """Lets go of the root; the last holder closes it. Nothing but quarantine is left then."""
-    global _holders
-    _holders -= 1
-    if _holders == 0:
-        _close()
+def release(root: Root | None) -> None:
+    """Lets go of a root; the last holder closes it. Nothing but quarantine is left then."""
+    if root is not None and root is _root:
+        root.holders -= 1
+        if root.holders == 0:
+            _close()
 
 
-def _open(name: str, chosen: Defaults, options: dict[str, Any]) -> None:
-    global _defaults, _interrupt
+def _open(name: str, start_method: str, stop: StopPolicy | None, options: dict[str, Any]) -> Root:
+    global _root
     adapter = _loop.load(_loop.detect())
-    native.open_root(name, {'start_method': chosen.start_method, 'stop': chosen.stop._native(),
-                            **options})
+    root = Root(adapter, start_method, stop)
+    native.open_root(name, {'start_method': start_method, 'stop': root.stop._native(), **options})
     try:
         adapter.attach()
     except BaseException:
         native.close_root()
         raise
     adapter.on_cancel = cancel_all
-    _defaults = chosen
-    _interrupt = False
+    _root = root
     _register_at_exit()
+    return root
 
 
 def _close() -> None:
-    global _defaults, _holders
-    adapter = _loop.current()
-    _holders = 0
-    _defaults = Defaults()
-    _blocks.clear()
+    global _root
+    root, _root = _root, None
     try:
-        if adapter is not None:
-            adapter.detach()
+        if root is not None and root.adapter is not None:
+            root.adapter.detach()
     finally:
         native.close_root()
+        for block in list(_blocks):  # Of tasks that were dropped, and may still be picked up again.
+            block.root_closed()
+        _blocks.clear()
 
 
 def cancel_all(why: str) -> None:
     """The actor is to end, says its parent, a signal, or the actor itself."""
-    global _interrupt
-    if is_ours() and 'SIGINT' in why:
+    if _root is not None and 'SIGINT' in why:
         owner = _sigint_owner()
         if owner == 'program':
             return  # It has a handler of its own, and decides.
-        _interrupt = owner == 'nobody'
+        _root.interrupt = owner == 'nobody'
     for block in list(_blocks):
         block.cancel_from_above(why)
 
@@ -136,6 +132,8 @@ def _sigint_owner() -> str:
         return 'nobody'
 
     handler = signal.getsignal(signal.SIGINT)
+    if handler is None:  # Not Python's at all: the program that hosts this interpreter handles it.
+        return 'nobody'
     inner = getattr(handler, 'func', handler)  # asyncio.Runner installs a partial.
     owner = getattr(inner, '__self__', None)
     if handler is signal.default_int_handler or type(owner).__module__ == 'asyncio.runners':
@@ -153,7 +151,7 @@ def _register_at_exit() -> None:
 
 
 def _at_exit() -> None:
-    if _holders:  # Its loop was dropped with the root open: no coroutine can close it any more.
+    if _root is not None:  # Its loop was dropped with the root open: no coroutine can close it any more.
         _close()
 
 

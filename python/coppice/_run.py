@@ -20,6 +20,9 @@ class _Body:
         self._above = why
         self._scope.cancel_unless_cancelled()
 
+    def root_closed(self) -> None:
+        pass
+
     async def close(self, raised: BaseException | None) -> BaseException | None:
         left = await self._scope.close(raised)
         if left is None and raised is not None and self._above is not None:
@@ -29,7 +32,7 @@ class _Body:
 
 async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str,
                 start_method: str, stop: StopPolicy | None) -> Any:
-    _root.hold(name, start_method, stop, {})
+    root = _root.hold(name, start_method, stop, {})
     body = None
     try:
         body = _Body(_loop.require())
@@ -47,7 +50,7 @@ async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name
     finally:
         if body is not None:
             _root.remove(body)
-        _root.release()
+        _root.release(root)
 
 
 def _awaitable(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Awaitable[Any]:

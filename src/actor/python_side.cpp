@@ -66,8 +66,8 @@ python_side* load() {
       library_for(python), RTLD_NOW | RTLD_LOCAL,
       fmt::format("; build Coppice for Python {}.{}, or set $PYTHON to one that it was built for",
                   python.major, python.minor));
-  auto* make = reinterpret_cast<decltype(&coppice_python_side)>(
-      ::dlsym(side, "coppice_python_side"));
+  auto* make =
+      reinterpret_cast<decltype(&coppice_python_side)>(::dlsym(side, "coppice_python_side"));
   if (!make) refuse("libcoppice_py has no entry point; reinstall Coppice");
   return make(python.executable.c_str());
 }

@@ -26,19 +26,20 @@ class python_side {
 };
 
 /// Finds a Python (pyhost/find_python.hpp), loads libpython with RTLD_GLOBAL, without which no C
-/// extension imports, then libcoppice_py of its version, and brings the main interpreter up. Once per
-/// process; a failure is remembered too. Throws backend_unavailable: one sentence.
-/// Blocks for tens of milliseconds (the candidate is run once). Not on the control loop.
+/// extension imports, then libcoppice_py of its version, and brings the main interpreter up. Once
+/// per process; a failure is remembered too. Throws backend_unavailable: one sentence. Blocks for
+/// tens of milliseconds (the candidate is run once). Not on the control loop.
 python_side& load_python();
 
-/// argv of a Python child of the `process` backend, without the actor's own arguments. Loads nothing;
-/// throws backend_unavailable.
+/// argv of a Python child of the `process` backend, without the actor's own arguments. Loads
+/// nothing; throws backend_unavailable.
 std::vector<std::string> python_child_program();
-/// The folder that holds the package `coppice`: beside this library (`…/lib` and `…/python`), or where
-/// it was built.
+/// The folder that holds the package `coppice`: beside this library (`…/lib` and `…/python`), or
+/// where it was built.
 std::string python_package_path();
 
-/// The `subint` backend of a native program: loads Python when it is first asked whether it can serve.
+/// The `subint` backend of a native program: loads Python when it is first asked whether it can
+/// serve.
 std::unique_ptr<spawn::backend> make_lazy_subint_backend(process_runtime& rt);
 
 /// argv[0] is the script. For `coppice run`.

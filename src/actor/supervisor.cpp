@@ -25,7 +25,7 @@ time_point later(time_point t, duration d) { return d >= never - t ? never : t +
 /// Something that a supervising task has to know. Made on any thread, read on the control loop.
 struct supervisor::news {
   enum class kind : std::uint8_t {
-    connected, lost, ready, refused, ended, native_code, stop, hurry
+    connected, lost, ready, refused, ended, deaf, native_code, stop, hurry
   };
   kind what;
   ipc::link_ptr link = {};             // connected
@@ -56,6 +56,7 @@ struct supervisor::record final : spawn::child_observer,
   void ended(exit_report how) override {
     tell({.what = news::kind::ended, .report = std::move(how)});
   }
+  void cannot_unwind() override { tell({.what = news::kind::deaf}); }
   void in_native_code() override { tell({.what = news::kind::native_code}); }
 
   const std::string& uuid() const { return request.spec.self.uuid; }
@@ -238,6 +239,9 @@ task<> supervisor::wait_for_end(std::shared_ptr<record> r, time_point until) {
         r->link_lost = true;
         r->report.detail = n->why;
         if (r->up && !r->stop_asked && !r->climbing) co_return;
+        break;
+      case news::kind::deaf:
+        if (r->report.rung == rung::interrupted) co_return;
         break;
       case news::kind::native_code:
         r->native_code = true;

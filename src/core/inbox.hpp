@@ -55,8 +55,18 @@ class inbox {
 
   bool empty() const noexcept { return head_.load(std::memory_order_relaxed) == 0; }
 
-  /// Everything so far, oldest first, or null. Ends the state of sleep.
-  inbox_item* take() noexcept;
+  /// Calls `each` with everything so far, oldest first. What is pushed meanwhile waits for the next
+  /// time.
+  template <class Each>
+  void take_each(Each&& each) {
+    for (inbox_item* item = take(); item != nullptr;) {
+      inbox_item* next = item->next_;  // `each` may end the item.
+      each(*item);
+      item = next;
+    }
+  }
+
+  bool asleep() const noexcept { return (head_.load(std::memory_order_relaxed) & tags) != 0; }
 
   /// Announces that the loop is about to sleep. False: something is there, do not.
   bool prepare_sleep(sleep how) noexcept;
@@ -79,6 +89,7 @@ class inbox {
   static constexpr std::uintptr_t tags = 3;
   static constexpr std::uintptr_t closed = 3;  // No item, and a state that is none.
 
+  inbox_item* take() noexcept;  // Ends the state of sleep.
   static inbox_item* oldest_first(std::uintptr_t head) noexcept;
   void ring(sleep how) noexcept;
 

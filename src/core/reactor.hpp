@@ -5,6 +5,8 @@
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/detail/epoll_reactor.hpp>
+#include <boost/asio/detail/scheduler.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
@@ -28,28 +30,47 @@ namespace coppice::core {
 /// Owner: its loop. Thread: the loop's, but for wake_reactor().
 class reactor {
  public:
-  reactor() = default;
+  reactor();
 
   boost::asio::io_context& context() noexcept { return context_; }
 
   /// Runs the handlers that are ready, without waiting. True: some ran.
   bool poll();
 
-  /// Waits for at most `limit` (negative: no limit) until something is ready or wake_reactor().
+  /// Waits for at most `limit` (negative: no limit) until one handler ran or wake_reactor().
   void wait(duration limit);
 
-  /// After poll(): does any operation wait? If not, the loop can sleep without epoll.
+  /// Did any operation wait after the last poll() or wait()? If not, the loop can sleep without
+  /// epoll.
   bool has_work() const noexcept { return !context_.stopped(); }
 
  private:
   friend void wake_reactor(reactor& r) noexcept;
-  // One thread: Asio need not hand its queue to another. Locks stay, for wake_reactor().
-  boost::asio::io_context context_{1};
+  boost::asio::io_context context_{1};  // One thread: Asio need not hand its queue to another.
+  boost::asio::detail::scheduler& scheduler_;
+  boost::asio::detail::epoll_reactor& epoll_;
 };
 
 inline boost::asio::io_context& io_context_of(loop& l) { return l.io().context(); }
 
 struct by_slot {};  // Cancels by the handler's cancellation slot, which most of Asio knows.
+
+/// What a handler was called with. A struct, not a tuple to take apart: structured bindings of a
+/// co_await are reported to leak on newer g++.
+template <class... Values>
+struct asio_result {
+  boost::system::error_code error;
+  std::tuple<Values...> values;
+};
+template <class Value>
+struct asio_result<Value> {
+  boost::system::error_code error;
+  Value value;
+};
+template <>
+struct asio_result<> {
+  boost::system::error_code error;
+};
 
 /// One Asio operation as an awaitable. Made by asio_op().
 ///
@@ -59,7 +80,7 @@ struct by_slot {};  // Cancels by the handler's cancellation slot, which most of
 template <class Initiate, class Cancel, class... Values>
 class asio_wait final : public detail::wait_op {
  public:
-  using result = std::tuple<boost::system::error_code, Values...>;
+  using result = asio_result<Values...>;
 
   asio_wait(std::string_view what, Initiate initiate, Cancel cancel)
       : what_(what), initiate_(std::move(initiate)), cancel_(std::move(cancel)) {}
@@ -76,7 +97,11 @@ class asio_wait final : public detail::wait_op {
 
     explicit handler(asio_wait& op) noexcept : op_(&op) {}
     void operator()(boost::system::error_code ec, Values... values) {
-      op_->result_.emplace(ec, std::move(values)...);
+      if constexpr (sizeof...(Values) > 1) {
+        op_->result_.emplace(result{ec, {std::move(values)...}});
+      } else {
+        op_->result_.emplace(result{ec, std::move(values)...});
+      }
       op_->wake();
     }
     cancellation_slot_type get_cancellation_slot() const noexcept { return op_->signal_.slot(); }
@@ -101,8 +126,8 @@ class asio_wait final : public detail::wait_op {
   }
 
   result finish() {
-    const boost::system::error_code& ec = std::get<0>(*result_);
-    if (stopping_ && ec == boost::asio::error::operation_aborted) waiter().throw_cancelled();
+    const bool aborted = result_->error == boost::asio::error::operation_aborted;
+    if (stopping_ && aborted) waiter().throw_cancelled();
     return std::move(*result_);
   }
 
@@ -121,9 +146,10 @@ class asio_wait final : public detail::wait_op {
 /// dumps; `initiate(handler)` starts it; `cancel()` stops it, by default its cancellation slot
 /// does.
 ///
-///     auto [ec, n] = co_await asio_op<std::size_t>("read", [&](auto handler) {
+///     auto got = co_await asio_op<std::size_t>("read", [&](auto handler) {
 ///       socket.async_read_some(buffer, std::move(handler));
 ///     });
+///     if (!got.error) use(buffer, got.value);
 template <class... Values, class Initiate, class Cancel = by_slot>
 [[nodiscard("co_await it")]] auto asio_op(std::string_view what, Initiate initiate,
                                           Cancel cancel = {}) {

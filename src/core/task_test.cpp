@@ -112,8 +112,9 @@ COPPICE_TEST(Task, ATaskThatNeverWaitsLetsOthersRunAtEveryCheckpoint) {
   });
 }
 
-// What a dropped body looks like to the loop: resume() returns, and nothing has happened. The real one
-// (4.1 in the list of g++ 12's traps) is no test: at -O2 g++ sometimes makes it an illegal instruction.
+// What a dropped body looks like to the loop: resume() returns, and nothing has happened. The real
+// one (4.1 in the list of g++ 12's traps) is no test: at -O2 g++ sometimes makes it an illegal
+// instruction.
 struct bare_coroutine {
   struct promise_type {
     bare_coroutine get_return_object() {

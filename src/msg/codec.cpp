@@ -12,8 +12,8 @@ void text_is_not_utf8(std::string_view text) {
                            " on: send std::vector<std::byte> for bytes");
 }
 
-std::size_t find_name(std::span<const std::string_view> names, std::string_view name,
-                      std::size_t guess) noexcept {
+std::size_t search_name(std::span<const std::string_view> names, std::string_view name,
+                        std::size_t guess) noexcept {
   for (std::size_t n = 0; n < names.size(); ++n, ++guess) {
     if (guess >= names.size()) guess = 0;
     if (names[guess] == name) return guess;

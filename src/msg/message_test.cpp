@@ -53,6 +53,14 @@ struct many {
       f20 = 20, f21 = 21, f22 = 22, f23 = 23, f24 = 24, f25 = 25, f26 = 26, f27 = 27, f28 = 28,
       f29 = 29, f30 = 30, f31 = 31, f32 = 32;
 };
+struct sixteen {
+  int a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0, j = 0, k = 0, l = 0, m = 0,
+      n = 0, o = 0, p = 0;
+};
+struct seventeen {
+  int a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0, j = 0, k = 0, l = 0, m = 0,
+      n = 0, o = 0, p = 0, q = 0;
+};
 struct too_many {
   many m;
   int f01, f02, f03, f04, f05, f06, f07, f08, f09, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
@@ -264,6 +272,8 @@ TEST(Message, ThirtyTwoFieldsAreNotTooMany) {
             "de0020a3663031"
             "01");
   EXPECT_EQ(from_payload<many>(p).f32, 99);
+  EXPECT_EQ(from_payload<sixteen>(to_payload(sixteen{.p = 7})).p, 7);
+  EXPECT_EQ(from_payload<seventeen>(to_payload(seventeen{.q = 8})).q, 8);
   EXPECT_EQ(sent(long_named{}).substr(0, 8),
             "81d9"
             "22"

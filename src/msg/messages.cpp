@@ -357,9 +357,8 @@ void check_required(std::uint32_t seen) {
 }
 
 template <class T>
-T decode_as(msgpack::reader& r) {
-  static_assert(field_count<T> < 32);
-  T m{};
+void decode_into(msgpack::reader& r, T& m) {
+  static_assert(field_count<T> < 31);
   const std::size_t count = r.map();
   std::uint32_t seen = 0;  // One bit per field, and the highest for msg_type.
   {
@@ -393,7 +392,6 @@ T decode_as(msgpack::reader& r) {
     broken(layout<T>::tag, std::to_string(r.remaining()) + " bytes follow the message");
   }
   check_required<T>(seen);
-  return m;
 }
 
 // The place of the message's tag in the variant. The reader is then at the start again.
@@ -484,9 +482,8 @@ message decode(const payload& frame, int depth_max) {
     const std::size_t index = find_tag(r);
     what = tags[index];
     message m;
-    with_index<std::variant_size_v<message>>(index, [&]<std::size_t I>() {
-      m.emplace<I>(decode_as<std::variant_alternative_t<I, message>>(r));
-    });
+    with_index<std::variant_size_v<message>>(
+        index, [&]<std::size_t I>() { decode_into(r, m.emplace<I>()); });
     return m;
   } catch (const broken_message& e) {
     throw protocol_error(e.sentence);

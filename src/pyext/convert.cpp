@@ -75,9 +75,8 @@ ref to_python(const uid& who) {
 ref to_python(const exit_report& report) {
   const ref text = to_str(report.text());
   if (!text) return {};
-  return ref::take(Py_BuildValue("(ssidO)", coppice::to_string(report.rung),
-                                 to_string(report.how), report.status, seconds(report.took),
-                                 text.get()));
+  return ref::take(Py_BuildValue("(ssidO)", coppice::to_string(report.rung), to_string(report.how),
+                                 report.status, seconds(report.took), text.get()));
 }
 
 ref to_python(const remote_error_info& info) {
@@ -142,8 +141,8 @@ duration seconds_from(PyObject* number, const char* what) {
   const double s = PyFloat_AsDouble(number);
   if (s == -1.0 && PyErr_Occurred()) {
     PyErr_Clear();
-    throw_type_error(fmt::format("{} must be a number of seconds, not '{}'", what,
-                                 type_name(number)));
+    throw_type_error(
+        fmt::format("{} must be a number of seconds, not '{}'", what, type_name(number)));
   }
   // A year is for ever; infinity too. Beyond, nanoseconds would overflow.
   constexpr double for_ever = 366.0 * 86400;
@@ -151,14 +150,13 @@ duration seconds_from(PyObject* number, const char* what) {
     PyErr_Format(PyExc_ValueError, "%s must not be negative", what);
     throw python_error();
   }
-  return std::chrono::duration_cast<duration>(
-      std::chrono::duration<double>(std::min(s, for_ever)));
+  return std::chrono::duration_cast<duration>(std::chrono::duration<double>(std::min(s, for_ever)));
 }
 
 stop_policy stop_from(PyObject* tuple, const char* what) {
   if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != 6)
-    throw_type_error(fmt::format(
-        "{} must be a tuple (ask, unseen, interrupt, force, total, may_force)", what));
+    throw_type_error(
+        fmt::format("{} must be a tuple (ask, unseen, interrupt, force, total, may_force)", what));
   const auto at = [&](Py_ssize_t i, const char* name) {
     return seconds_from(PyTuple_GET_ITEM(tuple, i), name);
   };
@@ -172,7 +170,8 @@ stop_policy stop_from(PyObject* tuple, const char* what) {
   return p;
 }
 
-// --- options ---------------------------------------------------------------------------------------
+// --- options
+// ---------------------------------------------------------------------------------------
 
 options_reader::options_reader(PyObject* mapping, const char* function) : function_(function) {
   if (PyDict_CheckExact(mapping)) {

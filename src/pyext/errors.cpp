@@ -31,8 +31,8 @@ bool put_registered(const char* key, PyObject* value) {
   return PyDict_SetItemString(dict, key, value) == 0;
 }
 
-// Has it been raised, or was another one its reason? Else a traceback would only repeat its text, at
-// the cost of an import.
+// Has it been raised, or was another one its reason? Else a traceback would only repeat its text,
+// at the cost of an import.
 bool has_story(PyObject* exception) {
   return ref::take(PyException_GetTraceback(exception)) ||
          ref::take(PyException_GetCause(exception)) || ref::take(PyException_GetContext(exception));
@@ -41,9 +41,9 @@ bool has_story(PyObject* exception) {
 std::string formatted_traceback(PyObject* exception) {
   if (!has_story(exception)) return "";
   const ref module = ref::take(PyImport_ImportModule("traceback"));
-  const ref lines = module ? ref::take(PyObject_CallMethod(module.get(), "format_exception", "O",
-                                                           exception))
-                           : ref();
+  const ref lines =
+      module ? ref::take(PyObject_CallMethod(module.get(), "format_exception", "O", exception))
+             : ref();
   const ref nothing = to_str("");
   const ref text = lines && nothing ? ref::take(PyUnicode_Join(nothing.get(), lines.get())) : ref();
   if (!text) return PyErr_Clear(), "";
@@ -69,11 +69,10 @@ bool put(const ref& dict, const char* name, const ref& value) {
 
 bool error_bridge::set_factory(PyObject* make) { return put_registered(factory_key, make); }
 
-bool error_bridge::set_remote_error(PyObject* cls) {
-  return put_registered(remote_error_key, cls);
-}
+bool error_bridge::set_remote_error(PyObject* cls) { return put_registered(remote_error_key, cls); }
 
-// --- out of Python -----------------------------------------------------------------------------------
+// --- out of Python
+// -----------------------------------------------------------------------------------
 
 remote_error_info error_bridge::describe(PyObject* exception) const {
   return describe(exception, 0);
@@ -120,7 +119,8 @@ remote_error_info error_bridge::describe(PyObject* exception, int depth) const {
   return info;
 }
 
-// --- into Python -------------------------------------------------------------------------------------
+// --- into Python
+// -------------------------------------------------------------------------------------
 
 ref error_bridge::make(const char* kind, ref fields, PyObject* fallback,
                        const std::string& message) const {

@@ -15,8 +15,8 @@ namespace coppice::py {
 /// interpreter, not with the actor, because it may be imported before there is one: which class its
 /// remote errors are, and how to make exceptions of what the runtime reports.
 ///
-/// Owner: a guest_actor, or the stack. Thread: attached. Never leaves an exception set where not said
-/// so.
+/// Owner: a guest_actor, or the stack. Thread: attached. Never leaves an exception set where not
+/// said so.
 class error_bridge {
  public:
   explicit error_bridge(uid self) : self_(std::move(self)) {}

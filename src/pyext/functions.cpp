@@ -20,7 +20,8 @@ namespace {
 
 using arguments = PyObject* const*;
 
-// --- the border: C++ exceptions end here -----------------------------------------------------------
+// --- the border: C++ exceptions end here
+// -----------------------------------------------------------
 
 /// A function that takes exactly N arguments, by position, and returns a ref.
 template <ref (*F)(arguments), Py_ssize_t N>
@@ -61,21 +62,26 @@ guest_actor* visible_actor() {
 guest_actor& own_actor() {
   guest_actor* actor = guest_actor::current();
   if (!actor)
-    throw error("no actor runs in this interpreter: open a root with coppice.run() or "
-                "coppice.open_nursery()");
+    throw error(
+        "no actor runs in this interpreter: open a root with coppice.run() or "
+        "coppice.open_nursery()");
   if (!actor->on_own_thread())
-    throw error(fmt::format("actor '{}' can be used on its own thread only, not in a thread that "
-                            "its code started", actor->port()->self().name));
+    throw error(
+        fmt::format("actor '{}' can be used on its own thread only, not in a thread that "
+                    "its code started",
+                    actor->port()->self().name));
   return *actor;
 }
 
 tree::process_runtime& open_runtime() {
   if (auto* rt = tree::process_runtime::current()) return *rt;
-  throw error("no runtime is open in this process: open a root with coppice.run() or "
-              "coppice.open_nursery()");
+  throw error(
+      "no runtime is open in this process: open a root with coppice.run() or "
+      "coppice.open_nursery()");
 }
 
-// --- who am I ----------------------------------------------------------------------------------------
+// --- who am I
+// ----------------------------------------------------------------------------------------
 
 ref self_uid(arguments) {
   guest_actor* actor = visible_actor();
@@ -102,7 +108,8 @@ ref runtime_vars(arguments) {
   return ref::take(decode(actor->runtime_vars(), "runtime_vars"));
 }
 
-// --- the root ------------------------------------------------------------------------------------------
+// --- the root
+// ------------------------------------------------------------------------------------------
 
 ref open_root_function(arguments a) {
   open_root(text_from(a[0], "name"), a[1]);
@@ -116,7 +123,8 @@ ref child_main_function(arguments a) {
       PyLong_FromLong(child_main(text_from(a[0], "uid"), text_from(a[1], "parent_addr"))));
 }
 
-// --- events --------------------------------------------------------------------------------------------
+// --- events
+// --------------------------------------------------------------------------------------------
 
 ref set_loop(arguments a) {
   guest_actor* actor = guest_actor::current();
@@ -133,7 +141,8 @@ ref drain(arguments) {
   return PyErr_Occurred() ? ref() : none();
 }
 
-// --- calls ---------------------------------------------------------------------------------------------
+// --- calls
+// ---------------------------------------------------------------------------------------------
 
 ref call(arguments a) {
   guest_actor& actor = own_actor();
@@ -147,8 +156,8 @@ ref call(arguments a) {
   }
   auto bytes = encode(kwargs.get(), "kwargs");
   if (!bytes) return {};
-  return ref::take(PyLong_FromUnsignedLongLong(
-      actor.call(to, ns, func, std::move(*bytes), ref::of(a[4]))));
+  return ref::take(
+      PyLong_FromUnsignedLongLong(actor.call(to, ns, func, std::move(*bytes), ref::of(a[4]))));
 }
 
 ref cancel_call(arguments a) {
@@ -175,7 +184,8 @@ ref cancel_self(arguments a) {
   return none();
 }
 
-// --- children ------------------------------------------------------------------------------------------
+// --- children
+// ------------------------------------------------------------------------------------------
 
 std::vector<std::string> texts_from(PyObject* list, const char* what) {
   const ref items = checked(ref::take(PySequence_Fast(list, "a list of str is wanted")));
@@ -291,7 +301,8 @@ ref backends(arguments) {
   return list;
 }
 
-// --- errors --------------------------------------------------------------------------------------------
+// --- errors
+// --------------------------------------------------------------------------------------------
 
 ref set_error_factory(arguments a) {
   if (!PyCallable_Check(a[0])) throw_type_error("the error factory must be callable");

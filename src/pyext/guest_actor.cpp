@@ -92,7 +92,8 @@ void guest_actor::release() {
 
 void guest_actor::complain(PyObject* about) { PyErr_WriteUnraisable(about); }
 
-// --- the actor's life ------------------------------------------------------------------------------
+// --- the actor's life
+// ------------------------------------------------------------------------------
 
 void guest_actor::serve() {
   serving_ = true;
@@ -106,7 +107,8 @@ void guest_actor::serve() {
     PyThreadState* mine = PyEval_SaveThread();
     port_->wait(idle_wait);
     PyEval_RestoreThread(mine);  // A guest that is being destroyed never comes back from here.
-    if (PyErr_CheckSignals() != 0) PyErr_Clear();  // Struck while it did nothing: nothing to unwind.
+    if (PyErr_CheckSignals() != 0)
+      PyErr_Clear();  // Struck while it did nothing: nothing to unwind.
   }
   serving_ = false;
   answer_the_rest();
@@ -114,6 +116,7 @@ void guest_actor::serve() {
 }
 
 void guest_actor::drain() {
+  if (fence_.stopping()) return leave_loop();
   if (loop_runs_) spawn_pending();
   for (int n = 0; !fence_.stopping() && !done_; ++n) {
     if (loop_ && !loop_runs_) return;  // It has to run first.
@@ -124,6 +127,13 @@ void guest_actor::drain() {
     else if (port_->prepare_to_sleep())
       return;
   }
+}
+
+// Struck as a whole: the request to end may still lie in the inbox, but no more work may be taken.
+void guest_actor::leave_loop() {
+  if (!loop_runs_ || !serving_ || std::exchange(ending_, true)) return;
+  why_ = "interrupted";
+  tell_loop_to_end();
 }
 
 void guest_actor::act(port::spec_arrived&& e) {
@@ -196,7 +206,8 @@ void guest_actor::tell_loop_to_end() {
   if (!stopped) complain(loop_.get());
 }
 
-// --- calls that it serves ------------------------------------------------------------------------------
+// --- calls that it serves
+// ------------------------------------------------------------------------------
 
 void guest_actor::refuse(port::call_id id, const char* type, const std::string& message) {
   port_->finish(id, errors_.describe(type, message));
@@ -227,8 +238,9 @@ std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_sta
     return {};
   }
   if (!PyCallable_Check(function.get())) {
-    refuse(e.id, "TypeError", fmt::format("'{}:{}' cannot be called: it is a '{}'", e.ns, e.func,
-                                          type_name(function.get())));
+    refuse(e.id, "TypeError",
+           fmt::format("'{}:{}' cannot be called: it is a '{}'", e.ns, e.func,
+                       type_name(function.get())));
     return {};
   }
   ref kwargs = ref::take(decode(e.kwargs, "kwargs"));
@@ -238,8 +250,10 @@ std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_sta
   }
   if (!PyDict_CheckExact(kwargs.get()) || !PyArg_ValidateKeywordArguments(kwargs.get())) {
     PyErr_Clear();
-    refuse(e.id, "TypeError", fmt::format("'{}:{}' was called with arguments that are no map of "
-                                          "names to values", e.ns, e.func));
+    refuse(e.id, "TypeError",
+           fmt::format("'{}:{}' was called with arguments that are no map of "
+                       "names to values",
+                       e.ns, e.func));
     return {};
   }
   if (PyDict_GET_SIZE(kwargs.get()) == 0) kwargs = ref();
@@ -274,7 +288,8 @@ void guest_actor::run(ready_call call) {
   if (PyAsyncGen_CheckExact(value.get()))
     return refuse(call.id, "TypeError",
                   fmt::format("'{}' is an async generator, which run() cannot call: streams come "
-                              "with contexts in a later version", name_of(function.get())));
+                              "with contexts in a later version",
+                              name_of(function.get())));
   finish_value(call.id, value.get());
 }
 
@@ -306,12 +321,13 @@ void guest_actor::act(port::call_cancelled&& e) {
     return refuse(e.id, "ContextCancelled", e.why);
   }
   if (!loop_) return;
-  const ref asked = ref::take(PyObject_CallMethod(loop_.get(), "cancel_call", "K",
-                                                  static_cast<unsigned long long>(e.id)));
+  const ref asked = ref::take(
+      PyObject_CallMethod(loop_.get(), "cancel_call", "K", static_cast<unsigned long long>(e.id)));
   if (!asked) complain(loop_.get());
 }
 
-// --- coroutines and their loop ---------------------------------------------------------------------------
+// --- coroutines and their loop
+// ---------------------------------------------------------------------------
 
 void guest_actor::close_coroutine(PyObject* coro) {
   const ref closed = ref::take(PyObject_CallMethod(coro, "close", nullptr));
@@ -389,10 +405,10 @@ void guest_actor::spawn_pending() {
     const ref coro = ref::take(raw);
     const ref number = ref::take(PyLong_FromUnsignedLongLong(id));
     PyObject* arguments[] = {nullptr, coro.get(), number.get()};
-    const ref started = ref::take(
-        number ? PyObject_Vectorcall(spawn_.get(), arguments + 1,
-                                     2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr)
-               : nullptr);
+    const ref started =
+        ref::take(number ? PyObject_Vectorcall(spawn_.get(), arguments + 1,
+                                               2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr)
+                         : nullptr);
     if (started) continue;
     ref error = take_error();
     if (coroutines_.erase(id) != 0) finish_error(id, std::move(error), false, "");
@@ -421,7 +437,8 @@ void guest_actor::answer_the_rest() {
                                               why_.empty() ? "interrupted" : why_));
 }
 
-// --- calls and children of its own -------------------------------------------------------------------------
+// --- calls and children of its own
+// -------------------------------------------------------------------------
 
 port::request_id guest_actor::call(const ipc::link_ptr& to, const std::string& ns,
                                    const std::string& func, payload kwargs, ref token) {
@@ -450,8 +467,8 @@ void guest_actor::act(port::reply_arrived&& e) {
   if (!settle_) return;
   PyObject* arguments[] = {nullptr, token.get(), value ? value.get() : Py_None,
                            error ? error.get() : Py_None};
-  const ref settled = ref::take(PyObject_Vectorcall(
-      settle_.get(), arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
+  const ref settled = ref::take(PyObject_Vectorcall(settle_.get(), arguments + 1,
+                                                    3 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
   if (!settled) complain(settle_.get());
 }
 
@@ -488,8 +505,8 @@ void guest_actor::act(port::child_changed&& e) {
     }
   }
   if (e.what != kind::started) unwatch_child(e.uuid);
-  const ref told = ref::take(
-      with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);
+  const ref told =
+      ref::take(with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);
   if (!told) complain(on_event.get());
 }
 

@@ -15,8 +15,8 @@
 
 namespace coppice::py {
 
-/// How the thread that runs an actor's Python code can be struck: see guest_side, which is the guests'
-/// one. The main interpreter of a process child has its own.
+/// How the thread that runs an actor's Python code can be struck: see guest_side, which is the
+/// guests' one. The main interpreter of a process child has its own.
 class call_fence {
  public:
   virtual ~call_fence() = default;
@@ -28,34 +28,38 @@ class call_fence {
 
 struct guest_actor_options {
   std::optional<uid> parent;  // None: a root.
-  /// Appended to sys.path if it is not there: the folder that holds the package `coppice`, for hosts
-  /// that are no Python programs. Empty: nothing.
+  /// Appended to sys.path if it is not there: the folder that holds the package `coppice`, for
+  /// hosts that are no Python programs. Empty: nothing.
   std::string package_path;
-  bool root_script = false;  // A script under `coppice run`: Python sees the actor once it opens a root.
+  bool root_script =
+      false;  // A script under `coppice run`: Python sees the actor once it opens a root.
 };
 
-/// The Python half of one actor, whatever interpreter it lives in: a guest, the main interpreter of a
-/// process child, or that of a Python program whose root it is. Takes events from the port on its own
-/// thread and acts on them:
+/// The Python half of one actor, whatever interpreter it lives in: a guest, the main interpreter of
+/// a process child, or that of a Python program whose root it is. Takes events from the port on its
+/// own thread and acts on them:
 ///
-/// - `spec_arrived`: sys.path, the parent's main script as `__mp_main__`, the modules to expose; then
+/// - `spec_arrived`: sys.path, the parent's main script as `__mp_main__`, the modules to expose;
+/// then
 ///   the port is told that it is ready, or why not.
 /// - `call_started`: looks the function up among the exposed modules and calls it. A plain function
-///   runs here and now, inside the fence. A coroutine brings the event loop up (`coppice._loop`) and
-///   runs there. Anything that it raises travels back; nothing of it can end the actor or the process.
+///   runs here and now, inside the fence. A coroutine brings the event loop up (`coppice._loop`)
+///   and runs there. Anything that it raises travels back; nothing of it can end the actor or the
+///   process.
 /// - `cancel_requested`: cancels what runs on the loop, lets it unwind, and ends.
 /// - `reply_arrived`, `child_changed`: to the loop's `settle`, or the callback of start_child.
 ///
 /// # Why not Python code?
-/// A guest whose endpoints are plain functions imports nothing but the user's modules, and starts in
-/// the time that its interpreter takes.
+/// A guest whose endpoints are plain functions imports nothing but the user's modules, and starts
+/// in the time that its interpreter takes.
 ///
 /// Owner: what runs the interpreter (a guest's body, the root), which outlives the interpreter. Its
 /// end touches no Python; whoever can still attach calls release() before. Thread: the actor's own,
 /// attached.
 class guest_actor {
  public:
-  guest_actor(std::shared_ptr<port::guest_port> port, call_fence& fence, guest_actor_options options);
+  guest_actor(std::shared_ptr<port::guest_port> port, call_fence& fence,
+              guest_actor_options options);
   guest_actor(const guest_actor&) = delete;
   guest_actor& operator=(const guest_actor&) = delete;
 
@@ -63,8 +67,8 @@ class guest_actor {
   static guest_actor* current() noexcept;
   bool on_own_thread() const noexcept;
 
-  /// Makes this the interpreter's actor, and `_coppice` importable in it without any file. False: an
-  /// exception is set.
+  /// Makes this the interpreter's actor, and `_coppice` importable in it without any file. False:
+  /// an exception is set.
   bool install();
   /// Serves until the actor is told to end, or is struck. REQUIRES: install().
   void serve();
@@ -78,7 +82,8 @@ class guest_actor {
   void set_open(bool open) noexcept { open_ = open; }
   bool is_root_script() const noexcept { return options_.root_script; }
 
-  // --- what the functions of `_coppice` do -----------------------------------------------------------
+  // --- what the functions of `_coppice` do
+  // -----------------------------------------------------------
   const std::shared_ptr<port::guest_port>& port() const noexcept { return port_; }
   const std::optional<uid>& parent() const noexcept { return options_.parent; }
   error_bridge& errors() noexcept { return errors_; }
@@ -129,6 +134,7 @@ class guest_actor {
   bool bring_up_loop();
   void run_loop();
   void tell_loop_to_end();
+  void leave_loop();
   void answer_the_rest();
   void complain(PyObject* about);  // The pending exception goes to sys.unraisablehook.
 
@@ -143,16 +149,17 @@ class guest_actor {
   std::unordered_map<port::request_id, open_request> requests_;
   std::unordered_map<std::string, PyObject*> children_;  // on_event by uuid. Owned.
   std::unordered_map<port::call_id, coroutine> coroutines_;
-  std::vector<std::pair<port::call_id, PyObject*>> pending_;  // Coroutines that wait for a loop. Owned.
+  std::vector<std::pair<port::call_id, PyObject*>>
+      pending_;  // Coroutines that wait for a loop. Owned.
 
   slot loop_, spawn_, settle_;  // The Loop, and two of its methods, bound.
   PyInterpreterState* interpreter_ = nullptr;
   bool open_ = true;
-  bool serving_ = false;        // In serve(): the loop is ours to bring up and to run.
-  bool loop_runs_ = false;      // In run_loop(), or it is a root's, which runs by itself.
-  bool ending_ = false;         // Told to end.
-  bool done_ = false;           // serve() is to return.
-  std::string why_;             // It ends.
+  bool serving_ = false;    // In serve(): the loop is ours to bring up and to run.
+  bool loop_runs_ = false;  // In run_loop(), or it is a root's, which runs by itself.
+  bool ending_ = false;     // Told to end.
+  bool done_ = false;       // serve() is to return.
+  std::string why_;         // It ends.
   std::string failure_;
 };
 

@@ -18,8 +18,8 @@ struct guest_entry_options {
   std::function<void(std::shared_ptr<port::guest_port>)> on_gone;
 };
 
-/// How the subint backend makes guests of this process. Start data are values all the way: nothing of
-/// it is ever source text.
+/// How the subint backend makes guests of this process. Start data are values all the way: nothing
+/// of it is ever source text.
 spawn::guest_entry make_guest_entry(guest_entry_options options);
 
 }  // namespace coppice::py

@@ -28,6 +28,14 @@ void call_if_there(const ref& object, const char* method) {
   if (!ref::take(PyObject_CallMethod(object.get(), method, nullptr))) PyErr_Clear();
 }
 
+// CPython would say "remaining subinterpreters": they have been reported, as what they are.
+void silence_cpython() {
+  const ref module = ref::take(PyImport_ImportModule("warnings"));
+  if (!module || !ref::take(PyObject_CallMethod(module.get(), "filterwarnings", "ss", "ignore",
+                                                "remaining subinterpreters")))
+    PyErr_Clear();
+}
+
 void leave_after(duration linger, int status) {
   base::os_thread watchdog("coppice-exit", [linger, status] {
     timespec left{};
@@ -50,6 +58,7 @@ PyObject* at_exit(PyObject* self, PyObject*) {
   if (tree::signal_watch::first() == SIGINT) status = 128 + SIGINT;
   flush_output();
   call_if_there(ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "logging")), "shutdown");
+  silence_cpython();
   leave_after(what->linger, status);
   Py_RETURN_NONE;
 }

@@ -43,7 +43,7 @@ bool handle(int number, PyMethodDef& definition, PyObject* capsule) {
 
 int free_realtime_signal() {
   for (int number = SIGRTMIN + 5; number <= SIGRTMAX; ++number) {
-    struct sigaction present {};
+    struct sigaction present{};
     if (::sigaction(number, nullptr, &present) == 0 && !(present.sa_flags & SA_SIGINFO) &&
         present.sa_handler == SIG_DFL)
       return number;
@@ -92,8 +92,8 @@ bool main_fence::on_terminate() {
   return raise_interrupted();
 }
 
-/// The signal may come in the moment before the thread enters a wait, which then does not see it: so it
-/// is sent again until the handler has run.
+/// The signal may come in the moment before the thread enters a wait, which then does not see it:
+/// so it is sent again until the handler has run.
 struct main_fence::repeater : std::enable_shared_from_this<repeater> {
   repeater(std::shared_ptr<main_fence> f, core::loop& l, std::uint64_t call)
       : fence(std::move(f)), again(l), id(call) {}

@@ -12,14 +12,16 @@
 
 namespace coppice::py {
 
-/// In the main thread of a main interpreter CPython runs signal handlers between bytecodes and in every
-/// wait that returns on EINTR, locks included. So a handler of ours that raises coppice.Interrupted
-/// reaches whatever a guest's rung 2 reaches, and needs none of its machinery.
+/// In the main thread of a main interpreter CPython runs signal handlers between bytecodes and in
+/// every wait that returns on EINTR, locks included. So a handler of ours that raises
+/// coppice.Interrupted reaches whatever a guest's rung 2 reaches, and needs none of its machinery.
 ///
 /// - A real-time signal, free when install() looks for one, ends one call (strike()).
-/// - SIGTERM, which is rung 2 of the `process` backend, ends the actor: it is asked to, and what runs is
+/// - SIGTERM, which is rung 2 of the `process` backend, ends the actor: it is asked to, and what
+/// runs is
 ///   struck.
-/// - SIGINT does nothing: a terminal sends it to every process of the group, and it is the root that
+/// - SIGINT does nothing: a terminal sends it to every process of the group, and it is the root
+/// that
 ///   decides what it means.
 ///
 /// Owner: child_main(), for the rest of the process. Thread: the main one, attached; strike() any.
@@ -36,8 +38,8 @@ class main_fence final : public call_fence, public std::enable_shared_from_this<
   void end_call(std::uint64_t id) noexcept override;
   bool stopping() const noexcept override { return false; }
 
-  /// Raises Interrupted in call `id` if that is what runs, again and again until it has been raised.
-  /// Nothing otherwise.
+  /// Raises Interrupted in call `id` if that is what runs, again and again until it has been
+  /// raised. Nothing otherwise.
   void strike(const std::shared_ptr<core::loop>& control, std::uint64_t id);
 
   // The handlers, on the main thread. False: an exception is set.

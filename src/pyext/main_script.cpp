@@ -53,8 +53,8 @@ found_main find_main(const std::string& name) {
     path = ref::take(PyObject_GetAttrString(package.get(), "__path__"));
     if (!path) return {};
   }
-  const ref spec = ref::take(
-      PyObject_CallMethod(bootstrap.get(), "_find_spec", "sO", name.c_str(), path.get()));
+  const ref spec =
+      ref::take(PyObject_CallMethod(bootstrap.get(), "_find_spec", "sO", name.c_str(), path.get()));
   if (!spec) return {};
   if (spec.get() == Py_None) {
     PyErr_Format(PyExc_ModuleNotFoundError, "the parent's main module '%s' is not found here",
@@ -77,6 +77,13 @@ found_main find_main(const std::string& name) {
 
 bool publish(const char* name, const ref& module) {
   return PyDict_SetItemString(PyImport_GetModuleDict(), name, module.get()) == 0;
+}
+
+// What has run as `__main__` so far may still be running: `_child.py` is.
+bool keep_old_main() {
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  const ref old = ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "__main__"));
+  return !old || (dict && PyDict_SetItemString(dict, "coppice.old_main", old.get()) == 0);
 }
 
 ref execute(PyObject* module, PyObject* code) {
@@ -103,7 +110,8 @@ ref list_of(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-// --- the parent's data -------------------------------------------------------------------------------
+// --- the parent's data
+// -------------------------------------------------------------------------------
 
 parent_program parent_program::from(const payload& parent_main_data) {
   parent_program p;
@@ -143,7 +151,8 @@ payload parent_program::to_payload() const {
   return payload::take(std::move(out));
 }
 
-// --- sys.path ------------------------------------------------------------------------------------------
+// --- sys.path
+// ------------------------------------------------------------------------------------------
 
 bool set_sys_path(const std::vector<std::string>& folders) {
   const ref list = list_of(folders);
@@ -179,11 +188,13 @@ std::string import_folder(const std::string& module, const std::string& file) {
   }
 }
 
-// --- the main script -------------------------------------------------------------------------------------
+// --- the main script
+// -------------------------------------------------------------------------------------
 
 bool replay_main(const parent_program& program) {
   const bool by_name = !program.main_name.empty();
-  // A package's __main__.py and its like run unconditionally: nobody means their content to be there.
+  // A package's __main__.py and its like run unconditionally: nobody means their content to be
+  // there.
   if (by_name && (program.main_name == "__main__" || program.main_name.ends_with(".__main__")))
     return true;
   if (!by_name && program.main_path.empty()) return true;
@@ -200,7 +211,8 @@ bool replay_main(const parent_program& program) {
   PyObject* dict = PyModule_GetDict(module.get());
   if (!found.code || !put(dict, "__file__", found.file) || !put(dict, "__package__", found.package))
     return false;
-  if (!publish("__mp_main__", module) || !publish("__main__", module)) return false;
+  if (!keep_old_main() || !publish("__mp_main__", module) || !publish("__main__", module))
+    return false;
   return static_cast<bool>(execute(module.get(), found.code.get()));
 }
 

@@ -10,8 +10,8 @@
 
 namespace coppice::py {
 
-/// The `_parent_main_data` of a SpawnSpec: the keys that multiprocessing uses, and one of ours. Every
-/// one may be missing; a parent that is no Python program sends none.
+/// The `_parent_main_data` of a SpawnSpec: the keys that multiprocessing uses, and one of ours.
+/// Every one may be missing; a parent that is no Python program sends none.
 struct parent_program {
   std::string main_name;              // init_main_from_name: "pkg.tool", of `python -m`.
   std::string main_path;              // init_main_from_path
@@ -33,8 +33,8 @@ bool append_to_sys_path(const std::string& folder);
 /// sys.modules['__main__']: so `if __name__ == '__main__':` keeps its meaning, and what the script
 /// defines can be called and unpickled by the name it has in the parent.
 ///
-/// Unlike multiprocessing this needs no `runpy`, which costs more than a guest's interpreter, and the
-/// functions' globals are the module's own dict.
+/// Unlike multiprocessing this needs no `runpy`, which costs more than a guest's interpreter, and
+/// the functions' globals are the module's own dict.
 bool replay_main(const parent_program& program);
 
 /// Runs a script as `__main__` of this interpreter, as `python path` does, sys.argv and sys.path[0]

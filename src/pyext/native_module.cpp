@@ -16,13 +16,13 @@ namespace coppice::py {
 
 namespace {
 
-// --- Link ------------------------------------------------------------------------------------------
+// --- Link
+// ------------------------------------------------------------------------------------------
 
 constexpr const char* link_type_key = "coppice.Link";  // In PyInterpreterState_GetDict().
 
 struct link_object {
-  PyObject_HEAD
-  ipc::link_ptr link;  // Shared with the two ports.
+  PyObject_HEAD ipc::link_ptr link;  // Shared with the two ports.
 };
 
 ipc::link_ptr& link_in(PyObject* self) { return reinterpret_cast<link_object*>(self)->link; }
@@ -39,7 +39,9 @@ PyObject* link_repr(PyObject* self) {
   return Py_XNewRef(text.get());
 }
 
-PyObject* link_peer(PyObject* self, void*) { return to_python(link_in(self)->peer_uid()).release(); }
+PyObject* link_peer(PyObject* self, void*) {
+  return to_python(link_in(self)->peer_uid()).release();
+}
 
 Py_hash_t link_hash(PyObject* self) {
   const auto bits = reinterpret_cast<std::uintptr_t>(link_in(self).get()) >> 4;
@@ -74,7 +76,8 @@ PyTypeObject* link_type() {
   return reinterpret_cast<PyTypeObject*>(type);
 }
 
-// --- the module ----------------------------------------------------------------------------------------
+// --- the module
+// ----------------------------------------------------------------------------------------
 
 bool add_link_type(PyObject* module) {
   const ref type = ref::take(PyType_FromModuleAndSpec(module, &link_spec, nullptr));
@@ -96,8 +99,8 @@ PyModuleDef_Slot module_slots[] = {
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
     {0, nullptr}};
 
-// No state of its own: what there is hangs at the interpreter, so that whoever deletes the module from
-// sys.modules and imports it again finds the same actor.
+// No state of its own: what there is hangs at the interpreter, so that whoever deletes the module
+// from sys.modules and imports it again finds the same actor.
 PyModuleDef module_definition = {PyModuleDef_HEAD_INIT,
                                  "_coppice",
                                  "The native half of `coppice`; see _coppice.pyi.",
@@ -130,9 +133,10 @@ bool publish_native_module() {
   PyObject* modules = PyImport_GetModuleDict();
   if (PyDict_GetItemString(modules, "_coppice")) return true;
   const ref machinery = ref::take(PyImport_ImportModule("_frozen_importlib"));
-  const ref spec = machinery ? ref::take(PyObject_CallMethod(machinery.get(), "ModuleSpec", "sO",
-                                                             "_coppice", Py_None))
-                             : ref();
+  const ref spec =
+      machinery
+          ? ref::take(PyObject_CallMethod(machinery.get(), "ModuleSpec", "sO", "_coppice", Py_None))
+          : ref();
   const ref module =
       spec ? ref::take(PyModule_FromDefAndSpec(&module_definition, spec.get())) : ref();
   return module && PyModule_AddObjectRef(module.get(), "__spec__", spec.get()) == 0 &&
@@ -143,6 +147,4 @@ bool publish_native_module() {
 
 }  // namespace coppice::py
 
-PyMODINIT_FUNC PyInit__coppice(void) {
-  return PyModuleDef_Init(&coppice::py::module_definition);
-}
+PyMODINIT_FUNC PyInit__coppice(void) { return PyModuleDef_Init(&coppice::py::module_definition); }

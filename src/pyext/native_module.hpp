@@ -10,8 +10,8 @@ PyMODINIT_FUNC PyInit__coppice(void);  // extern "C", and visible
 namespace coppice::py {
 
 /// Puts `_coppice` into sys.modules of this interpreter, under that name and as `coppice._coppice`,
-/// unless it is there. No file, no sys.path, and no stop at the main interpreter's GIL, through which
-/// an ordinary import of an extension module goes. False: an exception is set.
+/// unless it is there. No file, no sys.path, and no stop at the main interpreter's GIL, through
+/// which an ordinary import of an extension module goes. False: an exception is set.
 bool publish_native_module();
 
 /// A `_coppice.Link`. Empty, with an exception set: `_coppice` is gone, or memory.

@@ -31,8 +31,9 @@ python_host::python_host(embedding* python, std::string refusal, std::string exe
 
 std::vector<std::string> python_host::child_program() const {
   if (executable_.empty())
-    throw backend_unavailable("process: this Python does not know its own executable "
-                              "(sys.executable), so no Python child can be started");
+    throw backend_unavailable(
+        "process: this Python does not know its own executable "
+        "(sys.executable), so no Python child can be started");
   if (!holds_package(package_))
     throw backend_unavailable("process: the package coppice is not in " + package_ +
                               ", so no Python child can be started; reinstall it");

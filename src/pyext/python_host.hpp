@@ -15,8 +15,8 @@ namespace coppice::py {
 
 /// Everything that runtimes of a process share on the Python side, made anew for each of them.
 ///
-/// Owner: shared by a runtime's backends and whoever opened it; it ends on whichever of their threads
-/// is last. Thread: any.
+/// Owner: shared by a runtime's backends and whoever opened it; it ends on whichever of their
+/// threads is last. Thread: any.
 class python_host {
  public:
   /// `python` was brought up or attached to by the caller, who keeps it alive. Never throws: where

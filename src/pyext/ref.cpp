@@ -25,7 +25,8 @@ std::string text_of(PyObject* object, std::size_t bytes_max) {
   std::string s = to_utf8(text.get());
   if (s.size() <= bytes_max) return s;
   std::size_t cut = bytes_max;
-  while (cut > 0 && (static_cast<unsigned char>(s[cut]) & 0xc0) == 0x80) --cut;  // Whole characters.
+  while (cut > 0 && (static_cast<unsigned char>(s[cut]) & 0xc0) == 0x80)
+    --cut;  // Whole characters.
   s.resize(cut);
   return s + "… (cut)";
 }

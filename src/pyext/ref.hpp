@@ -10,8 +10,8 @@
 
 namespace coppice::py {
 
-/// Owns one reference, or is empty. For the stack: its end touches the interpreter, so the thread is
-/// attached then. When a forced stop drops the frame, the object goes with its interpreter.
+/// Owns one reference, or is empty. For the stack: its end touches the interpreter, so the thread
+/// is attached then. When a forced stop drops the frame, the object goes with its interpreter.
 class ref {
  public:
   ref() = default;

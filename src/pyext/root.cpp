@@ -26,7 +26,8 @@ namespace {
 
 constexpr const char* root_key = "coppice.root";  // In PyInterpreterState_GetDict().
 
-// --- what both kinds of program need -----------------------------------------------------------------
+// --- what both kinds of program need
+// -----------------------------------------------------------------
 
 std::string executable_of_this_python() {
   const ref text = ref::of(PySys_GetObject("executable"));
@@ -36,8 +37,7 @@ std::string executable_of_this_python() {
 // Where the package was imported from, which is where children have to find it.
 std::string package_of_this_python() {
   const ref package = ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "coppice"));
-  const ref file =
-      package ? ref::take(PyObject_GetAttrString(package.get(), "__file__")) : ref();
+  const ref file = package ? ref::take(PyObject_GetAttrString(package.get(), "__file__")) : ref();
   PyErr_Clear();
   if (!file || !PyUnicode_Check(file.get())) return tree::python_package_path();
   const std::string path = to_utf8(file.get());  // …/coppice/__init__.py
@@ -102,7 +102,8 @@ python_root* open_root_of_this_interpreter() {
 
 }  // namespace
 
-// --- the root ------------------------------------------------------------------------------------------
+// --- the root
+// ------------------------------------------------------------------------------------------
 
 void open_root(const std::string& name, PyObject* mapping) {
   options_reader options(mapping, "open_root");
@@ -119,13 +120,15 @@ void open_root(const std::string& name, PyObject* mapping) {
 
   if (guest_actor* actor = guest_actor::current()) {
     if (!actor->is_root_script() || actor->is_open())
-      throw error(fmt::format("the actor '{}' is running in this interpreter already: one at a time",
-                              actor->port()->self().name));
+      throw error(
+          fmt::format("the actor '{}' is running in this interpreter already: one at a time",
+                      actor->port()->self().name));
     return actor->set_open(true);
   }
   if (PyInterpreterState_Get() != PyInterpreterState_Main())
-    throw error("a root can be opened in the main interpreter only, not in a sub-interpreter of "
-                "somebody else");
+    throw error(
+        "a root can be opened in the main interpreter only, not in a sub-interpreter of "
+        "somebody else");
 
   auto root = std::make_unique<python_root>();
   root->program = open_program(std::move(wanted));
@@ -166,7 +169,8 @@ bool close_root() {
   return clean;
 }
 
-// --- a process child -------------------------------------------------------------------------------------
+// --- a process child
+// -------------------------------------------------------------------------------------
 
 int child_main(const std::string& uid_text, const std::string& parent_text) {
   auto [name, uuid] = ipc::parse_tuple(uid_text);
@@ -177,9 +181,8 @@ int child_main(const std::string& uid_text, const std::string& parent_text) {
   port->set_alone();
   auto fence = std::make_shared<main_fence>(port);
   if (!fence->install()) throw python_error();
-  port->on_running_call_cancelled([fence, control = rt.control()](port::call_id id) {
-    fence->strike(control, id);
-  });
+  port->on_running_call_cancelled(
+      [fence, control = rt.control()](port::call_id id) { fence->strike(control, id); });
   guest_actor actor(port, *fence, {});
   if (!actor.install()) throw python_error();
 

@@ -39,10 +39,10 @@ int status_of(ref error) {
   if (PyErr_GivenExceptionMatches(error.get(), interrupted_type())) return 1;
   const ref hook = ref::of(PySys_GetObject("excepthook"));
   const ref trace = ref::take(PyException_GetTraceback(error.get()));
-  const ref shown = ref::take(
-      hook ? PyObject_CallFunction(hook.get(), "OOO", Py_TYPE(error.get()), error.get(),
-                                   trace ? trace.get() : Py_None)
-           : nullptr);
+  const ref shown =
+      ref::take(hook ? PyObject_CallFunction(hook.get(), "OOO", Py_TYPE(error.get()), error.get(),
+                                             trace ? trace.get() : Py_None)
+                     : nullptr);
   if (!shown) {
     PyErr_Clear();
     PyErr_DisplayException(error.get());
@@ -56,6 +56,7 @@ struct progress {
   std::condition_variable changed;
   bool ended = false;
   bool stop_wanted = false;
+  bool only_force = false;    // It waits where no exception reaches.
   bool only_abandon = false;  // It is in native code.
   int status = 1;
   std::string failure;  // No guest came up.
@@ -124,6 +125,7 @@ class script_observer final : public guest_observer {
 
   void on_stuck(stuck_in where, duration) noexcept override {
     if (where == stuck_in::start || where == stuck_in::force_off) return;
+    if (where == stuck_in::deaf) return shared_->change([&] { shared_->only_force = true; });
     shared_->change([&] { shared_->only_abandon = true; });
   }
   void on_start_failed(std::string_view text) noexcept override {
@@ -149,7 +151,7 @@ bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
   }
   const stop_policy policy;
   const auto gone = [&](duration bound) {
-    p.wait(bound, [&p] { return p.ended || p.only_abandon; });
+    p.wait(bound, [&p] { return p.ended || p.only_abandon || std::exchange(p.only_force, false); });
     return p.wait(duration::zero(), ended);
   };
   if (gone(policy.unseen)) return true;
@@ -189,10 +191,10 @@ int run_script_as_root(embedding& python, const std::string& executable,
   });
   guest_options wanted;
   wanted.name = "root";
-  auto guest = guest_thread::start(
-      *host->guests(), std::move(wanted),
-      std::make_unique<script_body>(port, argv, host->package(), shared),
-      std::make_shared<script_observer>(shared));
+  auto guest =
+      guest_thread::start(*host->guests(), std::move(wanted),
+                          std::make_unique<script_body>(port, argv, host->package(), shared),
+                          std::make_shared<script_observer>(shared));
   port->on_running_call_cancelled([&guest](port::call_id id) { guest->interrupt(id); });
 
   const bool ended = wait_for_script(*guest, *port, *shared);

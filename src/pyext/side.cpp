@@ -25,8 +25,7 @@ class loaded_side final : public tree::python_side {
   }
 
   std::unique_ptr<spawn::backend> make_subint(tree::process_runtime& rt) override {
-    return python_host(python_.get(), "", executable_, tree::python_package_path())
-        .make_subint(rt);
+    return python_host(python_.get(), "", executable_, tree::python_package_path()).make_subint(rt);
   }
 
   int run_script(const std::vector<std::string>& argv) override {

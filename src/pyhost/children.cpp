@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pyhost/children.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -9,6 +10,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+#include <string>
 
 #ifndef P_PIDFD
 #define P_PIDFD 3  // glibc before 2.36
@@ -36,6 +41,58 @@ void kill_child(pid_t pid, int pidfd) noexcept {
     ::kill(pid,
            SIGKILL);  // Only after look(): it is our child and unreaped, so the number is its own.
   }
+}
+
+std::string read_proc(pid_t pid, const std::string& file) {
+  const base::unique_fd fd(
+      ::open(("/proc/" + std::to_string(pid) + "/" + file).c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n = 0; fd && (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  return text;
+}
+
+// The parent of a process, by the fourth field of its stat line; 0: there is none.
+pid_t parent_of(pid_t pid) {
+  const std::string stat = read_proc(pid, "stat");
+  const auto name_end = stat.rfind(") ");
+  return name_end == std::string::npos || stat.size() < name_end + 4
+             ? 0
+             : static_cast<pid_t>(std::strtol(stat.c_str() + name_end + 4, nullptr, 10));
+}
+
+constexpr int depth_max = 64;  // Of a process tree: only so that a wild one costs no stack.
+
+// The descendants of `pid`, parents first. Looked up before anything is killed, because an orphan
+// is init's.
+void find_descendants(pid_t pid, int depth, std::vector<base::unique_fd>& found) {
+  if (depth == depth_max) return;
+  std::error_code ignored;
+  const std::filesystem::path tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks, ignored)) {
+    std::istringstream children(
+        read_proc(pid, "task/" + task.path().filename().string() + "/children"));
+    for (pid_t child = 0; children >> child;) {
+      base::unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+      if (!pidfd || parent_of(child) != pid) continue;  // Gone, and the number may be a stranger's.
+      found.push_back(std::move(pidfd));
+      find_descendants(child, depth + 1, found);
+    }
+  }
+}
+
+// Parents first: a shell that outlives its command by a moment would go on to the next one.
+void kill_tree(pid_t pid, int pidfd) noexcept {
+  std::vector<base::unique_fd> descendants;
+  try {
+    find_descendants(pid, 0, descendants);
+  } catch (const std::exception&) {
+    // Out of memory or fds: those not found are left to init.
+  }
+  kill_child(pid, pidfd);
+  for (const auto& d : descendants) kill_child(0, d.get());
 }
 
 }  // namespace
@@ -70,7 +127,7 @@ std::size_t child_processes::end(std::chrono::milliseconds bound) noexcept {
   std::lock_guard lock(mutex_);
   std::erase_if(children_, [](const child& c) {
     if (look(c.pid, c.pidfd.get(), false) == fate::not_ours) return true;
-    kill_child(c.pid, c.pidfd.get());
+    kill_tree(c.pid, c.pidfd.get());
     return false;
   });
   const auto until = std::chrono::steady_clock::now() + bound;

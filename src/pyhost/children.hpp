@@ -30,8 +30,10 @@ class child_processes {
   /// kills.
   void record(pid_t pid) noexcept;
 
-  /// Kills and reaps whatever is left. REQUIRES: nobody else waits for these children any more.
-  /// Returns how many were not gone within the bound (in uninterruptible sleep); they stay listed.
+  /// Kills whatever is left, with its own descendants (a shell that is killed cannot end its
+  /// commands; one that has made itself a daemon is nobody's descendant), and reaps the children.
+  /// REQUIRES: nobody else waits for these children any more. Returns how many were not gone within
+  /// the bound (in uninterruptible sleep); they stay listed.
   std::size_t end(std::chrono::milliseconds bound) noexcept;
 
   std::size_t size() const noexcept;

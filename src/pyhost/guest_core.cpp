@@ -27,6 +27,8 @@ std::string_view to_string(stuck_in s) noexcept {
       return "a native call that does not come back";
     case stuck_in::finalizer:
       return "a finalizer that does not return";
+    case stuck_in::deaf:
+      return "a wait that no exception reaches";
     case stuck_in::force_off:
       return "running code, and forced stops do not work in this process";
   }
@@ -239,7 +241,7 @@ bool guest_core::create_interpreter() noexcept {
   PyInterpreterConfig config{};
   const bool own = options.gil == gil_kind::own;
   config.use_main_obmalloc = options.use_main_obmalloc.value_or(!own);
-  config.allow_fork = 1;  // The audit hook refuses it, in a sentence that says what to do instead.
+  config.allow_fork = 0;
   config.allow_exec = 0;  // It would replace the process, everybody's guests included.
   config.allow_threads = 1;
   config.allow_daemon_threads = 1;  // trio.to_thread needs them; ending them is ours.

@@ -133,6 +133,23 @@ PyObject* guest_system(PyObject* self, PyObject* const* args, Py_ssize_t n, PyOb
   return result;
 }
 
+void set_fork_error(const char* function) {
+  PyErr_Format(
+      PyExc_RuntimeError,
+      "%s() refused: %u sub-interpreter actor(s) live in this process, and CPython's child would "
+      "crash at once; use start_method='forkserver' for an actor, "
+      "multiprocessing.set_start_method('forkserver') for a pool, or subprocess for a program",
+      function, live_interpreters().load());
+}
+
+PyObject* refuse_fork(PyObject* self, PyObject*) {
+  PyObject* original = original_of(self);
+  set_fork_error(PyCFunction_Check(original)
+                     ? reinterpret_cast<PyCFunctionObject*>(original)->m_ml->ml_name
+                     : "fork");
+  return nullptr;
+}
+
 // --- signals, threads --------------------------------------------------------
 
 PyObject* guest_sigmask(PyObject* self, PyObject* const* args, Py_ssize_t n, PyObject* names) {

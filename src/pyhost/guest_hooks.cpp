@@ -31,7 +31,11 @@ hook hooks[] = {
     {"posix", {"posix_spawn", with_keywords(guest_spawn), fastcall, nullptr}},
     {"posix", {"posix_spawnp", with_keywords(guest_spawn), fastcall, nullptr}},
     {"posix", {"system", with_keywords(guest_system), fastcall, nullptr}},
+    {"posix", {"fork", refuse_fork, METH_NOARGS, nullptr}},
+    {"posix", {"forkpty", refuse_fork, METH_NOARGS, nullptr}},
     // `from posix import *` has copied them:
+    {"os", {"fork", refuse_fork, METH_NOARGS, nullptr}},
+    {"os", {"forkpty", refuse_fork, METH_NOARGS, nullptr}},
     {"os", {"posix_spawn", with_keywords(guest_spawn), fastcall, nullptr}},
     {"os", {"posix_spawnp", with_keywords(guest_spawn), fastcall, nullptr}},
     {"os", {"system", with_keywords(guest_system), fastcall, nullptr}},
@@ -109,19 +113,11 @@ bool frames_need_wrapping() { return Py_Version < 0x030E0800; }
 
 PyObject* interpreter_dict() { return PyInterpreterState_GetDict(PyInterpreterState_Get()); }
 
-int refuse_fork(const char* event, PyObject*, void*) {
-  if (event[0] != 'o' ||
-      (std::strcmp(event, "os.fork") != 0 && std::strcmp(event, "os.forkpty") != 0)) {
-    return 0;
-  }
-  const unsigned guests = live_interpreters().load();
-  if (guests == 0) return 0;
-  PyErr_Format(
-      PyExc_RuntimeError,
-      "%s() refused: %u sub-interpreter actor(s) live in this process, and CPython's child would "
-      "crash at once; use start_method='forkserver' for an actor, "
-      "multiprocessing.set_start_method('forkserver') for a pool, or subprocess for a program",
-      event, guests);
+int audit(const char* event, PyObject*, void*) {
+  if (event[0] != 'o') return 0;  // Every import and open comes by here.
+  if (std::strcmp(event, "os.fork") != 0 && std::strcmp(event, "os.forkpty") != 0) return 0;
+  if (live_interpreters().load() == 0) return 0;
+  set_fork_error(event);
   return -1;
 }
 
@@ -164,7 +160,7 @@ bool install_main_hooks() noexcept {
 bool install_audit_hook() noexcept {
   static constinit std::atomic<bool> installed{false};
   if (installed.exchange(true)) return true;
-  if (PySys_AddAuditHook(refuse_fork, nullptr) == 0) return true;
+  if (PySys_AddAuditHook(audit, nullptr) == 0) return true;
   installed.store(false);
   return false;
 }

@@ -130,9 +130,17 @@ force_verdict host_core::verdict() const {
 }
 
 force_verdict host_core::self_test() {
+  // A CPython and a kernel that passed once need no second guest, whichever host asks.
+  static constinit std::atomic<std::int64_t> passed_in_ns{0};
   std::lock_guard one(test_mutex_);
   if (force_verdict known = verdict(); known.is != force_verdict::state::untested) return known;
-  force_verdict found = run_self_test(shared_from_this());
+  force_verdict found;
+  if (const auto ns = passed_in_ns.load(); ns != 0) {
+    found = {force_verdict::state::works, {}, std::chrono::nanoseconds(ns)};
+  } else {
+    found = run_self_test(shared_from_this());
+    if (found.is == force_verdict::state::works) passed_in_ns.store(found.took.count());
+  }
   std::lock_guard lock(mutex_);
   verdict_ = found;
   return found;

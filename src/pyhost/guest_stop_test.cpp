@@ -371,13 +371,14 @@ TEST_F(Ladder, TwoHundredForcedStopsInLockWaitsLeaveOtherGuestsLocksSane) {
 TEST_F(Ladder, OrdinaryEndBesideADaemonThreadInABufferedReadIsJustAnEnd) {
   char path[] = "/tmp/coppice-test-XXXXXX";
   const base::unique_fd file(::mkstemp(path));
-  guest g(*host,
-          "import io, os, threading, time\nr, w = os.pipe()\nf = open(r, 'rb'); t = open(w, 'w')\n"
-          "def read():\n  ready(); f.read(1)\n"
-          "threading.Thread(target=read, daemon=True).start()\n"
-          "time.sleep(0.05)\nwrapper = io.TextIOWrapper(f)\n"
-          "g = open('" +
-              std::string(path) + "', 'w'); g.write('in the buffer')\n");
+  guest g(
+      *host,
+      "import io, os, sys, threading, time\nr, w = os.pipe()\nf = open(r, 'rb'); t = open(w, 'w')\n"
+      "def read():\n  ready(); f.read(1)\n"
+      "threading.Thread(target=read, daemon=True).start()\n"
+      "time.sleep(0.05)\nsys.t = io.TextIOWrapper(f)\n"
+      "g = open('" +
+          std::string(path) + "', 'w'); g.write('in the buffer')\n");
   ASSERT_TRUE(g.ended());
   EXPECT_EQ(g.events->how, rung::none);
   char text[32] = {};

@@ -83,6 +83,8 @@ enum class stuck_in : std::uint8_t {
                 // Abandon.
   finalizer,    // Forced or returned, but an object's end (close, flush, __del__) does not return.
                 // Abandon.
+  deaf,         // It waits in a call that no exception reaches: a plain lock, a socket (before 3.15).
+                // Only force() ends that wait.
   force_off,    // force() was asked for, but the self-test failed: rung 3 is off in this process.
 };
 std::string_view to_string(stuck_in s) noexcept;

@@ -96,7 +96,9 @@ TEST_F(GuestThread, StoppedWhileItStartsItsCodeNeverRuns) {
     g.handle->force();
     ASSERT_TRUE(g.ended());
     EXPECT_TRUE(g.said().empty() || g.events->has("running"));
-    if (!g.events->has("running")) EXPECT_EQ(g.events->events(), "ended");
+    if (!g.events->has("running")) {
+      EXPECT_EQ(g.events->events(), "ended");
+    }
   }
 }
 
@@ -198,20 +200,25 @@ const state states[] = {
      "import _interpreters\ni = _interpreters.create('legacy')\nready()\n_interpreters.exec(i, "
      "'while True: pass')",
      false},
-    {"StdoutPipeFull",  // A parked thread that holds the lock of a buffered file: see
-                        // close_handles.hpp.
-     "import os\nr, w = os.pipe()\nf = open(w, 'wb'); k = open(r, 'rb')\nready()\nf.write(b'x' * "
-     "10_000_000)"},
-    {"TextOverAFullPipe",
-     "import os, threading\nr, w = os.pipe()\nk = open(r, 'rb')\nf = open(w, 'w')\nb = "
-     "f.buffer\nready()\n"
-     "b.write(b'x' * 10_000_000)"},
+    // Parked threads that hold the lock of a buffered file. What `sys` refers to is torn down with
+    // the interpreter, what the parked frames refer to is not.
+    {"WriteIntoAFullPipe",
+     "import os, sys\nr, w = os.pipe()\nsys.k = open(r, 'rb'); sys.f = open(w, 'wb')\nready()\n"
+     "sys.f.write(b'x' * 10_000_000)"},
+    {"WriteIntoAFullPipeUnderAText",
+     "import os, sys\nr, w = os.pipe()\nsys.k = open(r, 'rb'); sys.f = open(w, 'w')\nready()\n"
+     "sys.f.buffer.write(b'x' * 10_000_000)"},
     {"FinalizersThatWouldNeverReturn",
-     "import time\nclass D:\n def __del__(self):\n  while True: pass\nd = "
-     "D()\nready()\ntime.sleep(1000)"},
+     "import sys, time\nclass D:\n def __del__(self):\n  while True: pass\n"
+     "sys.d = D()\nready()\ntime.sleep(1000)"},
     {"GeneratorWithFinally",
-     "import time\ndef g():\n try: yield\n finally:\n  while True: pass\nk = g(); "
-     "next(k)\nready()\ntime.sleep(1000)"},
+     "import sys, time\ndef g():\n try: yield\n finally:\n  while True: pass\n"
+     "sys.g = g(); next(sys.g)\nready()\ntime.sleep(1000)"},
+    {"WeakrefCallbackAndCoroutine",
+     "import sys, time, weakref\nclass D: pass\nsys.d = D()\ndef spin(*a):\n while True: pass\n"
+     "sys.w = weakref.ref(sys.d, spin)\nasync def c():\n try: await x\n finally: spin()\n"
+     "class X:\n def __await__(self): yield\nx = X(); sys.c = c(); "
+     "sys.c.send(None)\nready()\ntime.sleep(1000)"},
     {"ThreadsStartedWithoutEnd",
      "import _thread\nready()\ndef f():\n pass\nwhile True:\n try: _thread.start_new_thread(f, "
      "())\n except RuntimeError: pass",

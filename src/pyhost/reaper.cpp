@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread that stands beside a guest when it has to stop: it strikes, it forces, and it always
 // ends the interpreter.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdio>
 
 #include "base/assert.hpp"
+#include "base/fd.hpp"
 #include "pyhost/demolition.hpp"
 #include "pyhost/guest_core.hpp"
 #include "pyhost/internals.hpp"
@@ -18,6 +23,17 @@ namespace {
 constexpr milliseconds wake_gap_max{128};
 constexpr milliseconds raise_gap_max{2000};
 constexpr milliseconds children_bound{1000};
+// Woken several times by then, an exception that is still waiting will not be taken: what the thread
+// waits in goes on waiting. A guest that is only starved of processor time is not blocked.
+constexpr milliseconds deaf_after{30};
+
+// Does the thread wait in the kernel, rather than run or want to run?
+bool is_blocked(pid_t tid) noexcept {
+  char path[64], line[16] = {};
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+  const base::unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
+  return file && ::read(file.get(), line, sizeof line - 1) > 0 && line[0] >= '0' && line[0] <= '9';
+}
 
 bool is_text(PyObject* object, const char* text) {
   return object && PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
@@ -153,6 +169,9 @@ class reaper {
   // Rung 2, once. The exception is repeated slowly, so that `finally` blocks get their time; the
   // waking up is repeated quickly, because a wake-up that comes between two waits is lost.
   void strike(guest_core::target& t) {
+    // Looked at before we attach: then nobody else holds its GIL on our account, so a thread that is
+    // off the processor waits in a call of its own.
+    const bool off_processor = t.call == any_call && is_blocked(guest_.guest_tid_);
     attach_with_bound(guest_, mine_);
     PyThreadState* ts = guest_.guest_state_;
     bool waiting = false;
@@ -161,6 +180,7 @@ class reaper {
     if (runs) {
       const auto now = steady_clock::now();
       const bool first = t.raised == steady_clock::time_point{};
+      took_any_ = took_any_ || (!first && !async_exception_pending(ts));
       if (!async_exception_pending(ts) && (first || now - t.raised >= t.raise_gap)) {
         if (PyObject* type = interrupted_type())
           PyThreadState_SetAsyncExc(guest_.thread_ident, type);
@@ -175,6 +195,10 @@ class reaper {
     }
     PyEval_SaveThread();
     if (!runs) return;
+    if (waiting && off_processor && !took_any_ && steady_clock::now() - t.raised >= deaf_after && !said_deaf_) {
+      said_deaf_ = true;
+      guest_.tell_stuck(stuck_in::deaf, steady_clock::now() - t.raised);
+    }
     if (waiting) {
       guest_.wake_sleeper();
       guest_.body->wake();
@@ -202,6 +226,8 @@ class reaper {
   PyThreadState* mine_ = nullptr;
   std::optional<std::uint64_t> due_call_;
   bool struck_any_ = false;
+  bool took_any_ = false;  // It has begun to unwind: what it waits in now is its own cleanup.
+  bool said_deaf_ = false;
 };
 
 void reap(const std::shared_ptr<guest_core>& guest) noexcept { reaper(*guest).run(); }

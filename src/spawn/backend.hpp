@@ -44,6 +44,8 @@ class child_observer {
   /// and exactly once, unless the child was abandoned and never comes back. `report.rung` and `.took`
   /// are the supervisor's to fill in.
   virtual void ended(exit_report report) = 0;
+  /// What it waits in cannot be interrupted: the next rung is the first that can help.
+  virtual void cannot_unwind() = 0;
   /// Its GIL could not be had: it is in native code, so only waiting or abandoning is left.
   virtual void in_native_code() = 0;
 };

@@ -32,6 +32,9 @@ struct sequence_codec {
   using parts = types<element>;
 
   static void encode(msgpack::writer& w, const Sequence& v) {
+    if constexpr (std::is_arithmetic_v<element>) {  // Known well enough to grow once.
+      w.out().reserve(w.out().size() + 5 + v.size() * 9);
+    }
     w.array(v.size());
     for (const auto& e : v) codec<element>::encode(w, e);
   }

@@ -22,9 +22,16 @@ struct field_parts<T, std::index_sequence<I...>> {
   using type = types<field_type<T, I>...>;
 };
 
+std::size_t search_name(std::span<const std::string_view> names, std::string_view name,
+                        std::size_t guess) noexcept;
+
 // The place of `name` among `names`, looked for from `guess` on: senders mostly keep the order.
-std::size_t find_name(std::span<const std::string_view> names, std::string_view name,
-                      std::size_t guess) noexcept;
+inline std::size_t find_name(std::span<const std::string_view> names, std::string_view name,
+                             std::size_t guess) noexcept {
+  if (guess < names.size() && names[guess] == name) [[likely]]
+    return guess;
+  return search_name(names, name, guess);
+}
 
 /// Fills the fields of `out` from a map; `unknown(name)` is called before the value of a key that T
 /// does not have and may throw. The value is skipped.

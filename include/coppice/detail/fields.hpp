@@ -76,138 +76,133 @@ concept plain_aggregate = is_plain_aggregate<T>();
 template <class T>
 inline constexpr std::size_t field_count = count_fields<T>();
 
+// Structured bindings know no packs: each number of fields is written out.
+template <std::size_t N, class T>
+constexpr auto tie_few(T& from) noexcept {
+  if constexpr (N == 0) {
+    return std::tuple<>();
+  } else if constexpr (N == 1) {
+    auto& [a] = from;
+    return std::tie(a);
+  } else if constexpr (N == 2) {
+    auto& [a, b] = from;
+    return std::tie(a, b);
+  } else if constexpr (N == 3) {
+    auto& [a, b, c] = from;
+    return std::tie(a, b, c);
+  } else if constexpr (N == 4) {
+    auto& [a, b, c, d] = from;
+    return std::tie(a, b, c, d);
+  } else if constexpr (N == 5) {
+    auto& [a, b, c, d, e] = from;
+    return std::tie(a, b, c, d, e);
+  } else if constexpr (N == 6) {
+    auto& [a, b, c, d, e, f] = from;
+    return std::tie(a, b, c, d, e, f);
+  } else if constexpr (N == 7) {
+    auto& [a, b, c, d, e, f, g] = from;
+    return std::tie(a, b, c, d, e, f, g);
+  } else if constexpr (N == 8) {
+    auto& [a, b, c, d, e, f, g, h] = from;
+    return std::tie(a, b, c, d, e, f, g, h);
+  } else if constexpr (N == 9) {
+    auto& [a, b, c, d, e, f, g, h, i] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i);
+  } else if constexpr (N == 10) {
+    auto& [a, b, c, d, e, f, g, h, i, j] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j);
+  } else if constexpr (N == 11) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k);
+  } else if constexpr (N == 12) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l);
+  } else if constexpr (N == 13) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m);
+  } else if constexpr (N == 14) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
+  } else if constexpr (N == 15) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o);
+  } else if constexpr (N == 16) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+  }
+}
+template <std::size_t N, class T>
+constexpr auto tie_many(T& from) noexcept {
+  if constexpr (N == 17) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q);
+  } else if constexpr (N == 18) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r);
+  } else if constexpr (N == 19) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s);
+  } else if constexpr (N == 20) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t);
+  } else if constexpr (N == 21) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u);
+  } else if constexpr (N == 22) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v);
+  } else if constexpr (N == 23) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w);
+  } else if constexpr (N == 24) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x);
+  } else if constexpr (N == 25) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y);
+  } else if constexpr (N == 26) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z);
+  } else if constexpr (N == 27) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z,
+                    A);
+  } else if constexpr (N == 28) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B] =
+        from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A,
+                    B);
+  } else if constexpr (N == 29) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B, C] =
+        from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A,
+                    B, C);
+  } else if constexpr (N == 30) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B, C,
+           D] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A,
+                    B, C, D);
+  } else if constexpr (N == 31) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B, C, D,
+           E] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A,
+                    B, C, D, E);
+  } else if constexpr (N == 32) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A, B, C, D,
+           E, F] = from;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, A,
+                    B, C, D, E, F);
+  }
+}
+
 /// References to the fields of `v`, in order.
 template <class T>
 constexpr auto tie_fields(T& v) noexcept {
   constexpr std::size_t n = field_count<std::remove_const_t<T>>;
-  static_assert(n <= fields_max);
-  if constexpr (n == 0) {
-    return std::tuple<>();
-  } else if constexpr (n == 1) {
-    auto& [f1] = v;
-    return std::tie(f1);
-  } else if constexpr (n == 2) {
-    auto& [f1, f2] = v;
-    return std::tie(f1, f2);
-  } else if constexpr (n == 3) {
-    auto& [f1, f2, f3] = v;
-    return std::tie(f1, f2, f3);
-  } else if constexpr (n == 4) {
-    auto& [f1, f2, f3, f4] = v;
-    return std::tie(f1, f2, f3, f4);
-  } else if constexpr (n == 5) {
-    auto& [f1, f2, f3, f4, f5] = v;
-    return std::tie(f1, f2, f3, f4, f5);
-  } else if constexpr (n == 6) {
-    auto& [f1, f2, f3, f4, f5, f6] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6);
-  } else if constexpr (n == 7) {
-    auto& [f1, f2, f3, f4, f5, f6, f7] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7);
-  } else if constexpr (n == 8) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8);
-  } else if constexpr (n == 9) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9);
-  } else if constexpr (n == 10) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10);
-  } else if constexpr (n == 11) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11);
-  } else if constexpr (n == 12) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12);
-  } else if constexpr (n == 13) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13);
-  } else if constexpr (n == 14) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14);
-  } else if constexpr (n == 15) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15);
-  } else if constexpr (n == 16) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16);
-  } else if constexpr (n == 17) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17);
-  } else if constexpr (n == 18) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17,
-                    f18);
-  } else if constexpr (n == 19) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19] =
-        v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19);
-  } else if constexpr (n == 20) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20);
-  } else if constexpr (n == 21) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21);
-  } else if constexpr (n == 22) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22);
-  } else if constexpr (n == 23) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23);
-  } else if constexpr (n == 24) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24);
-  } else if constexpr (n == 25) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25);
-  } else if constexpr (n == 26) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26);
-  } else if constexpr (n == 27) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27);
-  } else if constexpr (n == 28) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27, f28] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27, f28);
-  } else if constexpr (n == 29) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27, f28, f29] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27, f28, f29);
-  } else if constexpr (n == 30) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30);
-  } else if constexpr (n == 31) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31);
-  } else if constexpr (n == 32) {
-    auto& [f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19,
-           f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32] = v;
-    return std::tie(f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18,
-                    f19, f20, f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32);
+  if constexpr (n <= 16) {
+    return tie_few<n>(v);
+  } else {
+    return tie_many<n>(v);
   }
 }
 

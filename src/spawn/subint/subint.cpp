@@ -30,6 +30,9 @@ class guest_news final : public py::guest_observer {
       case py::stuck_in::finalizer:
         observer_->in_native_code();
         break;
+      case py::stuck_in::deaf:
+        observer_->cannot_unwind();
+        break;
       case py::stuck_in::start:      // It may still come up; start_within bounds that.
       case py::stuck_in::force_off:  // The rung's bound passes, then it is abandoned.
         break;

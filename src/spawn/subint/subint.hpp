@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `subint` backend: a Python actor in a sub-interpreter of this process, on a thread of its own.
+// The `subint` backend: a Python actor in a sub-interpreter of this process, on a thread of its
+// own.
 #pragma once
 
 #include <functional>
@@ -23,13 +24,13 @@ struct guest_start {
 /// Given from above, so that this layer knows nothing of actors.
 using guest_entry = std::function<guest_start(const child_spec&)>;
 
-/// Ladder: all four rungs. "interrupt" raises coppice.Interrupted in the guest's thread, "force" parks
-/// its threads and destroys its interpreter, and what cannot be had back is abandoned.
+/// Ladder: all four rungs. "interrupt" raises coppice.Interrupted in the guest's thread, "force"
+/// parks its threads and destroys its interpreter, and what cannot be had back is abandoned.
 ///
 /// `host` is null where this process cannot host guests; `refusal` then says why.
 ///
-/// Owner: process_runtime. Thread: the control loop. REQUIRES at its end: every child has ended or is
-/// in quarantine; `host` lives until then.
+/// Owner: process_runtime. Thread: the control loop. REQUIRES at its end: every child has ended or
+/// is in quarantine; `host` lives until then.
 std::unique_ptr<backend> make_subint_backend(std::shared_ptr<py::guest_host> host,
                                              std::string refusal, guest_entry entry);
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pyhost/signals_rt.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "base/thread.hpp"
+#include "pyhost/guest_test_kit.hpp"
+
+namespace coppice::py {
+namespace {
+
+using testkit::eventually;
+
+bool at_default(int signal) {
+  struct sigaction present{};
+  ::sigaction(signal, nullptr, &present);
+  return present.sa_handler == SIG_DFL;
+}
+
+TEST(SignalsRt, TakesTwoThatWereFreeAndGivesThemBack) {
+  int kick = 0, leave = 0;
+  {
+    signals_rt signals;
+    kick = signals.kick();
+    leave = signals.leave();
+    EXPECT_NE(kick, leave);
+    EXPECT_GE(kick, SIGRTMIN);
+    EXPECT_FALSE(at_default(kick));
+    EXPECT_FALSE(at_default(leave));
+  }
+  EXPECT_TRUE(at_default(kick));
+  EXPECT_TRUE(at_default(leave));
+}
+
+TEST(SignalsRt, NeverTakesOneThatHasAHandler) {
+  const int taken = signals_rt().kick();
+  ::signal(taken, [](int) {});
+  {
+    signals_rt signals;
+    EXPECT_NE(signals.kick(), taken);
+    EXPECT_NE(signals.leave(), taken);
+  }
+  EXPECT_FALSE(at_default(taken));
+  ::signal(taken, SIG_DFL);
+}
+
+TEST(SignalsRt, KickMakesABlockedCallReturnEvenIfTheThreadsMaskWasFull) {
+  signals_rt signals;
+  std::atomic<int> error{0};
+  base::os_thread t("blocked", [&] {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    signals.open_here();
+    ::pause();
+    error = errno;
+  });
+  const pid_t tid = t.tid();
+  EXPECT_TRUE(eventually([&] {
+    signals.send_kick(tid);
+    return error == EINTR;
+  }));
+  t.join();
+}
+
+TEST(SignalsRt, KickOfAThreadThatIsGoneSaysSo) {
+  signals_rt signals;
+  base::os_thread t("short", [] {});
+  const pid_t tid = t.tid();
+  t.join();
+  EXPECT_FALSE(signals.send_kick(tid));
+}
+
+TEST(SignalsRt, LeaveJumpsToTheBaseFrameOfTheThread) {
+  signals_rt signals;
+  static sigjmp_buf base;
+  static std::atomic<bool> ready{false}, came_back{false};
+  base::os_thread t("leaving", [] {
+    if (sigsetjmp(base, 1) != 0) {
+      came_back = true;
+      return;
+    }
+    ready = true;
+    for (;;) ::pause();
+  });
+  ASSERT_TRUE(eventually([] { return ready.load(); }));
+  const leave_order order{&base};
+  EXPECT_TRUE(signals.order(t.tid(), order));
+  t.join();
+  EXPECT_TRUE(came_back);
+}
+
+TEST(SignalsRt, LeaveFromAnybodyElseIsIgnored) {
+  signals_rt signals;
+  std::atomic<bool> stop{false};
+  base::os_thread t("staying", [&] {
+    while (!stop) ::pause();
+  });
+  const pid_t tid = t.tid();
+  ASSERT_EQ(::syscall(SYS_tgkill, ::getpid(), tid, signals.leave()), 0);
+  ASSERT_EQ(::pthread_sigqueue(t.native(), signals.leave(), sigval{}), 0);
+  EXPECT_TRUE(signals.send_kick(tid)) << "it is still there";
+  stop = true;
+  EXPECT_TRUE(eventually([&] {
+    signals.send_kick(tid);
+    return t.join_for(std::chrono::milliseconds(1));
+  }));
+}
+
+}  // namespace
+}  // namespace coppice::py
