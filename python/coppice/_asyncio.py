@@ -76,13 +76,12 @@ class AsyncioWait:
 
 class AsyncioScope:
     """`_loop.Scope` over Task.cancel() and its count."""
-    __slots__ = ('_loop', '_task', '_before', '_asked', '_closed')
+    __slots__ = ('_task', '_before', '_asked', '_closed')
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError('coppice has to be awaited inside an asyncio task')
-        self._loop = loop
         self._task = task
         self._before = task.cancelling()
         self._asked = False
@@ -92,9 +91,6 @@ class AsyncioScope:
         if not self._closed and not self._asked:
             self._asked = True
             self._task.cancel()
-
-    def cancel_soon(self) -> None:
-        self._loop.call_soon(self.cancel)
 
     def cancel_unless_cancelled(self) -> None:
         if self._task.cancelling() <= self._before:

@@ -32,9 +32,6 @@ class Scope(Protocol):
 
     def cancel(self) -> None:
         """Once. A task that is already being cancelled from outside is still told."""
-    def cancel_soon(self) -> None:
-        """After whatever the present batch of events completed has been seen by its waiters: an
-        error that a call has already failed with must reach the caller."""
     def cancel_unless_cancelled(self) -> None:
         """cancel(), if nobody outside is cancelling the task at this moment."""
     async def close(self, error: BaseException | None) -> BaseException | None:

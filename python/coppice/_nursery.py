@@ -217,7 +217,7 @@ class ActorNursery:
         if failure:
             self._deaths[child.uid] = child.death()
             self._stop_children()
-            self._scope.cancel_soon()
+            self._scope.cancel()
 
     def _on_fewer(self) -> None:
         if not self._children and self._empty is not None:

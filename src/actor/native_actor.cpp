@@ -272,9 +272,12 @@ task<> native_actor::serving(std::function<task<>()> body) {
 
 task<> native_actor::serve(std::string parent_uuid, std::function<void()> connect) {
   if (!parent_uuid.empty()) set_parent(parent_uuid);
-  connect();
-  auto forever = []() -> task<> { co_await sleep_forever(); };
-  std::function<task<>()> body = forever;
+  // Joined only when it can serve: a call may come right behind the handshake.
+  auto join = [&connect]() -> task<> {
+    connect();
+    co_await sleep_forever();
+  };
+  std::function<task<>()> body = join;
   auto frame = detail::take(serving(std::move(body)));
   auto how = co_await detail::captured<void>(std::move(frame));
   calls_ = nullptr;

@@ -171,6 +171,7 @@ void loop::run_hooks() {
 
 void loop::run_inbox() {
   inbox_->take_each([this](inbox_item& item) {
+    ++resumed_since_poll_;  // Threads that post without end must not starve I/O.
     try {
       item.run();
     } catch (...) {
@@ -202,7 +203,8 @@ void loop::wait_io(duration limit) noexcept {
 }
 
 void loop::sleep() {
-  if (reactor_) poll_io();
+  // With operations under way, waiting finds what is ready as well as polling, in one system call.
+  if (reactor_ && !reactor_->has_work()) poll_io();
   if (!nothing_to_do() || !inbox_->empty()) return;
   const bool has_io = reactor_ && reactor_->has_work();
   const time_point next = timers_.next();

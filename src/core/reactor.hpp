@@ -5,6 +5,8 @@
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/detail/epoll_reactor.hpp>
+#include <boost/asio/detail/scheduler.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
@@ -28,23 +30,25 @@ namespace coppice::core {
 /// Owner: its loop. Thread: the loop's, but for wake_reactor().
 class reactor {
  public:
-  reactor() = default;
+  reactor();
 
   boost::asio::io_context& context() noexcept { return context_; }
 
   /// Runs the handlers that are ready, without waiting. True: some ran.
   bool poll();
 
-  /// Waits for at most `limit` (negative: no limit) until something is ready or wake_reactor().
+  /// Waits for at most `limit` (negative: no limit) until one handler ran or wake_reactor().
   void wait(duration limit);
 
-  /// After poll(): does any operation wait? If not, the loop can sleep without epoll.
+  /// Did any operation wait after the last poll() or wait()? If not, the loop can sleep without
+  /// epoll.
   bool has_work() const noexcept { return !context_.stopped(); }
 
  private:
   friend void wake_reactor(reactor& r) noexcept;
-  // One thread: Asio need not hand its queue to another. Locks stay, for wake_reactor().
-  boost::asio::io_context context_{1};
+  boost::asio::io_context context_{1};  // One thread: Asio need not hand its queue to another.
+  boost::asio::detail::scheduler& scheduler_;
+  boost::asio::detail::epoll_reactor& epoll_;
 };
 
 inline boost::asio::io_context& io_context_of(loop& l) { return l.io().context(); }

@@ -143,6 +143,9 @@ class script_observer final : public guest_observer {
   const std::shared_ptr<progress> shared_;
 };
 
+// A script that unwinds stops its own tree meanwhile, whose ladders take up to their total.
+constexpr duration unwind_max = stop_policy{}.total;
+
 /// Waits for the script's end, and climbs the ladder when that is wanted. False: it was abandoned.
 bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
   const auto for_ever = std::chrono::hours(24);
@@ -157,7 +160,7 @@ bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
     return p.wait(duration::zero(), ended);
   };
   if (gone(policy.unseen)) return true;
-  if (port.cancel_seen() && gone(policy.ask)) return true;
+  if (port.cancel_seen() && gone(unwind_max)) return true;
   guest.interrupt();
   if (gone(policy.interrupt)) return true;
   guest.force();

@@ -96,7 +96,9 @@ TEST_F(GuestThread, StoppedWhileItStartsItsCodeNeverRuns) {
     g.handle->force();
     ASSERT_TRUE(g.ended());
     EXPECT_TRUE(g.said().empty() || g.events->has("running"));
-    if (!g.events->has("running")) EXPECT_EQ(g.events->events(), "ended");
+    if (!g.events->has("running")) {
+      EXPECT_EQ(g.events->events(), "ended");
+    }
   }
 }
 

@@ -20,7 +20,7 @@ class SpawnBackend : public testing::TestWithParam<kind> {
   /// Starts one actor, runs `body(portal)`, ends it.
   template <class Body>
   int with_actor(Body body) {
-    return run_tree([this, body](actor& self) -> task<> {
+    return run_tree([body](actor& self) -> task<> {
       auto inside = [&](actor_nursery& an) -> task<> {
         portal p = co_await an.start_actor("subject", options_for(GetParam()));
         co_await body(p);

@@ -4,7 +4,7 @@ import asyncio
 
 import coppice
 import pytest
-from coppice import _loop
+from coppice import _asyncio, _loop
 
 
 class Guest:
@@ -217,7 +217,6 @@ def test_an_interruption_that_strikes_the_idle_loop_reaches_the_tasks_that_wait(
 
 
 def test_run_ends_soon_after_an_interruption_whatever_tasks_do(guest, monkeypatch):
-    from coppice import _asyncio
     monkeypatch.setattr(_asyncio, 'INTERRUPTED_END', 0.02)
 
     async def hopeless():
@@ -321,6 +320,110 @@ def test_nothing_of_the_loop_is_left(guest):
     guest.run()
     assert len(os.listdir('/proc/self/fd')) == before
     assert _loop.current() is None
+
+
+# --- scopes: what of a cancellation is the scope's own -------------------------------------------
+
+def in_scope(body):
+    """Runs `await body(scope, task)` in a scope of an adapter, in a task of its own."""
+    async def main():
+        async def opened():
+            scope = _asyncio.AsyncioScope(asyncio.get_running_loop())
+            return await body(scope, asyncio.current_task())
+        return await asyncio.create_task(opened())
+    return asyncio.run(main())
+
+
+async def caught():
+    try:
+        await asyncio.sleep(10)
+    except asyncio.CancelledError as error:
+        return error
+
+
+def test_a_scope_absorbs_its_own_cancellation():
+    async def body(scope, task):
+        scope.cancel()
+        scope.cancel()
+        assert await scope.close(await caught()) is None
+        assert task.cancelling() == 0
+
+    in_scope(body)
+
+
+def test_a_scope_lets_a_cancellation_from_outside_through():
+    async def body(scope, task):
+        task.cancel()
+        error = await caught()
+        assert await scope.close(error) is error
+        assert task.cancelling() == 1
+
+    in_scope(body)
+
+
+def test_a_scope_lets_a_cancellation_from_outside_through_its_own():
+    async def body(scope, task):
+        scope.cancel()
+        task.cancel()
+        error = await caught()
+        assert await scope.close(error) is error
+        assert task.cancelling() == 1
+
+    in_scope(body)
+
+
+def test_a_scope_in_a_task_that_was_cancelled_before_absorbs_only_its_own():
+    async def body(outer, task):
+        task.cancel()
+        await caught()
+        scope = _asyncio.AsyncioScope(asyncio.get_running_loop())
+        scope.cancel()
+        assert await scope.close(await caught()) is None
+        assert task.cancelling() == 1
+
+    in_scope(body)
+
+
+def test_a_scope_takes_delivery_of_a_cancellation_that_its_body_did_not_wait_for():
+    async def body(outer, task):
+        task.cancel()
+        await caught()
+        scope = _asyncio.AsyncioScope(asyncio.get_running_loop())
+        scope.cancel()
+        assert await scope.close(None) is None
+        await asyncio.sleep(0)  # Nothing is left to be delivered here.
+        error = ValueError()
+        scope = _asyncio.AsyncioScope(asyncio.get_running_loop())
+        scope.cancel()
+        assert await scope.close(error) is error
+        await asyncio.sleep(0)
+
+    in_scope(body)
+
+
+def test_a_closed_scope_cancels_nobody():
+    async def body(scope, task):
+        await scope.close(None)
+        scope.cancel()
+        scope.cancel_unless_cancelled()
+        await asyncio.sleep(0)
+        assert task.cancelling() == 0
+
+    in_scope(body)
+
+
+def test_a_scope_can_leave_alone_a_task_that_is_being_cancelled():
+    async def body(scope, task):
+        task.cancel()
+        error = await caught()
+        scope.cancel_unless_cancelled()
+        await asyncio.sleep(0)  # A second cancellation would strike the cleanup here.
+        assert await scope.close(error) is error
+        scope = _asyncio.AsyncioScope(asyncio.get_running_loop())
+        scope.cancel_unless_cancelled()  # Cancelled long ago is not being cancelled now.
+        assert await scope.close(await caught()) is None
+
+    in_scope(body)
 
 
 def test_other_loops_are_refused_with_one_sentence():

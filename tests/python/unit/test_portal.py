@@ -260,6 +260,19 @@ def test_what_unwinding_raises_there_is_the_cancellation_here(portal_test, nativ
     portal_test(body, on_cancel='ignore')
 
 
+def test_an_actor_that_ends_while_a_call_of_it_is_cancelled_is_the_cancellation(portal_test, native):
+    async def body(portal):
+        task = asyncio.create_task(portal.run('m:f'))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        native.actor('a').end(*GONE)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    portal_test(body, on_cancel='ignore')
+
+
 def test_a_value_that_comes_after_the_cancellation_does_not_undo_it(portal_test, native):
     async def body(portal):
         task = asyncio.create_task(portal.run('m:f'))

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Misuse that must not compile: one per case, each with the sentence that the user has to see.
+// Compiled case by case by ctest, see CMakeLists.txt.
+#include <coroutine>
+#include <string>
+
+#include "coppice/channel.hpp"
+#include "coppice/handle_errors.hpp"
+#include "coppice/nursery.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/time.hpp"
+
+using namespace coppice;
+using namespace std::chrono_literals;
+
+struct owning {
+  std::string text;
+  int n = 0;
+};
+task<int> f(std::string s) { co_return static_cast<int>(s.size()); }
+task<> changes(int& x) {
+  ++x;
+  co_return;
+}
+int plain(int x) { return x; }
+
+task<> guard(std::string s) {
+  [[maybe_unused]] int x = 0;
+  [[maybe_unused]] channel<owning> c(1);
+#if defined(CASE_right)
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(changes, std::ref(x));
+    n.start_soon([](std::string t) -> task<> { co_await f(t); }, s);
+    co_await checkpoint();
+  });
+  owning named{.text = s, .n = 1};
+  co_await c.send(named);
+  auto body = [s](cancel_scope&) -> task<> { co_await checkpoint(); };
+  co_await move_on_after(1s, body);
+#elif defined(CASE_named_task)
+  auto t = f(s);
+  co_await std::move(t);
+#elif defined(CASE_forgotten_await)
+  f(s);
+#elif defined(CASE_owning_body)
+  co_await open_nursery([s](nursery&) -> task<> { co_await checkpoint(); });
+#elif defined(CASE_owning_limit_body)
+  co_await move_on_after(1s, [s](cancel_scope&) -> task<> { co_await checkpoint(); });
+#elif defined(CASE_owning_started_lambda)
+  co_await open_nursery([&](nursery& n) { n.start_soon([s]() -> task<> { co_await checkpoint(); }); });
+#elif defined(CASE_reference_without_ref)
+  co_await open_nursery([&](nursery& n) { n.start_soon(changes, x); });
+#elif defined(CASE_start_without_status)
+  co_await open_nursery([&](nursery& n) -> task<> { co_await n.start(changes, std::ref(x)); });
+#elif defined(CASE_wrong_number)
+  co_await open_nursery([&](nursery& n) { n.start_soon(changes); });
+#elif defined(CASE_not_a_task)
+  co_await open_nursery([&](nursery& n) { n.start_soon(plain, 1); });
+#elif defined(CASE_foreign_await)
+  co_await std::suspend_always{};
+#elif defined(CASE_handler_for_cancelled)
+  handle_errors([](const cancelled&) {});
+#elif defined(CASE_handler_for_group)
+  handle_errors([](const error_group&) {});
+#elif defined(CASE_owning_aggregate_sent)
+  co_await c.send(owning{.text = s, .n = 1});
+#elif defined(CASE_limit_without_await)
+  co_await move_on_after(1s, [](cancel_scope&) {});
+#else
+#error "no such case"
+#endif
+  co_return;
+}
