@@ -152,7 +152,9 @@ bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
   const auto ended = [&p] { return p.ended; };
   while (!p.wait(for_ever, [&p] { return p.ended || p.stop_wanted; })) {
   }
-  const stop_policy policy;
+  stop_policy policy;
+  // It has heard and unwinds: its children's ladders come first, and take what they take.
+  policy.ask = std::chrono::seconds(2);
   const auto gone = [&](duration bound) {
     p.wait(bound, [&p] { return p.ended || p.only_abandon || std::exchange(p.only_force, false); });
     return p.wait(duration::zero(), ended);
