@@ -4,11 +4,12 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace coppice::base {
@@ -99,9 +100,39 @@ TEST(Worker, WorkEndsOnItsThreadBeforeTheNextBegins) {
   EXPECT_TRUE(gone);
 }
 
-// Work that came between the thread's leaving and the end of stop() was never run, nor was any that
-// came later: a process child whose start was posted then stayed "starting" until its deadline.
-TEST(Worker, WhatIsPostedDuringStopIsRunOnceAndInOrder) {
+// Waits until a thread sleeps in the kernel: it has got as far as it can.
+void wait_until_asleep(pid_t tid) {
+  for (;;) {
+    std::ifstream in("/proc/self/task/" + std::to_string(tid) + "/stat");
+    std::string pid, name, state;
+    in >> pid >> name >> state;
+    if (state == "S") return;
+    ::sched_yield();
+  }
+}
+
+// It was run at once, on a second thread beside the first, and what was posted after stop() never.
+TEST(Worker, WhatIsPostedDuringStopWaitsForItsTurnAndLaterPostsAreRun) {
+  std::atomic<bool> go{false}, first_ended{false};
+  bool in_turn = false, later = false;
+  worker w("test-worker");
+  w.post([&] {
+    go.wait(false);
+    first_ended = true;
+  });
+  os_thread stopper("stopper", [&] { w.stop(); });
+  wait_until_asleep(stopper.tid());
+  w.post([&] { in_turn = first_ended; });
+  go = true;
+  go.notify_all();
+  stopper.join();
+  w.post([&] { later = true; });
+  w.stop();
+  EXPECT_TRUE(in_turn);
+  EXPECT_TRUE(later);
+}
+
+TEST(Worker, ManyPostsWhileItIsStoppedAgainAndAgainAreAllRunInOrder) {
   constexpr int posts = 2000;
   std::vector<int> order;
   worker w("test-worker");
@@ -109,7 +140,7 @@ TEST(Worker, WhatIsPostedDuringStopIsRunOnceAndInOrder) {
   os_thread poster("poster", [&] {
     for (int i = 0; i < posts; ++i) {
       w.post([&, i] { order.push_back(i); });
-      if (i % 16 == 0) ::usleep(1);  // tidy: allow sleep: lets the worker run dry and stop
+      if (i % 16 == 0) ::sched_yield();  // Lets it run dry and leave.
     }
     done = true;
   });
