@@ -281,7 +281,7 @@ TEST(MsgpackReader, SkipsWhateverTheDepth) {
   reader r(bytes);
   r.skip();
   EXPECT_TRUE(r.at_end());
-  reader truncated(std::span(bytes).first(bytes.size() - 1));
+  reader truncated(std::span<const std::byte>(bytes).first(bytes.size() - 1));
   EXPECT_THROW(truncated.skip(), protocol_error);
 }
 
