@@ -410,6 +410,7 @@ std::unique_ptr<guest_thread> guest_thread::start(guest_host& host, guest_option
   auto core = std::make_shared<guest_core>(host.core(), std::move(options), std::move(body),
                                            std::move(observer));
   core->start_thread();
+  // tidy: allow new: its constructor is private, so make_unique cannot
   return std::unique_ptr<guest_thread>(new guest_thread(std::move(core)));
 }
 
