@@ -99,10 +99,10 @@ class GuestActor : public ::testing::Test {
   }
 
   // What a parent does first. `main`: the main script's path.
-  void send_spec(std::vector<std::string> modules, const std::string& main = "") {
+  void send_spec(std::vector<std::string> modules, const std::string& main_path = "") {
     msg::spawn_spec spec;
     parent_program program;
-    program.main_path = main;
+    program.main_path = main_path;
     program.sys_path = {folder.string()};
     PyObject* stdlib = eval("[p for p in sys.path]");
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(stdlib); ++i)

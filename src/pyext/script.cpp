@@ -143,19 +143,24 @@ class script_observer final : public guest_observer {
   const std::shared_ptr<progress> shared_;
 };
 
+// A script that unwinds stops its own tree meanwhile, whose ladders take up to their total.
+constexpr duration unwind_max = stop_policy{}.total;
+
 /// Waits for the script's end, and climbs the ladder when that is wanted. False: it was abandoned.
 bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
   const auto for_ever = std::chrono::hours(24);
   const auto ended = [&p] { return p.ended; };
   while (!p.wait(for_ever, [&p] { return p.ended || p.stop_wanted; })) {
   }
-  const stop_policy policy;
+  stop_policy policy;
+  // It has heard and unwinds: its children's ladders come first, and take what they take.
+  policy.ask = std::chrono::seconds(2);
   const auto gone = [&](duration bound) {
     p.wait(bound, [&p] { return p.ended || p.only_abandon || std::exchange(p.only_force, false); });
     return p.wait(duration::zero(), ended);
   };
   if (gone(policy.unseen)) return true;
-  if (port.cancel_seen() && gone(policy.ask)) return true;
+  if (port.cancel_seen() && gone(unwind_max)) return true;
   guest.interrupt();
   if (gone(policy.interrupt)) return true;
   guest.force();
