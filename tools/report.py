@@ -36,11 +36,16 @@ def gtest_skip_reason(output: str) -> str:
     return " ".join(found.group(1).split()) if found else ""
 
 
+def plain_name(name: str) -> str:
+    """Without the bytes of a parameter, which GoogleTest lists behind the name."""
+    return re.sub(r"\s+# GetParam\(\) = .*", "", name, flags=re.S)
+
+
 def from_ctest(path: Path, endings: dict[str, str]) -> list[case]:
     """Reads `ctest --output-junit`. `endings`: what ctest says of failed ones, as in "Timeout"."""
     cases = []
     for test in parse(path).iter("testcase"):
-        name = test.get("name", "?")
+        name = plain_name(test.get("name", "?"))
         output = test.findtext("system-out") or ""
         skipped = test.find("skipped")
         message = skipped.get("message", "") if skipped is not None else ""

@@ -11,7 +11,7 @@ from report import FAILED, PASSED, SKIPPED, case
 
 CTEST = """<?xml version="1.0" encoding="UTF-8"?>
 <testsuite name="(empty)" tests="8">
- <testcase name="A.Passes" status="run"><system-out>fine</system-out></testcase>
+ <testcase name="A.Passes  # GetParam() = 8-byte object &lt;00-72&gt;" status="run"/>
  <testcase name="A.Fails" status="fail"><failure message=""/>
   <system-out>1 is not 2</system-out></testcase>
  <testcase name="A.Skips" status="notrun"><skipped message="SKIP_REGULAR_EXPRESSION_MATCHED"/>

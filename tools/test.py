@@ -126,7 +126,8 @@ def run_ctest(preset: str, folder: Path, env: dict, labels: str, match: str) -> 
         status, output = run(command, env, tell=progress(preset))
     except ended as error:
         return [case(f"{preset}: ctest", FAILED, str(error))]
-    endings = dict(re.findall(r"^\s*\d+ - (.+) \(([^()]+)\)$", output, re.M))
+    endings = {report.plain_name(name): how for name, how in
+               re.findall(r"^\s*\d+ - (.+) \(([^()]+)\)$", output, re.M)}
     cases = report.from_ctest(junit, endings) if junit.exists() else []
     if not cases or (status != 0 and not any(one.outcome == FAILED for one in cases)):
         cases.append(case(f"{preset}: ctest", FAILED, output[-2000:] or f"status {status}"))

@@ -175,73 +175,17 @@ class task_status {
   detail::child_base* child_ = nullptr;
 };
 
-namespace detail {
+}  // namespace coppice
 
-/// The coroutine of open_nursery(). `N` is nursery or derives from it, and is made with
-/// (task_node&, init...).
-template <class N, class T, class Body, class... Init>
-task<T> nursery_block(Body body, Init... init) {
-  task_node& self = co_await this_task{};
-  N n(self, std::move(init)...);
-  settled<T> how;
-  if constexpr (is_task<std::invoke_result_t<Body&, N&>>::value) {
-    std::optional<frame<T>> inner = make_frame<T>(how, body, n);
-    if (inner) how = co_await captured<T>(std::move(*inner));
-  } else {
-    call_plain<T>(how, body, n);
-  }
-  n.body_ended(how.error());
-  co_await n.join();
-  n.close();
-  if constexpr (!std::is_void_v<T>) {
-    if (!how.has_value()) n.throw_no_value();
-    co_return std::move(how.value());
-  }
-}
+#include "coppice/detail/nursery_block.hpp"
 
-template <class N, class Body, class... Init>
-auto open_block(Body&& body, Init... init) {
-  check_body<Body>();
-  return nursery_block<N, body_value_t<Body, N>>(body_t<Body>(std::forward<Body>(body)),
-                                                 std::move(init)...);
-}
-
-/// The coroutine of nursery::start(): a nursery of its own has the task until it says started().
-template <class T>
-task<T> start_block(nursery* to, std::unique_ptr<child_base> child) {
-  task_node& self = co_await this_task{};
-  nursery starting(self, "start");
-  settled<T> value;
-  start_slot slot{&starting, to, &value};
-  child->expect_started(slot);
-  to->hold();
-  starting.adopt(std::move(child));
-  co_await starting.join();
-  to->unhold();
-  starting.close();
-  if (!value.has_value()) starting.throw_not_started();
-  co_return value.take();
-}
-
-template <class Fn, class... Args>
-auto start_child(nursery& n, std::string_view name, Fn&& fn, Args&&... args) {
-  using seen = callable<Fn>;
-  static_assert(
-      seen::takes_status,
-      "start() waits for status.started(): take task_status<T> as the last parameter, or use "
-      "start_soon()");
-  using value = typename is_status<typename seen::last>::status_value;
-  return start_block<value>(&n,
-                            make_child(n, name, std::forward<Fn>(fn), std::forward<Args>(args)...));
-}
-
-}  // namespace detail
+namespace coppice {
 
 /// Runs `body(nursery&)`, waits for it and for every task that it started, and gives its value. The
 /// body is a lambda that returns a task, or a plain one. Capture by reference.
 ///
-/// A block whose own nursery was cancelled ends quietly if it has no value to give; with one that
-/// it did not come to give, it throws `error`.
+/// A block that its own nursery's cancel() ended, ends quietly; if it was to give a value and had none
+/// yet, it throws `error`.
 template <class Body>
   requires std::invocable<Body&, nursery&>
 auto open_nursery(Body&& body) {

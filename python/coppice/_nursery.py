@@ -14,7 +14,7 @@ SIGINT = 2
 class Child:
     """One actor of a nursery, from its start to its end."""
     __slots__ = ('nursery', 'name', 'uuid', 'policy', 'start_method', 'start_reason', 'starting',
-                 'stopping', 'ended', 'report', 'waiters')
+                 'link', 'stopping', 'ended', 'report', 'waiters')
 
     def __init__(self, nursery: ActorNursery, name: str, policy: StopPolicy, start_method: str,
                  start_reason: str) -> None:
@@ -24,7 +24,8 @@ class Child:
         self.policy = policy
         self.start_method = start_method
         self.start_reason = start_reason
-        self.starting: _loop.Wait | None = nursery._adapter.new_wait()  # Settled with its Link.
+        self.starting: _loop.Wait | None = nursery._adapter.new_wait()  # For it to be up.
+        self.link: Link | None = None  # While it is up.
         self.stopping = False
         self.ended = False
         self.report: ExitReport | None = None  # Once it has ended, if it ever ran.
@@ -34,9 +35,10 @@ class Child:
     def uid(self) -> Uid:
         return self.name, self.uuid
 
-    def check_alive(self) -> None:
-        if self.ended:
+    def live_link(self) -> Link:
+        if self.link is None:
             raise self.death()
+        return self.link
 
     def death(self) -> ActorDied:
         report = self.report if self.report is not None else ExitReport()
@@ -66,27 +68,29 @@ class Child:
     def on_event(self, kind: str, value: Any) -> None:
         """From drain(): 'started', 'start_failed' or 'ended'."""
         if kind == 'started':
-            self._settle_start(value, None)
+            self.link = value
+            self._settle_start(None)
         elif kind == 'start_failed':
             self._end()
-            self._settle_start(None, value)
+            self._settle_start(value)
         elif kind == 'ended':
             fields, requested = value
             self.report = ExitReport(*fields)
             self._end()
             # One that never came up is the business of whoever started it, not of the nursery.
             failure = self.starting is None and _is_failure(self.report, requested)
-            self._settle_start(None, ActorFailure(
+            self._settle_start(ActorFailure(
                 f'actor {self.name!r} ended before it had started: {self.report}', self.report))
             self.nursery._on_ended(self, self.report, failure)
 
-    def _settle_start(self, link: Link | None, error: BaseException | None) -> None:
+    def _settle_start(self, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
         if starting is not None:
-            starting.settle(link, error)
+            starting.settle(None, error)
 
     def _end(self) -> None:
         self.ended = True
+        self.link = None  # A portal that somebody keeps must not keep a connection.
         self.nursery._children.pop(self.uuid, None)
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
@@ -176,11 +180,11 @@ class ActorNursery:
         child.uuid = native.start_child(name, options, child.on_event)
         self._children[child.uuid] = child
         try:
-            link = await starting.wait()
+            await starting.wait()
         except self._adapter.cancelled:
             child.ask_to_stop()  # The end of the block waits for it.
             raise
-        return Portal(link, child)
+        return Portal(None, child)
 
     async def cancel(self, hard_kill: bool = False) -> None:
         """Stops all actors, in parallel, and waits until they have ended, within their StopPolicy.
@@ -202,7 +206,7 @@ class ActorNursery:
     def root_closed(self) -> None:
         for child in list(self._children.values()):
             child.stopping = True
-            child._settle_start(None, RuntimeFailure('the root was closed'))
+            child._settle_start(RuntimeFailure('the root was closed'))
             child._end()
 
     # --- children's ends -----------------------------------------------------------------------

@@ -24,8 +24,11 @@ class Supervised(Protocol):
     start_method: str
     start_reason: str
 
-    def check_alive(self) -> None:
-        """Raises ActorDied if it has ended."""
+    @property
+    def uid(self) -> Uid: ...
+    def live_link(self) -> Link:
+        """The link to it. Raises ActorDied if it has ended: portals that outlive their actor hold
+        nothing of it."""
     async def stop(self, seconds: float | None) -> ExitReport: ...
 
 
@@ -50,17 +53,19 @@ class Portal:
         portal = await an.start_actor('doubler', enable_modules=[__name__])
         assert await portal.run(double, x=21) == 42
     """
-    __slots__ = ('_link', '_child', '__weakref__')
+    __slots__ = ('_link', '_child', '_uid', '__weakref__')
 
-    def __init__(self, link: Link, child: Supervised | None = None) -> None:
+    def __init__(self, link: Link | None, child: Supervised | None = None) -> None:
+        """To a child of this actor, or over a link to any other one."""
         self._link = link
         self._child = child
+        name, uuid = child.uid if child is not None else link.peer if link is not None else ('?', '')
+        self._uid = name, uuid
 
     @property
     def uid(self) -> Uid:
         """(name, uuid) of the actor at the other end."""
-        name, uuid = self._link.peer
-        return name, uuid
+        return self._uid
 
     @property
     def chan(self) -> Channel:
@@ -81,11 +86,16 @@ class Portal:
     def is_alive(self) -> bool:
         """False once the actor is known to have ended. True promises nothing."""
         try:
-            if self._child is not None:
-                self._child.check_alive()
+            self._live_link()
         except ActorDied:
             return False
         return True
+
+    def _live_link(self) -> Link:
+        if self._child is not None:
+            return self._child.live_link()
+        assert self._link is not None
+        return self._link
 
     def __repr__(self) -> str:
         name, uuid = self.uid
@@ -135,7 +145,7 @@ class Portal:
             return await self._child.stop(timeout)
         adapter = _loop.require()
         token = adapter.new_wait()
-        request = native.call(self._link, 'self', 'cancel', {}, token)
+        request = native.call(self._live_link(), 'self', 'cancel', {}, token)
         await token.wait_shielded(CANCEL_WITHIN if timeout is None else timeout)
         if not token.settled:
             native.forget_call(request)
@@ -145,10 +155,8 @@ class Portal:
     async def _request(self, ns: str, name: str, kwargs: Mapping[str, Any]) -> Any:
         adapter = _loop.require()
         child = self._child
-        if child is not None:
-            child.check_alive()
         token = adapter.new_wait()
-        request = native.call(self._link, ns, name, kwargs, token)
+        request = native.call(self._live_link(), ns, name, kwargs, token)
         try:
             return await token.wait()
         except adapter.cancelled as cancelled:

@@ -396,7 +396,10 @@ task<payload> native_actor::call(detail::call_target t, std::string name, payloa
   auto how = co_await detail::captured<port::reply>(std::move(waiting));
   if (how.error()) {
     const std::string what = fmt::format("'{}' of actor '{}'", name, who);
-    co_await end_cancelled_call(id, &answer, what);
+    const port::reply late = co_await end_cancelled_call(id, &answer, what);
+    // An error is never lost to a cancellation: the callee had failed before it was told.
+    if (late.how == port::reply::kind::error && late.error.type != "ContextCancelled")
+      std::rethrow_exception(late.to_exception(who));
     std::rethrow_exception(how.error());
   }
   port::reply r = std::move(how.value());

@@ -47,7 +47,8 @@ task<> guard(std::string s) {
 #elif defined(CASE_owning_limit_body)
   co_await move_on_after(1s, [s](cancel_scope&) -> task<> { co_await checkpoint(); });
 #elif defined(CASE_owning_started_lambda)
-  co_await open_nursery([&](nursery& n) { n.start_soon([s]() -> task<> { co_await checkpoint(); }); });
+  co_await open_nursery(
+      [&](nursery& n) { n.start_soon([s]() -> task<> { co_await checkpoint(); }); });
 #elif defined(CASE_reference_without_ref)
   co_await open_nursery([&](nursery& n) { n.start_soon(changes, x); });
 #elif defined(CASE_start_without_status)

@@ -204,8 +204,8 @@ void loop::wait_io(duration limit) noexcept {
 
 void loop::sleep() {
   // With operations under way, waiting finds what is ready as well as polling, in one system call.
-  if (reactor_ && !reactor_->has_work()) poll_io();
-  if (!nothing_to_do() || !inbox_->empty()) return;
+  if (reactor_ && (!reactor_->has_work() || !idle_hooks_.empty())) poll_io();
+  if (!nothing_to_do() || !inbox_->empty() || run_idle_hooks()) return;
   const bool has_io = reactor_ && reactor_->has_work();
   const time_point next = timers_.next();
   if (!has_io && outside_work_ == 0 && clock_->skip_to(next)) return;
@@ -219,6 +219,12 @@ void loop::sleep() {
     inbox_->sleep_on_futex(limit);
   }
   inbox_->awake();
+}
+
+bool loop::run_idle_hooks() noexcept {
+  if (idle_hooks_.empty()) return false;
+  while (idle_hook* hook = idle_hooks_.pop_front()) hook->at_idle();
+  return true;
 }
 
 void loop::fail(std::exception_ptr e) noexcept {

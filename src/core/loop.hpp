@@ -62,6 +62,16 @@ class turn_hook {
   bool queued_ = false;
 };
 
+/// Something to do when no task is ready, before the loop sleeps or virtual time jumps. Leaves by
+/// unlink(). Owner: its class.
+class idle_hook : public detail::list_link<idle_hook> {
+ public:
+  virtual void at_idle() noexcept = 0;
+
+ protected:
+  ~idle_hook() = default;
+};
+
 struct loop_options {
   std::string name = "loop";
   coppice::clock* time = nullptr;  // Null: system_clock(). Outlives the loop.
@@ -106,6 +116,9 @@ class loop final : public detail::scheduler {
   void at_turn_end(turn_hook& hook) noexcept;
   void at_turn_end(base::unique_function<void()> fn);
 
+  /// Once, the next time that no task is ready.
+  void when_idle(idle_hook& hook) noexcept { idle_hooks_.push_back(hook); }
+
   /// While one exists, somebody outside will post: virtual time stands still, and nothing ready is
   /// not a deadlock. Made and ended on the loop's thread.
   class outside_work {
@@ -144,6 +157,7 @@ class loop final : public detail::scheduler {
   void poll_io() noexcept;
   void wait_io(duration limit) noexcept;
   void sleep();
+  bool run_idle_hooks() noexcept;
   bool nothing_to_do() const noexcept { return ready_first_ == nullptr && hooks_first_ == nullptr; }
   void fail(std::exception_ptr e) noexcept;
   void cancel_root(const std::string& reason);
@@ -155,6 +169,7 @@ class loop final : public detail::scheduler {
   std::unique_ptr<reactor> reactor_;
   turn_hook* hooks_first_ = nullptr;
   turn_hook* hooks_last_ = nullptr;
+  detail::list<idle_hook, idle_hook> idle_hooks_;
   detail::task_node* root_ = nullptr;     // Of the run under way.
   detail::task_node* running_ = nullptr;  // The task whose code runs.
   coppice::cancel_scope* root_scope_ = nullptr;

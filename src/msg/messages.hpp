@@ -173,7 +173,8 @@ void encode_frame(const message& m, msgpack::buffer& out, dialect to = dialect::
 /// Keys may come in any order and unknown ones are ignored. Throws protocol_error, which says what
 /// is wrong in one sentence, if the bytes are not one message: no map, no or an unknown `msg_type`,
 /// a required key missing, a key twice, a value of the wrong type, text that is not UTF-8, bytes
-/// after the end. Throws limit_exceeded if it is nested deeper than `depth_max`.
+/// after the end. Throws limit_exceeded if the message itself is nested deeper than `depth_max`;
+/// payloads may be: that costs the call that decodes them, not the connection.
 message decode(const payload& frame, int depth_max = msgpack::reader::depth_max_default);
 
 /// An error as it travels, and back. Group members below `members_depth_max` levels are dropped.

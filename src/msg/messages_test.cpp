@@ -297,17 +297,27 @@ TEST(Messages, FramesAreAppendedOneAfterTheOther) {
   EXPECT_EQ(out.size(), 2 * first);
 }
 
-TEST(Messages, NestingBeyondTheLimitIsRefused) {
-  const auto nested = [](int depth) {
-    std::string bytes;
-    for (int i = 0; i < depth; ++i) bytes += "91";
-    return map_of({{"msg_type", text("Return")},
-                   {"cid", text("c")},
-                   {"pld", value(unhex_payload(bytes + "c0"))}});
-  };
-  EXPECT_NO_THROW((void)decode(nested(9), 10));  // One level is the message's own.
-  EXPECT_EQ(text_of<limit_exceeded>([&] { (void)decode(nested(10), 10); }),
-            "Return: pld: nested more than 10 deep, which is depth_max (byte 37)");
+TEST(Messages, ADeepPayloadCostsItsCallAndNotTheConnection) {
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += "91";
+  const auto r = std::get<returned>(decode(map_of({{"msg_type", text("Return")},
+                                                   {"cid", text("c")},
+                                                   {"pld", value(unhex_payload(deep + "c0"))}})));
+  EXPECT_EQ(r.pld.size(), 100'001u);
+  EXPECT_NE(value(r.pld).text().find("nested more than 512 deep"), std::string::npos);
+}
+
+TEST(Messages, AnEnvelopeBeyondTheDepthLimitIsRefused) {
+  std::string members;
+  for (int i = 0; i < 100'000; ++i)
+    members += "9181af" + hex(std::as_bytes(std::span("coppice_members", 15)));
+  EXPECT_EQ(text_of<limit_exceeded>([&] {
+              (void)decode(
+                  map_of(with(an_error(), "coppice_members", value(unhex_payload(members + "90")))),
+                  5);
+            }).substr(0, 97),
+            "Error: coppice_members[0].coppice_members[0].coppice_members: nested more than 5 "
+            "deep, which is d");
 }
 
 TEST(Messages, SayTheirTypeAndTheirCall) {

@@ -317,18 +317,18 @@ std::size_t reader::skip_one() {
 
 void reader::skip() {
   const std::byte* from = at_;
+  // Nothing but how many values are still to come is needed to find the end: no recursion, hence no
+  // limit to the depth of what is passed over.
+  std::size_t to_come = 1;
   try {
-    if (const std::size_t count = skip_one(); count != 0) skip_nested(count);
+    for (; to_come > 0; --to_come) {
+      to_come += skip_one();
+      if (to_come - 1 > remaining()) [[unlikely]]
+        truncated(to_come - 1, "values");
+    }
   } catch (...) {
     at_ = from;
     throw;
-  }
-}
-
-void reader::skip_nested(std::size_t count) {
-  inside here(*this);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (const std::size_t nested = skip_one(); nested != 0) skip_nested(nested);
   }
 }
 

@@ -250,24 +250,39 @@ TEST(MsgpackReader, ACountBeyondTheBytesThatAreLeftIsALie) {
   }
 }
 
-TEST(MsgpackReader, NestsToTheLimitAndNoDeeper) {
-  const auto nested = [](int depth) {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(depth), std::byte{0x91});
-    bytes.push_back(std::byte{0xc0});
-    return bytes;
+std::vector<std::byte> nested(std::size_t depth) {
+  std::vector<std::byte> bytes(depth, std::byte{0x91});
+  bytes.push_back(std::byte{0xc0});
+  return bytes;
+}
+
+TEST(MsgpackReader, IsEnteredToTheLimitAndNoDeeper) {
+  const auto enter = [](reader& r, auto& self) -> void {
+    r.array();
+    reader::inside here(r);
+    r.peek() == kind::array ? self(r, self) : r.nil();
   };
-  const int max = reader::depth_max_default;
-  reader(nested(max)).skip();
-  EXPECT_EQ(text_of<limit_exceeded>([&] { reader(nested(max + 1)).skip(); }),
+  const auto at_limit = nested(reader::depth_max_default);
+  reader fits(at_limit);
+  enter(fits, enter);
+  EXPECT_TRUE(fits.at_end());
+  const auto beyond = nested(reader::depth_max_default + 1);
+  reader deeper(beyond);
+  EXPECT_EQ(text_of<limit_exceeded>([&] { enter(deeper, enter); }),
             "nested more than 512 deep, which is depth_max (byte 513)");
-  const auto three = nested(3);
-  reader r(three, 2);
-  r.array();
-  reader::inside first(r);
-  r.array();
-  reader::inside second(r);
-  r.array();
-  EXPECT_THROW(reader::inside third(r), limit_exceeded);
+  reader low(at_limit, 2);
+  EXPECT_THROW(enter(low, enter), limit_exceeded);
+}
+
+// What is only passed on has no limit: a deep payload costs the call that decodes it, never the
+// connection that carries it.
+TEST(MsgpackReader, SkipsWhateverTheDepth) {
+  const auto bytes = nested(1'000'000);
+  reader r(bytes);
+  r.skip();
+  EXPECT_TRUE(r.at_end());
+  reader truncated(std::span<const std::byte>(bytes).first(bytes.size() - 1));
+  EXPECT_THROW(truncated.skip(), protocol_error);
 }
 
 TEST(MsgpackReader, NothingMayFollowTheValue) {

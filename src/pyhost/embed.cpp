@@ -126,6 +126,7 @@ bool embedding::finalize() {
   PyEval_RestoreThread(static_cast<PyThreadState*>(main_thread_state_));
   main_thread_state_ = nullptr;
   Py_FinalizeEx();
+  forget_audit_hook();
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "pyhost/guest_test_kit.hpp"
+#include "pyhost/host_core.hpp"
 #include "pyhost/python.hpp"
 
 namespace coppice::py {
@@ -163,6 +164,66 @@ TEST(Embedding, CanFinaliseAfterForcedStopsOfEveryKind) {
                 }
               }
               return SAY_IF_NOT(python->finalize());
+            }),
+            0);
+}
+
+TEST(Embedding, ComesUpAgainAfterItWasFinalised) {
+  EXPECT_EQ(in_child([] {
+              for (int i = 0; i < 2; ++i) {
+                auto python = embedding::up({.executable = COPPICE_TEST_PYTHON});
+                {
+                  guest_host host(*python);
+                  guest g(host, "ready()\nwhile True: pass");
+                  g.wait_ready();
+                  if (!SAY_IF_NOT(in_main("__import__('os').fork()") == "error")) return false;
+                  g.handle->force();
+                  if (!SAY_IF_NOT(g.ended())) return false;
+                }
+                if (!SAY_IF_NOT(python->finalize())) return false;
+              }
+              return true;
+            }),
+            0);
+}
+
+// A kernel or a CPython where kicks do not work, made here by ignoring the signal.
+TEST(SelfTest, ThatFailsTurnsRungThreeOff) {
+  EXPECT_EQ(in_child([] {
+              auto python = embedding::up({.executable = COPPICE_TEST_PYTHON});
+              guest_host host(*python);
+              const int kick = host.core()->signals.kick();
+              struct sigaction old{}, ignore{};
+              ignore.sa_handler = SIG_IGN;
+              ::sigaction(kick, &ignore, &old);
+              guest g(host, "import time\nready()\ntime.sleep(1000)");
+              g.wait_ready();
+              g.handle->force();
+              if (!SAY_IF_NOT(g.events->wait_for("stuck force_off"))) return false;
+              if (!SAY_IF_NOT(host.verdict().is == force_verdict::state::broken)) return false;
+              std::fprintf(stderr, "%s\n", host.verdict().text.c_str());
+              if (!SAY_IF_NOT(!g.events->has("ended"))) return false;
+              g.handle->interrupt();  // The other rungs are still there.
+              if (!SAY_IF_NOT(g.ended()) || !SAY_IF_NOT(g.events->how == rung::interrupted))
+                return false;
+              ::sigaction(kick, &old, nullptr);
+              return SAY_IF_NOT(
+                  eventually([&] { return host.counts().reclaimed == 1; }));  // Of the test itself.
+            }),
+            0);
+}
+
+TEST(SelfTest, SaysHowLongItTookAndRunsOnce) {
+  EXPECT_EQ(in_child([] {
+              auto python = embedding::up({.executable = COPPICE_TEST_PYTHON});
+              guest_host host(*python);
+              if (!SAY_IF_NOT(host.verdict().is == force_verdict::state::untested)) return false;
+              const force_verdict v = host.self_test();
+              const auto started = host.counts().started;
+              return SAY_IF_NOT(v.is == force_verdict::state::works) &&
+                     SAY_IF_NOT(v.took > duration{}) &&
+                     SAY_IF_NOT(host.self_test().took == v.took) &&
+                     SAY_IF_NOT(host.counts().started == started);
             }),
             0);
 }

@@ -22,7 +22,8 @@ struct python_description {
 
 struct find_python_options {
   std::string explicit_path{};  // Wins over everything; empty: not given.
-  std::string start_folder{};  // Where the search for a pyvenv.cfg begins; empty: the current folder.
+  std::string
+      start_folder{};  // Where the search for a pyvenv.cfg begins; empty: the current folder.
   std::chrono::milliseconds deadline{5000};  // For the one run of the candidate.
 };
 

@@ -84,7 +84,8 @@ TEST_F(FindPython, OneSentenceForEachThingThatIsWrong) {
       EXPECT_NE(text.find(part), std::string::npos) << part << " in: " << text;
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;
   };
-  has(failure({.explicit_path = "/nowhere/python"}), {"/nowhere/python", "No such file", "$PYTHON"});
+  has(failure({.explicit_path = "/nowhere/python"}),
+      {"/nowhere/python", "No such file", "$PYTHON"});
   has(failure({.explicit_path = script("mute", "exit 0")}), {"mute", "does not answer"});
   has(failure({.explicit_path = script("broken", "exit 3")}), {"broken", "status 3"});
   has(failure({.explicit_path = script("killed", "kill -9 $$")}), {"killed", "Killed"});

@@ -124,7 +124,7 @@ bool guest_core::request_abandon() noexcept {
   quarantined_ = true;
   want_force_ = true;  // When its code comes back.
   abandoned_at_ = steady_clock::now();
-  host->enter_quarantine(*this, name_, stuck_text_);
+  host->enter_quarantine(*this, name_, stuck_text_.empty() ? "unknown" : stuck_text_);
   ensure_reaper_locked();
   changed_.notify_all();
   return true;

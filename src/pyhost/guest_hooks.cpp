@@ -113,6 +113,8 @@ bool frames_need_wrapping() { return Py_Version < 0x030E0800; }
 
 PyObject* interpreter_dict() { return PyInterpreterState_GetDict(PyInterpreterState_Get()); }
 
+constinit std::atomic<bool> audit_installed{false};
+
 int audit(const char* event, PyObject*, void*) {
   if (event[0] != 'o') return 0;  // Every import and open comes by here.
   if (std::strcmp(event, "os.fork") != 0 && std::strcmp(event, "os.forkpty") != 0) return 0;
@@ -158,12 +160,13 @@ bool install_main_hooks() noexcept {
 }
 
 bool install_audit_hook() noexcept {
-  static constinit std::atomic<bool> installed{false};
-  if (installed.exchange(true)) return true;
+  if (audit_installed.exchange(true)) return true;
   if (PySys_AddAuditHook(audit, nullptr) == 0) return true;
-  installed.store(false);
+  audit_installed.store(false);
   return false;
 }
+
+void forget_audit_hook() noexcept { audit_installed.store(false); }
 
 guest_side* guest_side::current() noexcept {
   PyObject* dict = interpreter_dict();

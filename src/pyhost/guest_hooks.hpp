@@ -30,8 +30,11 @@ bool install_guest_hooks(guest_core& guest, bool nested) noexcept;
 /// it.
 bool install_main_hooks() noexcept;
 
-/// Process-wide and for ever: refuses os.fork and os.forkpty while guests live, naming forkserver.
-/// Once per process, later calls do nothing. False: another audit hook refused it.
+/// Process-wide: refuses os.fork and os.forkpty while guests live, naming forkserver.
+/// Later calls do nothing. False: another audit hook refused it.
 bool install_audit_hook() noexcept;
+
+/// Py_FinalizeEx has taken it away.
+void forget_audit_hook() noexcept;
 
 }  // namespace coppice::py

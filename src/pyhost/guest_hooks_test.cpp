@@ -217,6 +217,13 @@ TEST_F(GuestHooks, GuestStartsWithNothingImportedThatABareInterpreterLacks) {
             strings{"[]"});
 }
 
+// Callbacks from C find their thread state through the GILState API.
+TEST_F(GuestHooks, CallbacksFromCReachTheGuestsInterpreter) {
+  EXPECT_EQ(run("import ctypes\n"
+                "f = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda x: x + 1)\nsay(f(41))"),
+            strings{"42"});
+}
+
 // --- nested interpreters -----------------------------------------------------
 
 TEST_F(GuestHooks, NestedInterpretersWorkAndEndWithTheirGuest) {

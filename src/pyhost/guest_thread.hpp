@@ -140,6 +140,14 @@ inline constexpr std::uint64_t any_call = 0;
 ///   (the folder of an os.listdir that was forced half-way; files, sockets and epoll objects are
 ///   closed).
 ///
+/// # What it does not do
+/// - interrupt() reaches the guest's own thread in the guest's own interpreter: not the other
+/// threads it
+///   started, nor what it runs in interpreters that it made itself. Those can be forced.
+/// - Only the guest's threads and its reaper may attach to its interpreter: a forced stop parks and
+/// ends
+///   every thread that has a thread state there, a stranger's included.
+///
 /// # Why not pthread_cancel, or ending the interpreter under a blocked thread?
 /// prototypes/rejected: the first corrupts CPython's process-wide lock table; the second is a use
 /// after free as soon as the thread wakes.

@@ -20,7 +20,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// /proc/self/task/<tid>/<file>; empty: no such thread.
+// /proc/self/task/<tid>/<file>; empty: no such thread, or no such file.
 std::string_view read_task_file(pid_t tid, const char* file, char (&buffer)[2048]) {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, file);
@@ -53,16 +53,19 @@ bool kick_pending(std::string_view status, int signal) {
   return (mask >> (signal - 1)) & 1;
 }
 
+bool exists(pid_t tid) { return ::syscall(SYS_tgkill, ::getpid(), tid, 0) == 0; }
+
 enum class rest_state { restless, parked, gone };
 
 rest_state state_of(pid_t tid, int kick) {
   char buffer[2048];
   const std::string_view line = read_task_file(tid, "syscall", buffer);
-  if (line.empty()) return rest_state::gone;
+  // Unreadable is not gone: without /proc nobody can be seen to park, and then nobody may be taken
+  // for it.
+  if (line.empty()) return exists(tid) ? rest_state::restless : rest_state::gone;
   if (!in_pause(line)) return rest_state::restless;
   const std::string_view status = read_task_file(tid, "status", buffer);
-  if (status.empty()) return rest_state::gone;
-  return kick_pending(status, kick) ? rest_state::restless : rest_state::parked;
+  return status.empty() || kick_pending(status, kick) ? rest_state::restless : rest_state::parked;
 }
 
 void sleep_for(std::chrono::microseconds t) {
@@ -70,8 +73,6 @@ void sleep_for(std::chrono::microseconds t) {
                     static_cast<long>(t.count() % 1'000'000) * 1000};
   ::nanosleep(&ts, nullptr);
 }
-
-bool exists(pid_t tid) { return ::syscall(SYS_tgkill, ::getpid(), tid, 0) == 0; }
 
 constexpr leave_order end_thread{};
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pyhost/signals_rt.hpp"
 
+#include <limits.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +21,10 @@ void on_leave(int, siginfo_t* info, void*) {
   if (info->si_code != SI_QUEUE || info->si_pid != ::getpid() || !info->si_value.sival_ptr) return;
   const auto* order = static_cast<const leave_order*>(info->si_value.sival_ptr);
   if (order->base) siglongjmp(*order->base, 1);
+  // Thread-specific values are forgotten without their destructors, which are code of others that
+  // does not expect this. Forgotten they must be: glibc gives the stack, and these slots with it,
+  // to a new thread, which would take CPython's dead thread state for its own.
+  for (unsigned key = 0; key < PTHREAD_KEYS_MAX; ++key) ::pthread_setspecific(key, nullptr);
   ::syscall(SYS_exit, 0);  // Only this thread; nothing on its stack runs again.
 }
 

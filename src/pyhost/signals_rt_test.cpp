@@ -95,6 +95,34 @@ TEST(SignalsRt, LeaveJumpsToTheBaseFrameOfTheThread) {
   EXPECT_TRUE(came_back);
 }
 
+// glibc gives the stack of a joined thread to the next one, thread-specific values included.
+TEST(SignalsRt, AThreadThatEndsWhereItStandsLeavesNoThreadSpecificValueToTheNext) {
+  signals_rt signals;
+  static pthread_key_t key;
+  ASSERT_EQ(
+      ::pthread_key_create(&key, [](void*) { ADD_FAILURE() << "a destructor of others ran"; }), 0);
+  static std::atomic<pid_t> tid{0};
+  pthread_t first{};
+  ASSERT_EQ(::pthread_create(
+                &first, nullptr,
+                [](void*) -> void* {
+                  ::pthread_setspecific(key, &key);
+                  tid = static_cast<pid_t>(::syscall(SYS_gettid));
+                  for (;;) ::pause();
+                },
+                nullptr),
+            0);
+  ASSERT_TRUE(eventually([] { return tid != 0; }));
+  const leave_order where_it_stands{};
+  EXPECT_TRUE(signals.order(tid, where_it_stands));
+  ASSERT_EQ(::pthread_join(first, nullptr), 0);
+  static void* seen = &key;
+  base::os_thread second("next", [] { seen = ::pthread_getspecific(key); });
+  second.join();
+  EXPECT_EQ(seen, nullptr);
+  ::pthread_key_delete(key);
+}
+
 TEST(SignalsRt, LeaveFromAnybodyElseIsIgnored) {
   signals_rt signals;
   std::atomic<bool> stop{false};

@@ -18,6 +18,7 @@ struct kind {
   spawn::key backend;
   bool python = false;
 };
+inline void PrintTo(const kind& k, std::ostream* out) { *out << k.name; }  // NOLINT: GoogleTest's name.
 std::vector<kind> all_kinds();
 inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }
 

@@ -107,6 +107,7 @@ TEST_P(SpawnBackend, ACancelledCallEndsOnBothSidesAndTheActorGoesOn) {
   std::int64_t sum = 0;
   const auto begun = std::chrono::steady_clock::now();
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
+    co_await p.run(function_name::parse(sleep), kw("ms", 0));  // A guest's event loop is up by then.
     auto r = co_await move_on_after(50ms, p.run(function_name::parse(sleep), kw("ms", 100'000)));
     finished = r.has_value();
     sum = co_await p.run<std::int64_t>(function_name::parse(add), kw("x", 1), kw("y", 2));
@@ -135,6 +136,7 @@ TEST_P(SpawnBackend, ANurseryThatIsCancelledEndsWaitingCalls) {
   EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
     auto inside = [&](actor_nursery& an) -> task<> {
       portal p = co_await an.start_actor("subject", options_for(GetParam()));
+      co_await p.run(function_name::parse(sleep), kw("ms", 0));
       auto waits = [&]() -> task<> {
         auto call = detail::take(p.run(function_name::parse(sleep), kw("ms", 100'000)));
         auto how = co_await detail::captured<value>(std::move(call));

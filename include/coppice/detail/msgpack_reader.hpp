@@ -107,7 +107,8 @@ class reader {
   /// Whatever comes next; of a container its header.
   token next();
 
-  /// Takes one value, whatever it is, unread but checked for form; its bytes, or a payload of them.
+  /// Takes one value, whatever it is and however deep, unread but checked for form; its bytes, or a
+  /// payload of them.
   std::span<const std::byte> raw() {
     const std::byte* from = at_;
     skip();
@@ -179,7 +180,6 @@ class reader {
   std::size_t map_long();
   bool integer_bits(std::uint64_t& bits);  // Takes it; true if negative.
   std::size_t skip_one();                  // Returns how many values follow as its elements.
-  void skip_nested(std::size_t count);
 
   std::string where() const;
   [[noreturn]] void truncated(std::size_t need, std::string_view what) const;

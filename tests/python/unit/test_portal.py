@@ -355,7 +355,7 @@ def test_an_actor_that_is_no_child_is_asked_to_end(run, native):
     async def main():
         async with coppice.open_nursery() as an:
             child = await an.start_actor('a')
-            peer = coppice.Portal(child._link)
+            peer = coppice.Portal(child._live_link())
             assert peer.start_method == ''
             assert await peer.cancel_actor() is True
             (call,) = native.actor('a').served

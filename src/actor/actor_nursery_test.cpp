@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coppice/actor_nursery.hpp"  // First: proves the header stands alone.
+
+#include <gtest/gtest.h>
+
+#include "coppice/actor.hpp"
+#include "coppice/handle_errors.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/portal.hpp"
+#include "coppice/runtime.hpp"
+#include "coppice/spawn.hpp"
+#include "coppice/stop.hpp"
+
+namespace coppice {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct counter {
+  std::int64_t total = 0;
+  std::int64_t add(std::int64_t by) { return total += by; }
+};
+std::int64_t fail(std::int64_t n) { throw std::out_of_range("number " + std::to_string(n)); }
+task<> forever() { co_await sleep_forever(); }
+inline constexpr endpoint add_e{"n:add", &counter::add, "by"};
+inline constexpr endpoint fail_e{"n:fail", fail, "n"};
+inline constexpr endpoint forever_e{"n:forever", forever};
+
+/// Runs a root of its own and fails the test if it throws.
+template <class Root>
+void run_root(Root root) {
+  char name[] = "test";
+  char* argv[] = {name, nullptr};
+  main_options o;
+  o.endpoints = {add_e, fail_e, forever_e};
+  o.handled = signals::none;
+  EXPECT_EQ(run_main(1, argv, root, std::move(o)), 0);
+}
+constexpr actor_options on_a_thread{.backend = spawn::thread};
+
+TEST(ActorNursery, ActorsEndWithTheBlockWithoutBeingTold) {
+  run_root([](actor& self) -> task<> {
+    portal kept;
+    auto body = [&](actor_nursery& an) -> task<> {
+      kept = co_await an.start_actor("a", on_a_thread);
+      co_await kept.run(add_e, 1);
+    };
+    co_await open_nursery(self, body);
+    auto r = co_await as_result(kept.run(add_e, 1));
+    EXPECT_TRUE(r.error<actor_died>()) << "a portal may outlive its actor";
+  });
+}
+
+TEST(ActorNursery, EachActorHasItsOwnState) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal a = co_await an.start_actor("a", on_a_thread);
+      portal b = co_await an.start_actor("b", on_a_thread);
+      co_await a.run(add_e, 5);
+      EXPECT_EQ(co_await a.run(add_e, 1), 6);
+      EXPECT_EQ(co_await b.run(add_e, 1), 1);
+    };
+    co_await open_nursery(self, body);
+  });
+}
+
+TEST(ActorNursery, EveryFailureOfTheBlockComesOut) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal a = co_await an.start_actor("a", on_a_thread);
+      auto call = [](portal p, std::int64_t n) -> task<> { co_await p.run(fail_e, n); };
+      an.start_soon(call, a, 1);
+      an.start_soon(call, a, 2);
+    };
+    auto block = [&]() -> task<> { co_await open_nursery(self, body); };
+    auto r = co_await as_result(block());
+    auto* group = r.error<error_group>();
+    EXPECT_TRUE(group);
+    if (group) EXPECT_EQ(group->errors().size(), 2u);
+  });
+}
+
+TEST(ActorNursery, CancelEndsCallsAndActors) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal a = co_await an.start_actor("a", on_a_thread);
+      auto call = [](portal p) -> task<> { co_await p.run(forever_e); };
+      an.start_soon(call, a);
+      co_await checkpoint();
+      an.cancel("enough");
+    };
+    co_await open_nursery(self, body);
+  });
+}
+
+TEST(ActorNursery, AStartThatTimesOutLeavesNothing) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      // /bin/true would never connect; here: an actor whose start bound is over before it begins.
+      co_await an.start_actor("late", {.backend = spawn::thread, .start_within = 0ns});
+    };
+    auto block = [&]() -> task<> { co_await open_nursery(self, body); };
+    auto r = co_await as_result(block());
+    auto* e = r.error<timeout_error>();
+    EXPECT_TRUE(e);
+    if (e) EXPECT_NE(std::string(e->what()).find("'late'"), std::string::npos);
+  });
+}
+
+TEST(ActorNursery, ANameThatIsNotExposedIsRefusedByTheCallee) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal a = co_await an.start_actor("a", on_a_thread);
+      auto r = co_await as_result(a.run("nowhere:f"));
+      auto* e = r.error<remote_actor_error>();
+      EXPECT_TRUE(e && e->is<module_not_exposed>());
+    };
+    co_await open_nursery(self, body);
+  });
+}
+
+TEST(SpawnKey, ParsesNamesAndAliasesAndNamesTheKnownOnes) {
+  EXPECT_EQ(spawn::parse("subint"), spawn::subint);
+  EXPECT_EQ(spawn::parse("trio"), spawn::process);
+  try {
+    (void)spawn::parse("thraed");
+    FAIL() << "it is not a backend";
+  } catch (const backend_unavailable& e) {
+    EXPECT_NE(std::string(e.what()).find("thread"), std::string::npos);
+  }
+}
+
+TEST(ActorOptions, NameListHoldsUpToSixteenBorrowedNames) {
+  constexpr name_list none, two{"a", "b"};
+  EXPECT_TRUE(none.empty());
+  EXPECT_EQ(two.size(), 2u);
+  EXPECT_EQ(*two.begin(), "a");
+}
+
+TEST(ExitReport, SaysHowInOneLine) {
+  exit_report r;
+  r.how = exit_report::cause::signalled;
+  r.status = 9;
+  EXPECT_NE(r.text().find("SIGKILL"), std::string::npos) << r.text();
+  r.how = exit_report::cause::exited;
+  r.status = 3;
+  EXPECT_NE(r.text().find("3"), std::string::npos) << r.text();
+}
+
+}  // namespace
+}  // namespace coppice
