@@ -18,6 +18,7 @@ struct memory_pair {
     msg::message message;
     urgency how;
   };
+  // tidy: allow lock: two actors' threads send, close and connect at once
   std::mutex mutex;  // Guards the rest.
   bool closed = false;
   struct side {

@@ -82,6 +82,7 @@ bool guard_exit(std::shared_ptr<python_host> host, duration linger) {
   }
   auto what = std::make_unique<leaving>(leaving{std::move(host), linger});
   const ref capsule = ref::take(PyCapsule_New(what.get(), capsule_key, [](PyObject* c) {
+    // tidy: allow new: the capsule is the owner
     delete static_cast<leaving*>(PyCapsule_GetPointer(c, capsule_key));
   }));
   if (!capsule) return false;
