@@ -671,7 +671,7 @@ def test_the_options_of_a_child_are_complete(run, native):
     options = native.actor('a').options
     assert options['start_method'] == 'process'
     assert options['enable_modules'] == {'json': json.__file__, 'no_such_module': ''}
-    assert options['stop'] == (0.25, 0.025, 0.5, 0.25, 1.0, True)
+    assert options['stop'] == pytest.approx((1 / 6, 1 / 60, 1 / 3, 0.5, 1.0, True))
     assert options['start_within'] == 4.0
     assert options['cwd'] == '/tmp'
     assert options['loop'] == 'asyncio'

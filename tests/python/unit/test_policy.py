@@ -41,9 +41,9 @@ def test_a_policy_within_a_time_is_never_longer():
 
 def test_rungs_that_do_not_fit_into_the_total_share_it():
     assert coppice.StopPolicy()._native() == (0.5, 0.05, 1.0, 0.5, 3.0, True)
-    assert coppice.StopPolicy(total=1)._native() == (0.25, 0.025, 0.5, 0.25, 1.0, True)
-    assert coppice.StopPolicy(ask=9, interrupt=0, force=1, total=1)._native()[:4] == (
-        0.9, 0.005, 0.0, 0.1)
+    assert coppice.StopPolicy(total=1)._native() == pytest.approx((1 / 6, 1 / 60, 1 / 3, 0.5, 1, 1))
+    assert coppice.StopPolicy(ask=9, interrupt=0, force=1, total=1)._native() == pytest.approx(
+        (0.5, 0.05 / 18, 0, 0.5, 1, 1))
     assert coppice.StopPolicy(ask=0, interrupt=0, force=0, total=0)._native()[4] == 0
 
 
