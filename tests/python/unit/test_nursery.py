@@ -243,11 +243,17 @@ def test_a_body_that_handles_the_error_of_its_call_sees_it_before_it_is_cancelle
 def test_an_end_that_somebody_asked_for_is_no_failure(run, native):
     native.plan('a', on_stop=('interrupted', 'signalled', 15, 0.5, 'killed by SIGTERM'))
     native.plan('b', on_stop=('abandoned', 'abandoned', 0, 3.0, 'in native code'))
+    native.plan('c', on_stop=('forced', 'signalled', 9, 1.5, 'killed by SIGKILL'))
+    native.plan('d', on_stop=('interrupted', 'exited', 1, 0.6, 'exited with status 1'))
+    native.plan('e', on_stop=('asked', 'signalled', 2, 0.1, 'killed by SIGINT'))
+    native.plan('f', on_stop=('asked', 'lost', 0, 0.1, 'status lost'))
 
     async def main():
         async with coppice.open_nursery() as an:
             a = await an.start_actor('a')
             b = await an.start_actor('b')
+            for name in 'cdef':
+                await an.start_actor(name)
             await an.cancel()
             assert an.cancel_called
             assert an.exits[a.uid].rung == 'interrupted'
@@ -266,15 +272,18 @@ def test_an_actor_that_ends_well_by_itself_is_no_failure(run, native, report):
     run(main)
 
 
-def test_an_actor_that_crashes_while_it_is_cancelled_is_a_failure(run, native):
-    native.plan('a', on_stop=('asked', 'exited', 3, 0.1, 'exited with status 3'))
+@pytest.mark.parametrize('report', [
+    ('asked', 'exited', 3, 0.1, 'exited with status 3'), ('none', 'signalled', 9, 0.0, 'killed'),
+    ('asked', 'signalled', 15, 0.0, 'killed'), ('interrupted', 'signalled', 9, 0.0, 'killed')])
+def test_an_actor_that_crashes_while_it_is_cancelled_is_a_failure(run, native, report):
+    native.plan('a', on_stop=report)
 
     async def main():
         async with coppice.open_nursery() as an:
             await an.start_actor('a')
             await an.cancel()
 
-    with pytest.raises(coppice.ActorDied, match='exited with status 3'):
+    with pytest.raises(coppice.ActorDied, match=report[4]):
         run(main)
 
 
@@ -662,7 +671,7 @@ def test_the_options_of_a_child_are_complete(run, native):
     options = native.actor('a').options
     assert options['start_method'] == 'process'
     assert options['enable_modules'] == {'json': json.__file__, 'no_such_module': ''}
-    assert options['stop'] == (0.5, 0.05, 1.0, 0.5, 1.0, True)
+    assert options['stop'] == pytest.approx((1 / 6, 1 / 60, 1 / 3, 0.5, 1.0, True))
     assert options['start_within'] == 4.0
     assert options['cwd'] == '/tmp'
     assert options['loop'] == 'asyncio'

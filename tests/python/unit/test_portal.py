@@ -171,7 +171,7 @@ def test_a_timeout_of_cancel_actor_bounds_the_whole_ladder(portal_test):
         await portal.cancel_actor(timeout=0.25)
 
     actor = portal_test(body)
-    assert actor.stops == [(0.5, 0.05, 1.0, 0.5, 0.25, True)]
+    assert actor.stops[0] == pytest.approx((0.125 / 3, 0.0125 / 3, 0.25 / 3, 0.125, 0.25, True))
 
 
 def test_a_portal_says_whom_it_leads_to(portal_test, native):
