@@ -272,6 +272,28 @@ TEST_F(Ladder, AbandonAfterTheEndSaysSo) {
   EXPECT_EQ(g.events->events(), "running, returned, ended");
 }
 
+class letting_go : public recorder {
+ public:
+  std::unique_ptr<guest_thread> handle;
+  void on_ended(rung how_it_was, duration t) noexcept override {
+    handle.reset();
+    recorder::on_ended(how_it_was, t);
+  }
+};
+
+TEST_F(Ladder, HandleMayGoInTheObserversLastCall) {
+  auto events = std::make_shared<letting_go>();
+  auto body = std::make_unique<script_body>("ready()\nlinger()");
+  const auto talk = body->shared;
+  events->handle = guest_thread::start(*host, {}, std::move(body), events);
+  {
+    std::lock_guard lock(talk->mutex);
+    talk->let_go = true;
+    talk->changed.notify_all();
+  }
+  ASSERT_TRUE(events->wait_for("ended"));
+}
+
 TEST_F(Ladder, ALongCallOfCInTheInterpretersOwnCodeIsReclaimedToo) {
   guest g(*host, "ready()\nsum(range(40_000_000))", {.gil_bound = 20ms});
   g.wait_ready();

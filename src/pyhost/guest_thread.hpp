@@ -88,7 +88,8 @@ enum class stuck_in : std::uint8_t {
 std::string_view to_string(stuck_in s) noexcept;
 
 /// Who hears of a guest. Called from the guest's thread, its reaper or `coppice-pywatch`, never
-/// with a GIL held, one call at a time. Must not block and must not destroy the guest_thread.
+/// with a GIL held, one call at a time. Must not block. The guest_thread may be destroyed in the
+/// last call, not in an earlier one.
 ///
 ///     [on_running [on_returned]] on_ended      or      on_start_failed
 ///
