@@ -97,6 +97,7 @@ class recorder : public link_sink {
     std::lock_guard lock(mutex_);
     return links_.empty() ? nullptr : links_.front();
   }
+  std::vector<link_ptr> links() { return read(&recorder::links_); }
   std::size_t connected() { return read(&recorder::links_).size(); }
   std::vector<msg::message> messages() { return read(&recorder::messages_); }
   std::vector<urgency> urgencies() { return read(&recorder::urgencies_); }
