@@ -184,8 +184,8 @@ namespace coppice {
 /// Runs `body(nursery&)`, waits for it and for every task that it started, and gives its value. The
 /// body is a lambda that returns a task, or a plain one. Capture by reference.
 ///
-/// A block that its own nursery's cancel() ended, ends quietly; if it was to give a value and had none
-/// yet, it throws `error`.
+/// A block that its own nursery's cancel() ended, ends quietly; if it was to give a value and had
+/// none yet, it throws `error`.
 template <class Body>
   requires std::invocable<Body&, nursery&>
 auto open_nursery(Body&& body) {

@@ -118,7 +118,10 @@ TEST(RunMain, GivesTheRootsStatusAndOneAfterAnError) {
   char name[] = "test";
   char* argv[] = {name, nullptr};
   auto seven = [](actor&) -> task<int> { co_return 7; };
-  auto fails = [](actor&) -> task<> { throw std::runtime_error("boom"); co_return; };
+  auto fails = [](actor&) -> task<> {
+    throw std::runtime_error("boom");
+    co_return;
+  };
   EXPECT_EQ(run_main(1, argv, seven, options()), 7);
   EXPECT_EQ(run_main(1, argv, fails, options()), 1);
 }
