@@ -108,12 +108,12 @@ void loop::run_root(detail::task_node& root) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-// What was posted during the run belongs to it. Posts that keep posting are theirs to end.
+// What was posted during the run belongs to it, and so does what that posts in turn. Not for ever: a
+// thread that posts without end must not keep the run from ending; the rest waits for the next run.
 void loop::finish_run() {
-  do {
-    run_hooks();
-    run_inbox();
-  } while (hooks_first_ != nullptr || !inbox_->empty());
+  constexpr int rounds_max = 16;
+  for (int round = 0; round < rounds_max && !inbox_->empty(); ++round) run_inbox();
+  while (hooks_first_ != nullptr) run_hooks();
   COPPICE_ASSERT(ready_first_ == nullptr, "a task is left after the root has ended");
 }
 
