@@ -262,7 +262,8 @@ def test_an_end_that_somebody_asked_for_is_no_failure(run, native):
     run(main)
 
 
-@pytest.mark.parametrize('report', [('none', 'returned', 0, 0.0, ''), ('none', 'exited', 0, 0.0, '')])
+@pytest.mark.parametrize('report', [('none', 'returned', 0, 0.0, ''),
+                                    ('none', 'exited', 0, 0.0, '')])
 def test_an_actor_that_ends_well_by_itself_is_no_failure(run, native, report):
     async def main():
         async with coppice.open_nursery() as an:
@@ -416,7 +417,7 @@ def test_a_nursery_in_a_task_that_is_being_cancelled_counts_right(run, native):
     run(main)
 
 
-def test_a_body_that_ends_before_its_cancellation_arrives_leaves_no_cancellation_behind(run, native):
+def test_a_body_that_ends_before_its_cancellation_arrives_leaves_none_behind(run, native):
     async def main():
         with pytest.raises(coppice.ActorDied):
             async with coppice.open_nursery() as an:
