@@ -86,6 +86,9 @@ class process_runtime {
   void control_main();
   void listen(port::actor_port_ptr parent, std::function<void(ipc::address)> then,
               std::function<void(std::exception_ptr)> failed);
+  void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
+              const std::shared_ptr<ipc::uds_listener>& listener,
+              const std::exception_ptr& failure);
 
   const process_options options_;
   std::shared_ptr<core::loop> control_;
@@ -102,6 +105,11 @@ class process_runtime {
   struct listening {
     std::shared_ptr<core::loop> on;
     std::shared_ptr<ipc::uds_listener> listener;
+    struct waiter {
+      std::function<void(ipc::address)> then;
+      std::function<void(std::exception_ptr)> failed;
+    };
+    std::vector<waiter> waiting = {};  // Starts that came while it was being opened.
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.
 };
