@@ -108,9 +108,10 @@ void loop::run_root(detail::task_node& root) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-// What was posted during the run belongs to it, and so does what that posts in turn, and the handlers
-// of operations that were cancelled at its end: they own what they refer to. Not for ever: a thread
-// that posts without end must not keep the run from ending; the rest waits for the next run.
+// What was posted during the run belongs to it, and so does what that posts in turn, and the
+// handlers of operations that were cancelled at its end: they own what they refer to. Not for ever:
+// a thread that posts without end must not keep the run from ending; the rest waits for the next
+// run.
 void loop::finish_run() {
   constexpr int rounds_max = 16;
   bool handled = true;

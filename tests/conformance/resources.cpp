@@ -62,8 +62,7 @@ void expect_settled(const resources& before) {
       return;
     }
     // tidy: allow sleep: what the kernel removes has no event
-    std::this_thread::sleep_for(
-        std::chrono::milliseconds(2));
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
 }
 
