@@ -35,7 +35,7 @@ task<> root(actor& self) {
                                          kw("limit", 3));  // what a Python caller sends
     try {
       co_await a.run("index:find", kw("txt", "yew"));
-    } catch (const remote_actor_error& x) {
+    } catch (const remote_actor_error& e) {
       std::printf("%s | ", x.what());
     }
     std::printf("%s | ", g.c_str());
