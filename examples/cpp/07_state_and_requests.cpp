@@ -36,7 +36,7 @@ task<> root(actor& self) {
     try {
       co_await a.run("index:find", kw("txt", "yew"));
     } catch (const remote_actor_error& e) {
-      std::printf("%s | ", x.what());
+      std::printf("%s | ", e.what());
     }
     std::printf("%s | ", g.c_str());
     auto w = co_await b.run<std::string>("who:am_i");
