@@ -43,6 +43,25 @@ COPPICE_TEST(Channel, ASenderBeyondTheCapacityWaits) {
   EXPECT_EQ(co_await c.receive(), 4) << "the cancelled send has not sent";
 }
 
+COPPICE_TEST(Channel, AWaitingSenderGoesOnAsSoonAsThereIsRoom) {
+  channel<int> c(2);
+  bool sent = false;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, bool& done) -> task<> {
+          co_await send_all(x, 0, 3);
+          done = true;
+        },
+        std::ref(c), std::ref(sent));
+    co_await sleep_for(1s);
+    EXPECT_FALSE(sent);
+    EXPECT_EQ(co_await c.receive(), 0);
+    co_await sleep_for(1s);
+    EXPECT_TRUE(sent) << "one value is still there, and room for its own";
+    EXPECT_EQ(c.size(), 2u);
+  });
+}
+
 COPPICE_TEST(Channel, WithCapacityZeroASenderWaitsUntilItsValueIsTaken) {
   channel<int> c(0);
   log l;

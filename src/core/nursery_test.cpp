@@ -235,6 +235,21 @@ COPPICE_TEST(Nursery, AWaitForTasksThatIgnoreACancelGoesOnAndThenThrows) {
   EXPECT_EQ(t.elapsed(), 5001ms);
 }
 
+COPPICE_TEST(Nursery, ACancelThatCameBeforeTheWaitForTasksIsSeenByTheBlock) {
+  bool after = false;
+  auto done = co_await move_on_after(1h, [&](cancel_scope& scope) -> task<> {
+    co_await open_nursery([&](nursery& n) -> task<> {
+      n.start_soon(
+          []() -> task<> { co_await finally(sleep_for(1ms), {.within = 10s}, sleep_for(5s)); });
+      co_await sleep_for(1s);
+      scope.cancel("now");  // The body ends well, without another checkpoint.
+    });
+    after = true;
+  });
+  EXPECT_FALSE(done);
+  EXPECT_FALSE(after);
+}
+
 COPPICE_TEST(Nursery, TasksMayStartTasksInANurseryPassedDown) {
   log l;
   co_await open_nursery([&](nursery& n) {
@@ -447,6 +462,85 @@ COPPICE_TEST(NurseryStart, StartedIntoACancelledNurseryIsCancelledThere) {
     l.push_back("home ended");
   });
   EXPECT_EQ(l, (log{"caller goes on", "server home: closing", "home ended"}));
+}
+
+COPPICE_TEST(NurseryStart, WhatWaitsInsideTheTaskIsCancelledToo) {
+  log l;
+  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
+    co_await open_nursery("home", [&](nursery& n) -> task<> {
+      auto with_inner = [](log& to, task_status<> status) -> task<> {
+        co_await open_nursery("inner", [&](nursery& inner) -> task<> {
+          inner.start_soon(note_cancel, std::ref(to), "deep");
+          co_await sleep_for(1s);
+          status.started();  // Into a nursery that is cancelled by now.
+        });
+      };
+      auto call = [](nursery& home, decltype(with_inner) fn, log& to) -> task<> {
+        co_await home.start(fn, std::ref(to));
+      };
+      outer.start_soon(call, std::ref(n), with_inner, std::ref(l));
+      co_await checkpoint();
+      n.cancel("closing");
+    });
+  });
+  EXPECT_EQ(l, log{"deep home: closing"});
+}
+
+COPPICE_TEST(NurseryStart, ATaskThatWaitsWhileAnotherSaysStartedIsCancelledInACancelledNursery) {
+  log l;
+  task_status<> status;
+  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
+    co_await open_nursery("home", [&](nursery& n) -> task<> {
+      auto gives_status = [](log& to, task_status<>& out, task_status<> mine) -> task<> {
+        out = mine;
+        co_await note_cancel(to, "task");
+      };
+      auto call = [](nursery& home, decltype(gives_status) fn, log& to,
+                     task_status<>& out) -> task<> {
+        co_await home.start(fn, std::ref(to), std::ref(out));
+      };
+      outer.start_soon(call, std::ref(n), gives_status, std::ref(l), std::ref(status));
+      co_await sleep_for(1s);
+      n.cancel("closing");
+      EXPECT_TRUE(l.empty()) << "not ours yet";
+      status.started();
+    });
+  });
+  EXPECT_EQ(l, log{"task home: closing"});
+}
+
+COPPICE_TEST(NurseryStart, ATaskThatSaysStartedAfterTheCallWasCancelledStaysWithTheCall) {
+  co_await open_nursery("home", [&](nursery& n) -> task<> {
+    auto stubborn = [](task_status<> status) -> task<> {
+      auto late = [](task_status<> s) -> task<> {
+        co_await sleep_for(1s);
+        s.started();
+        co_await sleep_for(1s);
+      };
+      co_await finally(sleep_forever(), {.within = 1h}, late(status));
+    };
+    auto finished = co_await move_on_after(1s, n.start(stubborn));
+    EXPECT_FALSE(finished);
+    EXPECT_EQ(t.elapsed(), 3s) << "the call waited for its task";
+    EXPECT_EQ(n.task_count(), 0u);
+  });
+}
+
+COPPICE_TEST(NurseryStart, ANurseryWaitsForCallsOfStartFromOutside) {
+  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
+    co_await open_nursery("home", [&](nursery& n) -> task<> {
+      auto call = [](nursery& home) -> task<> {
+        auto r = co_await as_result(home.start([](task_status<>) -> task<> {
+          co_await sleep_for(1s);
+          throw std::runtime_error("never up");
+        }));
+        EXPECT_NE(r.error<std::runtime_error>(), nullptr);
+      };
+      outer.start_soon(call, std::ref(n));
+      co_await checkpoint();
+    });
+    EXPECT_EQ(t.elapsed(), 1s);
+  });
 }
 
 COPPICE_TEST(NurseryStart, ATaskWithAStatusCanBeStartedWithoutAnybodyWaiting) {
