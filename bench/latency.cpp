@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_latency native|process|guest|guest_async one|cross: the median call in us. All threads on one
-// processor, or the callee's on the other.
+// bench_latency native|process|guest|guest_async one|cross: the median call in us. All threads on
+// one processor, or the callee's on the other.
 #include <fmt/format.h>
 
 #include "bench/bench.hpp"
@@ -50,6 +50,8 @@ int main(int argc, char** argv) {
   if (!child && argc != 3) return 2;
   if (!child) bench::pin(0, 0);
   const std::string kind = argc > 1 ? argv[1] : "", mode = argc > 2 ? argv[2] : "";
-  auto root = [kind, mode](actor& self) -> task<> { co_await measure(self, kind, mode == "cross"); };
+  auto root = [kind, mode](actor& self) -> task<> {
+    co_await measure(self, kind, mode == "cross");
+  };
   return run_main(argc, argv, root, {.endpoints = {bench::ping_endpoint, bench::pid_endpoint}});
 }

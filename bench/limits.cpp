@@ -20,14 +20,16 @@ double eventfd_round_trip(bool cross) {
     if (cross) bench::pin(0, 1);
     std::uint64_t n = 0;
     for (int i = 0; i < rounds; ++i) {
-      if (::read(there, &n, sizeof n) != sizeof n || ::write(back, &n, sizeof n) != sizeof n) std::abort();
+      if (::read(there, &n, sizeof n) != sizeof n || ::write(back, &n, sizeof n) != sizeof n)
+        std::abort();
     }
   });
   std::vector<double> times;
   std::uint64_t n = 1;
   for (int i = 0; i < rounds; ++i) {
     const auto t = bench::clock::now();
-    if (::write(there, &n, sizeof n) != sizeof n || ::read(back, &n, sizeof n) != sizeof n) std::abort();
+    if (::write(there, &n, sizeof n) != sizeof n || ::read(back, &n, sizeof n) != sizeof n)
+      std::abort();
     times.push_back(bench::us_since(t));
   }
   echo.join();
@@ -50,7 +52,8 @@ double uds_round_trip(bool cross) {
   std::vector<double> times;
   for (int i = 0; i < rounds; ++i) {
     const auto t = bench::clock::now();
-    if (::write(ends[0], frame, sizeof frame) != sizeof frame || ::read(ends[0], frame, 64) != 64) std::abort();
+    if (::write(ends[0], frame, sizeof frame) != sizeof frame || ::read(ends[0], frame, 64) != 64)
+      std::abort();
     times.push_back(bench::us_since(t));
   }
   ::close(ends[0]);

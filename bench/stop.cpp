@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_stop: 25 guests stuck in four ways, cancelled at once. Prints the ms until the block has ended
-// and the threads that are left, as "ms threads".
+// bench_stop: 25 guests stuck in four ways, cancelled at once. Prints the ms until the block has
+// ended and the threads that are left, as "ms threads".
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -35,7 +35,8 @@ task<> start_all(actor_nursery& an, int count) {
     all.push_back(p);
   }
   // Stuck only now: busy loops would slow down the starts.
-  for (int i = 0; i < count; ++i) an.start_soon(get_stuck, all[static_cast<std::size_t>(i)], states[i % 4]);
+  for (int i = 0; i < count; ++i)
+    an.start_soon(get_stuck, all[static_cast<std::size_t>(i)], states[i % 4]);
   co_await sleep_for(500ms);
 }
 
@@ -46,7 +47,8 @@ task<> measure(actor& self) {
     const long before = threads();
     bench::clock::time_point begun;
     auto body = [&](actor_nursery& an) -> task<> {
-      co_await start_all(an, round == 0 ? 1 : 25);  // The first is a warm-up: helper threads, self-test.
+      co_await start_all(
+          an, round == 0 ? 1 : 25);  // The first is a warm-up: helper threads, self-test.
       begun = bench::clock::now();
       an.cancel("measure");
     };

@@ -33,8 +33,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
 
   tour_options t;
-  auto* tour_command = app.add_subcommand("tour", "real work, stuck guests, and nothing left behind");
-  tour_command->add_option("folder", t.folder, "folder of Python files (default: the standard library)");
+  auto* tour_command =
+      app.add_subcommand("tour", "real work, stuck guests, and nothing left behind");
+  tour_command->add_option("folder", t.folder,
+                           "folder of Python files (default: the standard library)");
   tour_command->add_option("--guests", t.guests, "how many guests (default: one per core)")
       ->check(CLI::Range(1u, 64u));
   tour_command->add_flag("--json", t.json, "print one JSON object");

@@ -17,8 +17,8 @@ struct resources {
 /// Reads /proc. A thread or process that is just ending may still be listed: see settle().
 resources count_resources();
 
-/// Counts until nothing is above `goal`, for at most half a second: the kernel removes a joined thread
-/// or a closed connection a moment after we are told.
+/// Counts until nothing is above `goal`, for at most half a second: the kernel removes a joined
+/// thread or a closed connection a moment after we are told.
 resources settle(const resources& goal);
 
 }  // namespace coppice::cli

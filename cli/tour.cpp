@@ -57,14 +57,17 @@ std::vector<std::string> python_files(const std::string& folder) {
   if (!fs::is_directory(folder, ec))
     throw error(fmt::format("no such folder: {}; give one that holds .py files", folder));
   std::vector<std::string> files;
-  for (fs::recursive_directory_iterator it(folder, fs::directory_options::skip_permission_denied, ec),
-       end; !ec && it != end; it.increment(ec)) {
+  for (fs::recursive_directory_iterator
+           it(folder, fs::directory_options::skip_permission_denied, ec),
+       end;
+       !ec && it != end; it.increment(ec)) {
     if (it->path().filename() == "site-packages") it.disable_recursion_pending();
     std::error_code ignored;
     if (it->path().extension() == ".py" && it->is_regular_file(ignored))
       files.push_back(it->path().string());
   }
-  if (files.empty()) throw error(fmt::format("no .py file in {}; give a folder that has some", folder));
+  if (files.empty())
+    throw error(fmt::format("no .py file in {}; give a folder that has some", folder));
   std::ranges::sort(files);
   return files;
 }
@@ -107,7 +110,8 @@ task<double> scan_with(actor& self, const std::vector<std::string>& files, std::
     std::size_t next = 0;
     auto scanning = [&](nursery& n) {
       for (portal p : guests)
-        n.start_soon(scan_files, p, std::ref(files), std::ref(next), std::ref(totals), std::ref(bar));
+        n.start_soon(scan_files, p, std::ref(files), std::ref(next), std::ref(totals),
+                     std::ref(bar));
     };
     co_await open_nursery(scanning);
     co_return seconds_since(begun);
@@ -148,7 +152,8 @@ task<> get_stuck(portal p, std::string function) {
 
 task<> stop_one(portal p, std::string state, std::vector<stopped_guest>& into) {
   exit_report how = co_await p.cancel_actor();
-  into.push_back({state, to_string(how.rung), std::chrono::duration<double, std::milli>(how.took).count()});
+  into.push_back(
+      {state, to_string(how.rung), std::chrono::duration<double, std::milli>(how.took).count()});
 }
 
 /// Four guests that do not look up any more, stopped all at once.
@@ -174,9 +179,11 @@ task<> cut_down(actor& self, tour_result& result) {
 
 task<int> run_tour(actor& self, tour_options options) {
   tour_result result;
-  const std::string folder = options.folder.empty() ? tree::python_standard_library() : options.folder;
+  const std::string folder =
+      options.folder.empty() ? tree::python_standard_library() : options.folder;
   const std::vector<std::string> files = python_files(folder);
-  result.guests = options.guests ? options.guests : std::max(1u, std::thread::hardware_concurrency());
+  result.guests =
+      options.guests ? options.guests : std::max(1u, std::thread::hardware_concurrency());
 
   // First, so that what lives as long as the runtime (its helper threads, its listener) is there
   // before anything is counted.
@@ -210,7 +217,7 @@ task<int> run_tour(actor& self, tour_options options) {
   std::fflush(stdout);
   const bool all_stopped = std::ranges::none_of(
       result.stopped, [](const stopped_guest& s) { return s.rung == "abandoned"; });
-  co_return result.left_nothing() && all_stopped && result.stopped.size() == 4 ? 0 : 1;
+  co_return result.left_nothing() && all_stopped&& result.stopped.size() == 4 ? 0 : 1;
 }
 
 }  // namespace coppice::cli

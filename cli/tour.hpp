@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "cli/resources.hpp"
 #include "coppice/actor.hpp"
 #include "coppice/task.hpp"
-#include "cli/resources.hpp"
 
 namespace coppice::cli {
 
 struct tour_options {
-  std::string folder;  // Of Python files; empty: the standard library of the CPython in use.
+  std::string folder;   // Of Python files; empty: the standard library of the CPython in use.
   unsigned guests = 0;  // 0: one per core.
   bool json = false;
 };
@@ -41,9 +41,10 @@ struct tour_result {
   std::vector<stopped_guest> stopped;
   resources before, after;
 
-  bool left_nothing() const { return after.threads <= before.threads &&
-                                     after.interpreters <= before.interpreters &&
-                                     after.processes <= before.processes && after.fds <= before.fds; }
+  bool left_nothing() const {
+    return after.threads <= before.threads && after.interpreters <= before.interpreters &&
+           after.processes <= before.processes && after.fds <= before.fds;
+  }
 };
 
 /// The tour as a root actor: prints its table, or one JSON object. The exit status: 0, or 1 if

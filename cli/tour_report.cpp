@@ -35,10 +35,12 @@ void print_table(const tour_result& r) {
   for (const auto& l : r.latencies)
     fmt::print("  {:<18} {:>19.2f} ms {:>11.1f} us\n", l.backend, l.start_ms, l.call_us);
   fmt::print("\n{:<24} {:>14} {:>12}\n", "Stuck in", "stopped by", "after");
-  for (const auto& s : r.stopped) fmt::print("  {:<22} {:>14} {:>9.1f} ms\n", s.state, s.rung, s.ms);
+  for (const auto& s : r.stopped)
+    fmt::print("  {:<22} {:>14} {:>9.1f} ms\n", s.state, s.rung, s.ms);
   fmt::print("\n{:<16} {:>8} {:>8}\n", "In this process", "before", "after");
   const auto pair = [](const char* what, std::size_t before, std::size_t after) {
-    fmt::print("  {:<14} {:>8} {:>8}{}\n", what, before, after, after > before ? "  LEFT BEHIND" : "");
+    fmt::print("  {:<14} {:>8} {:>8}{}\n", what, before, after,
+               after > before ? "  LEFT BEHIND" : "");
   };
   pair("threads", r.before.threads, r.after.threads);
   pair("interpreters", r.before.interpreters, r.after.interpreters);
@@ -56,8 +58,8 @@ std::string to_json(const tour_result& r) {
     latencies += fmt::format(R"({}{{"backend": "{}", "start_ms": {:.3f}, "call_us": {:.2f}}})",
                              latencies.empty() ? "" : ", ", l.backend, l.start_ms, l.call_us);
   return fmt::format(
-      R"({{"files": {}, "one_guest_s": {:.3f}, "n_guests_s": {:.3f}, "guests": {}, "speedup": {:.3f}, )"
-      R"("latencies": [{}], "stopped": [{}], "before": {}, "after": {}}})",
+      R"({{"files": {}, "one_guest_s": {:.3f}, "n_guests_s": {:.3f}, "guests": {}, )"
+      R"("speedup": {:.3f}, "latencies": [{}], "stopped": [{}], "before": {}, "after": {}}})",
       r.totals.files, r.one_guest_s, r.n_guests_s, r.guests, speed_up(r), latencies, stopped,
       json_of(r.before), json_of(r.after));
 }

@@ -16,7 +16,12 @@ task<> root(actor&) {
   auto port = co_await open_nursery([&](nursery& n) -> task<std::uint16_t> {
     n.start_soon(hello, "ada", 2s);
     n.start_soon(hello, "grace", 1s);
-    n.start_soon([](int& count) -> task<> { ++count; co_return; }, std::ref(met));
+    n.start_soon(
+        [](int& count) -> task<> {
+          ++count;
+          co_return;
+        },
+        std::ref(met));
     auto bound = co_await n.start(listen, 0);
     co_await sleep_for(3s);
     n.cancel("seen enough");

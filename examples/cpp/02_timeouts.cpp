@@ -3,8 +3,14 @@
 using namespace coppice;
 using namespace std::chrono_literals;
 
-task<std::string> ask(std::string question) { co_await sleep_for(2s); co_return "re: " + question; }
-task<> say_goodbye() { co_await sleep_for(1s); std::puts("bye"); }
+task<std::string> ask(std::string question) {
+  co_await sleep_for(2s);
+  co_return "re: " + question;
+}
+task<> say_goodbye() {
+  co_await sleep_for(1s);
+  std::puts("bye");
+}
 
 task<> sleep_for_task(duration d) { co_await sleep_for(d); }
 
@@ -17,11 +23,13 @@ task<> root(actor&) {
   } catch (const timeout_error& e) {
     std::printf("c: %s\n", e.what());
   }
-  bool finished = co_await move_on_after(5s, [&](cancel_scope& scope) -> task<> {  // a block, with its scope
-    scope.cancel("changed my mind");
-    co_await sleep_forever();
-  });
+  bool finished =
+      co_await move_on_after(5s, [&](cancel_scope& scope) -> task<> {  // a block, with its scope
+        scope.cancel("changed my mind");
+        co_await sleep_forever();
+      });
   std::printf("finished %d\n", finished);
-  co_await finally(sleep_for_task(1s), {.within = 2s}, say_goodbye());  // cleanup that awaits: shielded and bounded
+  co_await finally(sleep_for_task(1s), {.within = 2s},
+                   say_goodbye());  // cleanup that awaits: shielded and bounded
 }
 int main(int argc, char** argv) { return run_main(argc, argv, root); }

@@ -4,7 +4,8 @@ using namespace coppice;
 
 int main() {
   runtime rt;
-  auto physics = rt.start_actor("physics", {.backend = spawn::subint, .enable_modules = {"physics"}});
+  auto physics =
+      rt.start_actor("physics", {.backend = spawn::subint, .enable_modules = {"physics"}});
   double e = physics.run<double>("physics:energy", kw("mass", 2.0), kw("speed", 3.0));
   std::printf("%.1f\n", e);
 }  // the destructor ends the interpreter

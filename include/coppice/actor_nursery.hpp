@@ -18,8 +18,8 @@ namespace coppice {
 
 namespace detail {
 
-/// The actors of one block: each has a task in `minders` that waits for its end and stops it when the
-/// block is cancelled.
+/// The actors of one block: each has a task in `minders` that waits for its end and stops it when
+/// the block is cancelled.
 class actor_set {
  public:
   explicit actor_set(tree::native_actor& owner) : owner_(owner) {}
@@ -42,7 +42,8 @@ class actor_set {
 /// Tasks and actors that live and die together. Opened by open_nursery(self, body).
 ///
 /// Promises, beyond those of nursery:
-/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors are
+/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors
+/// are
 ///   stopped, all at once, each by its ladder. cancel() does not wait for the body.
 /// - An actor that dies unasked is a failure of the block, even if nobody was calling it.
 /// - A start that fails, times out or is cancelled leaves nothing of the actor.
@@ -54,8 +55,8 @@ class actor_set {
 ///
 /// # Why do actors end with the body, where tractor waits for them?
 /// A daemon that nobody in the block can reach any more would make the block wait for ever. A block
-/// that is to serve until it is cancelled says so: `co_await sleep_forever()`. (Python keeps tractor's
-/// rule, for programs that were written for it.)
+/// that is to serve until it is cancelled says so: `co_await sleep_forever()`. (Python keeps
+/// tractor's rule, for programs that were written for it.)
 ///
 /// Owner: the frame of open_nursery(). Thread: its actor's loop.
 class actor_nursery : public nursery {
@@ -64,7 +65,8 @@ class actor_nursery : public nursery {
       : nursery(parent, std::move(name)), actors_(*actors) {}
 
   /// Starts an actor and waits until it is up: connected, its modules imported. Throws
-  /// backend_unavailable, actor_start_error, timeout_error, or remote_actor_error if an import failed.
+  /// backend_unavailable, actor_start_error, timeout_error, or remote_actor_error if an import
+  /// failed.
   task<portal> start_actor(std::string_view name, actor_options options = {}) {
     return up(detail::take(actors_.start(name, options)));
   }
@@ -85,8 +87,8 @@ task<T> actor_block(tree::native_actor* owner, Body body) {
   actor_set actors(*owner);  // Outlives the tasks that mind its actors.
   auto run = [&](nursery& minders) -> task<> {
     actors.mind_in(minders);
-    auto inner = take(nursery_block<actor_nursery, T, named_body<Body>>(named_body<Body>(body),
-                                                                       std::string("actors"), &actors));
+    auto inner = take(nursery_block<actor_nursery, T, named_body<Body>>(
+        named_body<Body>(body), std::string("actors"), &actors));
     how = co_await captured<T>(std::move(inner));
     if (how.error()) std::rethrow_exception(how.error());
     actors.stop_all();
@@ -97,7 +99,8 @@ task<T> actor_block(tree::native_actor* owner, Body body) {
 
 }  // namespace detail
 
-/// Runs `body(actor_nursery&)` in an actor, waits for it, its tasks and its actors, and gives its value.
+/// Runs `body(actor_nursery&)` in an actor, waits for it, its tasks and its actors, and gives its
+/// value.
 template <class Body>
   requires std::invocable<Body&, actor_nursery&>
 auto open_nursery(actor& self, Body&& body) {

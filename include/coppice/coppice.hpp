@@ -9,27 +9,27 @@
 
 // Scopes and what runs in them.
 #include "coppice/cancel_scope.hpp"
-#include "coppice/nursery.hpp"
-#include "coppice/time.hpp"
-#include "coppice/outcome.hpp"
-#include "coppice/handle_errors.hpp"
-#include "coppice/event.hpp"
 #include "coppice/channel.hpp"
+#include "coppice/event.hpp"
+#include "coppice/handle_errors.hpp"
+#include "coppice/nursery.hpp"
+#include "coppice/outcome.hpp"
+#include "coppice/time.hpp"
 
 // Messages and endpoints.
-#include "coppice/message.hpp"
-#include "coppice/value.hpp"
-#include "coppice/kw.hpp"
 #include "coppice/endpoint.hpp"
 #include "coppice/exposed.hpp"
+#include "coppice/kw.hpp"
+#include "coppice/message.hpp"
+#include "coppice/value.hpp"
 
 // Actors.
-#include "coppice/stop.hpp"
-#include "coppice/spawn.hpp"
 #include "coppice/actor.hpp"
-#include "coppice/portal.hpp"
 #include "coppice/actor_nursery.hpp"
+#include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"
+#include "coppice/spawn.hpp"
+#include "coppice/stop.hpp"
 
 #include <chrono>
 #include <cstdio>

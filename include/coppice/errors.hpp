@@ -97,8 +97,8 @@ class no_such_function : public error {
   using error::error;
 };
 
-/// Arguments that do not fit the called function: a name that it does not have, one that is missing,
-/// a value of another type. Python: TypeError.
+/// Arguments that do not fit the called function: a name that it does not have, one that is
+/// missing, a value of another type. Python: TypeError.
 class argument_error : public error {
  public:
   using error::error;

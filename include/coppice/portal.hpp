@@ -28,15 +28,16 @@ concept is_endpoint = requires(const E& e) {
 /// Calls functions in another actor. Trivially copyable: copy it into tasks and lambdas.
 ///
 /// Promises: arguments are encoded before run() returns, so nothing that they refer to has to live
-/// longer; a call ends when its reply comes, when the actor dies (actor_died, with its report), or when
-/// it is cancelled: then the callee's side is cancelled too and waited for, within a bound. Outliving
-/// the actor is legal: calls throw actor_died.
+/// longer; a call ends when its reply comes, when the actor dies (actor_died, with its report), or
+/// when it is cancelled: then the callee's side is cancelled too and waited for, within a bound.
+/// Outliving the actor is legal: calls throw actor_died.
 ///
 ///     auto a = co_await p.run(primes::count, 0, 50'000);             // an endpoint: all checked
-///     auto b = co_await p.run<int>("m:f", kw("x", 1));               // by name, result type stated
-///     value c = co_await p.run("m:f", kw("x", 1));                   // untyped
+///     auto b = co_await p.run<int>("m:f", kw("x", 1));               // by name, result type
+///     stated value c = co_await p.run("m:f", kw("x", 1));                   // untyped
 ///
-/// Owner: the actor that started the other one; not to be sent elsewhere. Thread: that actor's loop.
+/// Owner: the actor that started the other one; not to be sent elsewhere. Thread: that actor's
+/// loop.
 class portal {
  public:
   portal() = default;
@@ -45,8 +46,8 @@ class portal {
   template <class Endpoint, class... Args>
     requires is_endpoint<Endpoint>
   auto run(const Endpoint& e, Args&&... args) const {
-    return detail::typed_call<typename Endpoint::result>(
-        target_, std::string(e.name().text()), e.arguments(std::forward<Args>(args)...));
+    return detail::typed_call<typename Endpoint::result>(target_, std::string(e.name().text()),
+                                                         e.arguments(std::forward<Args>(args)...));
   }
   /// The struct of an as_kwargs endpoint, written in place: `p.run(find, {.text = "oak"})`.
   template <class Endpoint>

@@ -18,8 +18,8 @@
 #include "coppice/actor_nursery.hpp"
 #include "coppice/exposed.hpp"
 #include "coppice/portal.hpp"
-#include "coppice/time.hpp"
 #include "coppice/spawn.hpp"
+#include "coppice/time.hpp"
 
 namespace coppice {
 
@@ -58,17 +58,19 @@ root_function make_root(Root root) {
 
 /// Runs `root(self)` as the root actor of this process, on this thread, and gives the exit status:
 /// root's own, 1 after an error (one line on stderr), 130 after SIGINT, 143 after SIGTERM. When it
-/// returns, nothing that the root started is left. If native code is in quarantine it does not return:
-/// it flushes stdio and leaves the process with that status.
+/// returns, nothing that the root started is left. If native code is in quarantine it does not
+/// return: it flushes stdio and leaves the process with that status.
 ///
 /// Children of the `process` backend run the same main(): it must reach run_main() early, and pass
 /// argc and argv on unchanged.
 ///
-///     int main(int argc, char** argv) { return run_main(argc, argv, root, {.endpoints = {primes::count}}); }
+///     int main(int argc, char** argv) { return run_main(argc, argv, root, {.endpoints =
+///     {primes::count}}); }
 template <class Root>
   requires std::invocable<Root&, actor&>
 int run_main(int argc, char** argv, Root root, main_options options = {}) {
-  return detail::run_main_erased(argc, argv, detail::make_root(std::move(root)), std::move(options));
+  return detail::run_main_erased(argc, argv, detail::make_root(std::move(root)),
+                                 std::move(options));
 }
 
 class runtime;
@@ -98,8 +100,9 @@ class blocking_portal {
 /// once (coppice::error); the end is bounded.
 ///
 ///     runtime rt;
-///     auto physics = rt.start_actor("physics", {.backend = spawn::subint, .enable_modules = {"physics"}});
-///     double e = physics.run<double>("physics:energy", kw("mass", 2.0), kw("speed", 3.0));
+///     auto physics = rt.start_actor("physics", {.backend = spawn::subint, .enable_modules =
+///     {"physics"}}); double e = physics.run<double>("physics:energy", kw("mass", 2.0),
+///     kw("speed", 3.0));
 ///
 /// Owner: the program. Thread: any.
 class runtime {
@@ -131,8 +134,8 @@ class runtime {
   R call(std::chrono::duration<Rep, Period> within, const blocking_portal& p, function_name name,
          const kwarg<Values>&... arguments);
 
-  /// Ends everything. True: nothing is left. False: native code is in quarantine; end the process with
-  /// coppice::leave(). Idempotent.
+  /// Ends everything. True: nothing is left. False: native code is in quarantine; end the process
+  /// with coppice::leave(). Idempotent.
   bool stop(duration bound = std::chrono::seconds(5));
   std::size_t quarantined() const;
 
@@ -145,11 +148,12 @@ class runtime {
   std::unique_ptr<state> state_;
 };
 
-/// Leaves the process at once, with stdio flushed: for programs with native code in quarantine, which
-/// exit() would wait for or tear down under.
+/// Leaves the process at once, with stdio flushed: for programs with native code in quarantine,
+/// which exit() would wait for or tear down under.
 [[noreturn]] void leave(int status) noexcept;
 
-// --- templates ---------------------------------------------------------------------------------------
+// --- templates
+// ---------------------------------------------------------------------------------------
 
 template <class R, class... Values>
 R blocking_portal::run(function_name name, const kwarg<Values>&... arguments) const {
@@ -175,8 +179,8 @@ template <class R, class Rep, class Period, class... Values>
 R runtime::call(std::chrono::duration<Rep, Period> within, const blocking_portal& p,
                 function_name name, const kwarg<Values>&... arguments) {
   return run([&](actor&) -> task<R> {
-    auto frame = detail::take(
-        fail_after(std::chrono::duration_cast<duration>(within), p.portal_.run<R>(name, arguments...)));
+    auto frame = detail::take(fail_after(std::chrono::duration_cast<duration>(within),
+                                         p.portal_.run<R>(name, arguments...)));
     auto how = co_await detail::captured<R>(std::move(frame));
     co_return how.take();
   });

@@ -13,9 +13,9 @@
 
 namespace coppice {
 
-/// Borrowed text in an options struct: valid until the function that takes the options returns, which
-/// keeps what it needs. Trivially destructible, so that options are (g++ 12 destroys owning aggregates
-/// in a co_await expression twice).
+/// Borrowed text in an options struct: valid until the function that takes the options returns,
+/// which keeps what it needs. Trivially destructible, so that options are (g++ 12 destroys owning
+/// aggregates in a co_await expression twice).
 class text {
  public:
   constexpr text() = default;
@@ -77,17 +77,18 @@ inline constexpr key thread{"thread"};    // A C++ actor on a thread of this pro
 inline constexpr key process{"process"};  // A process of its own, in C++ or Python.
 inline constexpr key subint{"subint"};    // A Python sub-interpreter on a thread of this process.
 
-/// The key of that name, aliases included ("trio" is "process"). Throws backend_unavailable with the
-/// names that there are.
+/// The key of that name, aliases included ("trio" is "process"). Throws backend_unavailable with
+/// the names that there are.
 key parse(std::string_view name);
 
 }  // namespace spawn
 
-/// How an actor is started. Written `{.name = value}` at the call; every member borrows or is a value.
+/// How an actor is started. Written `{.name = value}` at the call; every member borrows or is a
+/// value.
 struct actor_options {
   spawn::key backend = spawn::automatic;
-  /// What others may call in it. Empty: a C++ actor exposes the endpoints that main() listed, a Python
-  /// actor nothing. Names that main() lists are C++, all others Python modules.
+  /// What others may call in it. Empty: a C++ actor exposes the endpoints that main() listed, a
+  /// Python actor nothing. Names that main() lists are C++, all others Python modules.
   name_list enable_modules = {};
   gil_mode gil = gil_mode::own;
   stop_policy stop = {};

@@ -6,6 +6,7 @@ only `Task.cancelling()` remembers it. So every scope counts: what it asked for 
 with `uncancel()`, and whatever is left above the count it found came from outside.
 """
 import asyncio
+import gc
 from asyncio import CancelledError, Future, Task
 
 from coppice import _loop
@@ -14,6 +15,22 @@ from coppice._native import native
 from coppice._types import Any, Callable, Coroutine
 
 INTERRUPTED_END = 0.2  # Seconds for tasks to unwind after an interruption struck the loop itself.
+
+
+def _never_finalize(tasks: list[Task[Any]]) -> None:
+    """Keeps coroutines that would not end from running once more, when the interpreter ends.
+
+    The finalizer of a suspended coroutine raises GeneratorExit in it. One that swallows everything
+    would go round for ever in there, in the thread that ends the interpreter. A cycle in the
+    permanent generation of the collector is never looked at again; its memory goes with the
+    interpreter's.
+    """
+    if tasks:
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        cycle: list[Any] = [tasks]
+        cycle.append(cycle)
+        gc.freeze()
 
 
 class AsyncioWait:
@@ -282,9 +299,7 @@ class AsyncioAdapter:
             loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), bound))
         except (Interrupted, SystemExit, KeyboardInterrupt, TimeoutError, RuntimeError):
             pass  # Told to leave without them; RuntimeError: the loop was, by _interrupted().
-        for task in left:
-            if not task.done():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+        _never_finalize([task for task in left if not task.done()])
         for call_id in list(self._calls):
             self._calls.pop(call_id)
             native.finish(call_id, None, Interrupted())

@@ -24,7 +24,11 @@ class Link:
     peer: Uid
 
 class Loop(Protocol):
-    """What _coppice needs of an event loop: implemented by coppice._asyncio (and, later, _trio)."""
+    """What _coppice needs of an event loop: implemented by coppice._asyncio (and, later, _trio).
+
+    A root's is given to set_loop() once it runs. A guest's is made for its first coroutine, by
+    `coppice._loop.guest_loop(name)`, which calls set_loop(); then _coppice calls run().
+    """
 
     def run(self) -> None:
         """Runs the event loop on this thread, calling drain() first and then whenever wake_fd() is
@@ -36,7 +40,8 @@ class Loop(Protocol):
     def settle(self, token: Any, value: Any, error: BaseException | None) -> None:
         """Completes what a call(token=) waits on. Must tolerate a token nobody waits on any more."""
     def cancel_all(self, why: str) -> None:
-        """The actor is to end: cancel the root task or every served coroutine."""
+        """The actor is to end: cancel the root's blocks or every served coroutine. `why` contains
+        'SIGINT' if that was it: a root then leaves as KeyboardInterrupt."""
     def stop(self) -> None: ...
 
 # --- who am I -------------------------------------------------------------------------------------
@@ -71,7 +76,7 @@ def call(link: Link, ns: str, func: str, kwargs: Mapping[str, Any], token: Any) 
     TypeError if a value cannot travel, naming where it sits."""
 def cancel_call(request: int) -> None: ...  # Ask the callee to cancel it; the outcome still comes.
 def forget_call(request: int) -> None: ...  # The outcome is dropped.
-def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...
+def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...  # Once; then ignored.
 def cancel_self(why: str) -> None: ...      # As if the parent had asked.
 
 # --- children -------------------------------------------------------------------------------------------
@@ -79,7 +84,8 @@ type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds
 def start_child(name: str, options: Mapping[str, Any],
                 on_event: Callable[[str, Any], None]) -> str:
     """Starts an actor; returns its uuid at once. on_event, from drain(): ('started', Link) or
-    ('start_failed', exception), later once ('ended', (ExitReport, requested: bool)).
+    ('start_failed', exception), later once ('ended', (ExitReport, requested: bool)). Every call to
+    it has been settled by then.
     options: 'start_method': str, 'gil': 'own'|'shared', 'enable_modules': Mapping[str, str] (name to
     file path, '' if unknown), 'main': Mapping[str, str] (init_main_from_name or init_main_from_path,
     or {}), 'sys_path': list[str], 'loop': str, 'stop': Stop, 'start_within': float, 'cwd': str,

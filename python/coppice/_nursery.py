@@ -8,7 +8,7 @@ from coppice._portal import Portal
 from coppice._types import (AbstractAsyncContextManager, Any, Gil, Link, LoopName, Mapping,
                             Sequence, StartMethod, TracebackType, Uid)
 
-SIGINT = 2
+SIGINT, SIGTERM = 2, 15
 
 
 class Child:
@@ -306,7 +306,11 @@ def _is_failure(report: ExitReport, requested: bool) -> bool:
         return False
     if not requested:
         return True
-    return (report.rung in ('none', 'asked') and report.how != 'lost' and not _by_sigint(report))
+    if report.how == 'lost' or _by_sigint(report):
+        return False
+    if report.rung == 'interrupted':  # Sends a process SIGTERM. Any other signal was not ours.
+        return report.how == 'signalled' and report.status != SIGTERM
+    return report.rung in ('none', 'asked')
 
 
 def _by_sigint(report: ExitReport) -> bool:

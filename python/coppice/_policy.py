@@ -50,7 +50,9 @@ class StopPolicy(_Record):
     ask: its tasks are cancelled and unwind. unseen: it has not even looked at the request by then,
     so waiting longer is pointless and the ladder climbs. interrupt: `coppice.Interrupted` is raised
     in its running code (a process gets SIGTERM). force: nothing of it runs again (a process gets
-    SIGKILL). total: of the whole ladder. may_force=False: never destroyed under running code.
+    SIGKILL). total: of the whole ladder; where the rungs add up to more, force keeps up to half of
+    it and the others are shortened in proportion. may_force=False: never destroyed under running
+    code.
     """
     __slots__ = ('ask', 'unseen', 'interrupt', 'force', 'total', 'may_force')
     ask: float
@@ -77,7 +79,12 @@ class StopPolicy(_Record):
                           force=self.force, total=shorter, may_force=self.may_force)
 
     def _native(self) -> tuple[float, float, float, float, float, bool]:
-        return self.ask, self.unseen, self.interrupt, self.force, self.total, self.may_force
+        # The gentle rungs must not use up the time of the one that always helps.
+        force = min(self.force, self.total / 2)
+        gentle = self.ask + self.interrupt
+        share = min(1.0, (self.total - force) / gentle) if gentle else 1.0
+        return (self.ask * share, self.unseen * share, self.interrupt * share, force, self.total,
+                self.may_force)
 
 
 # What `cancel(hard_kill=True)` means: no polite request, and one quick interruption, which takes

@@ -16,7 +16,8 @@
 namespace coppice::tree {
 
 namespace {
-// The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md, "Globals").
+// The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md,
+// "Globals").
 std::atomic<process_runtime*> the_runtime{nullptr};
 }  // namespace
 
@@ -86,29 +87,47 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
 
 void process_runtime::listen(port::actor_port_ptr parent, std::function<void(ipc::address)> then,
                              std::function<void(std::exception_ptr)> failed) {
-  auto& entry = listeners_[parent->self().uuid];
+  const std::string uuid = parent->self().uuid;
+  auto& entry = listeners_[uuid];
   if (entry.listener) return then(entry.listener->at());
+  entry.waiting.push_back({std::move(then), std::move(failed)});
+  if (entry.waiting.size() > 1) return;  // It is being opened.
   auto own = parent->own_loop();
   entry.on = own ? own : control_;
-  auto open = [this, parent, on = entry.on, then, failed] {
+  auto open = [this, parent, uuid, on = entry.on] {
+    std::shared_ptr<ipc::uds_listener> listener;
+    std::exception_ptr failure;
     try {
       const auto& self = parent->self();
       auto at = ipc::socket_address(self.name, self.uuid, parent->alone_in_process());
-      auto listener = ipc::uds_listener::open(on, std::move(at), self, parent, options_.limits);
-      control_->post([this, uuid = self.uuid, listener, then] {
-        auto& slot = listeners_[uuid];
-        // Two starts at once may both have opened one, at the same path: the later one serves.
-        slot.listener = listener;
-        then(listener->at());
-      });
+      listener = ipc::uds_listener::open(on, std::move(at), self, parent, options_.limits);
     } catch (...) {
-      control_->post([failed, e = std::current_exception()] { failed(e); });
+      failure = std::current_exception();
     }
+    control_->post([this, uuid, on, listener, failure] { opened(uuid, on, listener, failure); });
   };
   if (entry.on == control_)
     open();
   else
     entry.on->post(std::move(open));
+}
+
+void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
+                             const std::shared_ptr<ipc::uds_listener>& listener,
+                             const std::exception_ptr& failure) {
+  const auto it = listeners_.find(uuid);
+  if (it == listeners_.end()) {  // The actor has ended meanwhile.
+    if (listener) on->post([listener] { listener->close(); });
+    return;
+  }
+  auto waiting = std::exchange(it->second.waiting, {});
+  it->second.listener = listener;
+  if (failure) listeners_.erase(it);
+  for (auto& w : waiting)
+    if (failure)
+      w.failed(failure);
+    else
+      w.then(listener->at());
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,

@@ -48,19 +48,20 @@ class process_runtime {
   supervisor& supervision() noexcept { return *supervisor_; }
   const process_options& options() const noexcept { return options_; }
 
-  /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list of
-  /// known ones, or why it cannot serve this child. May run a Python once (never on the control loop).
+  /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list
+  /// of known ones, or why it cannot serve this child. May run a Python once (never on the control
+  /// loop).
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
-  /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend needs
-  /// one, spec.parent_address from the parent's listener, opened on first use. The outcome is a
-  /// child_changed event at the parent's port.
+  /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
+  /// needs one, spec.parent_address from the parent's listener, opened on first use. The outcome is
+  /// a child_changed event at the parent's port.
   void start_child(port::actor_port_ptr parent, spawn::backend& backend, spawn::child_spec spec,
                    stop_policy stop, duration start_within);
 
-  /// Connects an actor of this process to its parent in another one, on the control loop, which then
-  /// owns the socket. `done` runs there too: null, or why not.
+  /// Connects an actor of this process to its parent in another one, on the control loop, which
+  /// then owns the socket. `done` runs there too: null, or why not.
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
 
@@ -85,6 +86,9 @@ class process_runtime {
   void control_main();
   void listen(port::actor_port_ptr parent, std::function<void(ipc::address)> then,
               std::function<void(std::exception_ptr)> failed);
+  void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
+              const std::shared_ptr<ipc::uds_listener>& listener,
+              const std::exception_ptr& failure);
 
   const process_options options_;
   std::shared_ptr<core::loop> control_;
@@ -101,6 +105,11 @@ class process_runtime {
   struct listening {
     std::shared_ptr<core::loop> on;
     std::shared_ptr<ipc::uds_listener> listener;
+    struct waiter {
+      std::function<void(ipc::address)> then;
+      std::function<void(std::exception_ptr)> failed;
+    };
+    std::vector<waiter> waiting = {};  // Starts that came while it was being opened.
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.
 };

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "coppice/errors.hpp"
+// tidy: allow layer: this file of pyhost runs a Python to ask it, and needs none itself
 #include "pyhost/find_python.hpp"
 
 namespace coppice::tree {
@@ -20,6 +21,7 @@ namespace {
 
 // Trivially destructible, all of it: the Python side lives until the process ends.
 std::atomic<python_side*> loaded{nullptr};
+// tidy: allow lock: any thread may be the first to need Python, and has to wait for it
 std::mutex loading;
 const std::string* failed = nullptr;  // Guarded by `loading`.
 
@@ -107,6 +109,7 @@ class lazy_subint final : public spawn::backend {
   }
 
   process_runtime& rt_;
+  // tidy: allow lock: any thread may be the first to need guests, and has to wait for them
   std::mutex mutex_;
   std::unique_ptr<spawn::backend> real_;  // Guarded by mutex_; constant once it is there.
 };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <future>
@@ -24,9 +25,12 @@ namespace {
 
 tree::signal_mode mode_of(signals s) {
   switch (s) {
-    case signals::none: return tree::signal_mode::none;
-    case signals::interrupt: return tree::signal_mode::interrupt;
-    case signals::all: return tree::signal_mode::all;
+    case signals::none:
+      return tree::signal_mode::none;
+    case signals::interrupt:
+      return tree::signal_mode::interrupt;
+    case signals::all:
+      return tree::signal_mode::all;
   }
   return tree::signal_mode::none;
 }
@@ -36,7 +40,8 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
-    return tree::standard_backends(rt, {.endpoints = endpoints, .reaches_run_main = reaches_run_main});
+    return tree::standard_backends(rt,
+                                   {.endpoints = endpoints, .reaches_run_main = reaches_run_main});
   };
   return out;
 }
@@ -82,8 +87,8 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
 int run_child(const child_arguments& arguments, const main_options& options) {
   process_runtime rt(process_options_of(options, true));
   auto loop = std::make_shared<core::loop>(core::loop_options{.name = arguments.self.name});
-  auto self = std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self),
-                                             options.endpoints);
+  auto self =
+      std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self), options.endpoints);
   self->set_alone();
   rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
   std::string failure;
@@ -145,14 +150,15 @@ void leave(int status) noexcept {
   ::_exit(status);
 }
 
-// --- runtime -------------------------------------------------------------------------------------------
+// --- runtime
+// -------------------------------------------------------------------------------------------
 
 struct runtime::state {
   explicit state(const main_options& options)
       : rt(process_options_of(options, false)),
         loop(std::make_shared<core::loop>(core::loop_options{.name = options.name})),
-        self(std::make_shared<native_actor>(rt, loop, tree::aid_of({options.name, base::new_uuid()}),
-                                            options.endpoints)) {}
+        self(std::make_shared<native_actor>(
+            rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)) {}
 
   // Runs on the root's thread: opens a nursery for the actors that start_actor() makes, and stays.
   void main(std::promise<void>& up) {
@@ -177,7 +183,7 @@ struct runtime::state {
   actor_nursery* actors = nullptr;
   base::os_thread thread;
   std::size_t left = 0;
-  bool stopped = false;
+  std::atomic<bool> stopped{false};
 };
 
 runtime::runtime(main_options options) : state_(std::make_unique<state>(options)) {
@@ -192,8 +198,10 @@ runtime::~runtime() {
 }
 
 void runtime::run_erased(std::function<task<>(actor&)> body) {
-  COPPICE_ASSERT(core::loop::current() == nullptr,
-                 "a blocking call on a loop's thread would wait for itself: co_await there instead");
+  COPPICE_ASSERT(
+      core::loop::current() == nullptr,
+      "a blocking call on a loop's thread would wait for itself: co_await there instead");
+  if (state_->stopped) throw error("the runtime has stopped");
   std::promise<void> done;
   auto finished = done.get_future();
   auto one = [&](actor* self) -> task<> {
@@ -236,9 +244,12 @@ exit_report blocking_portal::cancel_actor() const {
 }
 
 bool runtime::stop(duration bound) {
-  if (std::exchange(state_->stopped, true)) return state_->left == 0;
+  if (state_->stopped.exchange(true)) return state_->left == 0;
   state_->self->cancel("the runtime stops");
   state_->thread.join();  // Every ladder in there has its bound.
+  // Calls that other threads posted meanwhile find that it has stopped.
+  auto nothing = []() -> task<> { co_return; };
+  state_->loop->run(nothing());
   if (!state_->rt.stop(bound)) state_->left = state_->rt.quarantined_count();
   return state_->left == 0;
 }

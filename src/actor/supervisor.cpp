@@ -15,7 +15,8 @@ namespace coppice::tree {
 
 namespace {
 constexpr time_point never = time_point::max();
-// A child's connection is gone: for so long we wait to hear how it ended before we end it ourselves.
+// A child's connection is gone: for so long we wait to hear how it ended before we end it
+// ourselves.
 constexpr duration lost_grace = std::chrono::milliseconds(100);
 
 payload no_arguments() { return to_payload(std::map<std::string, std::string>()); }
@@ -25,13 +26,21 @@ time_point later(time_point t, duration d) { return d >= never - t ? never : t +
 /// Something that a supervising task has to know. Made on any thread, read on the control loop.
 struct supervisor::news {
   enum class kind : std::uint8_t {
-    connected, lost, ready, refused, ended, deaf, native_code, stop, hurry
+    connected,
+    lost,
+    ready,
+    refused,
+    ended,
+    deaf,
+    native_code,
+    stop,
+    hurry
   };
   kind what;
-  ipc::link_ptr link = {};             // connected
-  std::string why = {};                // lost
-  std::exception_ptr error = {};       // refused
-  exit_report report = {};             // ended
+  ipc::link_ptr link = {};                 // connected
+  std::string why = {};                    // lost
+  std::exception_ptr error = {};           // refused
+  exit_report report = {};                 // ended
   std::optional<stop_policy> policy = {};  // stop
 };
 
@@ -90,20 +99,22 @@ supervisor::supervisor(std::shared_ptr<core::loop> control)
 
 supervisor::~supervisor() = default;
 
-// --- any thread ------------------------------------------------------------------------------------
+// --- any thread
+// ------------------------------------------------------------------------------------
 
 void supervisor::start(start_request request) {
   auto r = std::make_shared<record>(control_->ref(), std::move(request));
   control_->post([this, r] {
     if (closing_ || !children_) {
-      r->start_error = std::make_exception_ptr(
-          actor_start_error(fmt::format("actor '{}' was not started: the runtime ends", r->name())));
+      r->start_error = std::make_exception_ptr(actor_start_error(
+          fmt::format("actor '{}' was not started: the runtime ends", r->name())));
       return announce(*r);
     }
     records_.emplace(r->uuid(), r);
-    children_->start_soon(r->name(), [](supervisor* s, std::shared_ptr<record> of) {
-      return s->supervise(std::move(of));
-    }, this, r);
+    children_->start_soon(
+        r->name(),
+        [](supervisor* s, std::shared_ptr<record> of) { return s->supervise(std::move(of)); }, this,
+        r);
   });
 }
 
@@ -120,7 +131,8 @@ void supervisor::hurry() {
   });
 }
 
-// --- control loop -------------------------------------------------------------------------------------
+// --- control loop
+// -------------------------------------------------------------------------------------
 
 task<> supervisor::run() {
   co_await open_nursery("children", [this](nursery& n) -> task<> {
@@ -161,12 +173,9 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   request.parent->adopt(
       r->uuid(),
       {.on_connected =
-           [r](ipc::link_ptr l) {
-             r->tell({.what = news::kind::connected, .link = std::move(l)});
-           },
-       .on_lost = [r](std::string why) {
-         r->tell({.what = news::kind::lost, .why = std::move(why)});
-       }});
+           [r](ipc::link_ptr l) { r->tell({.what = news::kind::connected, .link = std::move(l)}); },
+       .on_lost =
+           [r](std::string why) { r->tell({.what = news::kind::lost, .why = std::move(why)}); }});
   try {
     r->child = request.backend->start(request.spec, r);
   } catch (...) {
@@ -227,6 +236,7 @@ task<> supervisor::wait_for_end(std::shared_ptr<record> r, time_point until) {
         r->up = true;
         co_return;
       case news::kind::refused:
+        if (r->climbing || r->start_error) break;  // It failed because it is being stopped.
         r->start_error = n->error;
         co_return;
       case news::kind::ended:
@@ -266,15 +276,17 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
   const time_point begun = control_->now();
   const auto& policy = r->policy;
   const time_point end = later(begun, policy.total);
+  // The gentle rungs leave force its share, at most half, of a total that is too short for all.
+  const duration share = policy.may_force ? std::min(policy.force, policy.total / 2) : duration{};
   const auto until = [&](duration d) { return std::min(later(control_->now(), d), end); };
+  const auto gently = [&](duration d) { return std::min(later(control_->now(), d), end - share); };
   r->climbing = true;
 
   if (r->link && !r->link_lost && !r->hurried) {
     r->report.rung = rung::asked;
-    r->request.parent->request(r->link, "self", "cancel", no_arguments(),
-                               [](port::reply&&) {});
-    const time_point limit = until(policy.ask);
-    co_await wait_for_end(r, std::min(limit, until(policy.unseen)));
+    r->request.parent->request(r->link, "self", "cancel", no_arguments(), [](port::reply&&) {});
+    const time_point limit = gently(policy.ask);
+    co_await wait_for_end(r, std::min(limit, gently(policy.unseen)));
     const bool looks = !r->has_ended && r->child->cancel_seen();
     if (looks && !r->hurried) co_await wait_for_end(r, limit);
   }
@@ -283,7 +295,7 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
   if (!r->has_ended && !r->native_code && r->child->interrupt()) {
     has_rungs = true;
     r->report.rung = rung::interrupted;
-    co_await wait_for_end(r, until(policy.interrupt));
+    co_await wait_for_end(r, gently(policy.interrupt));
   }
   if (!r->has_ended && !r->native_code && policy.may_force && r->child->force()) {
     has_rungs = true;
@@ -348,10 +360,10 @@ std::vector<quarantine_entry> supervisor::quarantined() const {
 
 void supervisor::describe(base::tree_writer& w) const {
   for (const auto& [uuid, r] : records_)
-    w.line(fmt::format("child '{}' of '{}': {}{}", r->name(), r->request.spec.parent.name,
-                       r->child ? r->child->describe() : "starting",
-                       r->stop_asked ? fmt::format(", stopping ({})", to_string(r->report.rung))
-                                     : ""));
+    w.line(fmt::format(
+        "child '{}' of '{}': {}{}", r->name(), r->request.spec.parent.name,
+        r->child ? r->child->describe() : "starting",
+        r->stop_asked ? fmt::format(", stopping ({})", to_string(r->report.rung)) : ""));
   for (const auto& [uuid, r] : quarantine_)
     w.line(fmt::format("quarantine: '{}': {}", r->name(), r->report.detail));
 }

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "core/loop.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/stop.hpp"
+#include "core/loop.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
 
@@ -80,7 +80,7 @@ class supervisor {
   nursery* children_ = nullptr;                // While run() runs.
   bool closing_ = false;
   std::unique_ptr<event> close_asked_;
-  std::map<std::string, std::shared_ptr<record>> records_;     // By uuid of the child; running ones.
+  std::map<std::string, std::shared_ptr<record>> records_;  // By uuid of the child; running ones.
   std::map<std::string, std::shared_ptr<record>> quarantine_;
   std::size_t forced_stops_ = 0;
 };

@@ -9,8 +9,8 @@
 
 namespace coppice::core {
 
-/// Calls a function once, at a time of the loop's clock, unless it is set again, cleared or destroyed
-/// first. Owner: any object of that loop. Thread: the loop's.
+/// Calls a function once, at a time of the loop's clock, unless it is set again, cleared or
+/// destroyed first. Owner: any object of that loop. Thread: the loop's.
 class alarm final : private detail::timer {
  public:
   explicit alarm(loop& l) noexcept : loop_(l) {}

@@ -34,9 +34,9 @@ std::string_view wire_name_of(const std::exception& e) noexcept {
     if (found.empty() && dynamic_cast<const E*>(&e) != nullptr) found = wire_name<E>::value;
   };
   const auto any_of = [&]<class... E>() { (is(std::type_identity<E>()), ...); };
-  any_of.template operator()<error_group, remote_actor_error, actor_died, transport_closed,
-                             message_type_error, module_not_exposed, no_such_function,
-                             argument_error, timeout_error>();
+  any_of.template
+  operator()<error_group, remote_actor_error, actor_died, transport_closed, message_type_error,
+             module_not_exposed, no_such_function, argument_error, timeout_error>();
   // A fault of ours that has no Python twin keeps its own name.
   if (found.empty() && dynamic_cast<const error*>(&e) != nullptr) return {};
   any_of.template

@@ -9,9 +9,9 @@
 
 namespace coppice::core {
 
-/// Watches a descriptor that somebody else owns. The callback runs on the loop's thread each time that
-/// the descriptor is readable; it must make it unreadable (read it), or end the watch, or it is called
-/// again at once. It may destroy the watch.
+/// Watches a descriptor that somebody else owns. The callback runs on the loop's thread each time
+/// that the descriptor is readable; it must make it unreadable (read it), or end the watch, or it
+/// is called again at once. It may destroy the watch.
 ///
 /// Owner: any object of that loop; ends before the descriptor does. Thread: the loop's.
 class fd_watch {

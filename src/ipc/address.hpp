@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 namespace coppice::ipc {
 
@@ -14,7 +15,7 @@ struct address {
   std::string path() const { return directory + "/" + file; }
   /// "('/run/user/0/coppice', 'root@12.sock')", as a Python repr.
   std::string text() const;
-  /// The inverse of text(). Throws protocol_error that quotes what it was given.
+  /// The inverse of text(). Throws protocol_error that quotes what it was given, cut to 200 bytes.
   static address parse(const std::string& text);
   friend bool operator==(const address&, const address&) = default;
 };
@@ -24,10 +25,12 @@ struct address {
 std::string runtime_directory();
 
 /// A listening address for an actor of this process: "<name>@<pid>.sock" if it is alone in the
-/// process, else "<name>.<uuid8>@<pid>.sock"; a name that is unsafe in a path or too long is hashed.
+/// process, else "<name>.<uuid8>@<pid>.sock"; a name that is unsafe in a path or too long is
+/// hashed.
 address socket_address(const std::string& name, const std::string& uuid, bool alone);
 
-/// ("name", "uuid") as a Python tuple's repr, and back. Throws protocol_error.
+/// ("name", "uuid") as a Python tuple's repr, and back: any text survives the round trip, and every
+/// escape that Python's repr writes is read. Throws protocol_error.
 std::string tuple_text(const std::string& a, const std::string& b);
 std::pair<std::string, std::string> parse_tuple(const std::string& text);
 

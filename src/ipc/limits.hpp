@@ -10,10 +10,16 @@
 namespace coppice::ipc {
 
 struct limits {
-  std::size_t frame_bytes_max = 256u << 20;   // One frame, length prefix excluded. Beyond: closed.
-  std::size_t queued_bytes_max = 512u << 20;  // Written by us, not yet taken by the peer. Beyond: closed.
-  std::size_t handshakes_max = 64;            // Accepted connections whose Aid is still to come.
-  duration handshake_within = std::chrono::seconds(10);  // Both sides, from connect to the peer's Aid.
+  // One frame, length prefix excluded. Beyond: closed. Room for the largest payload that a call
+  // table lets out (table_limits) and what is around it: too large a call must not cost the
+  // connection.
+  std::size_t frame_bytes_max = (256u << 20) + (1u << 20);
+  std::size_t aid_bytes_max = 64u << 10;  // The same for the first frame of a stranger.
+  std::size_t queued_bytes_max =
+      512u << 20;                   // Written by us, not yet taken by the peer. Beyond: closed.
+  std::size_t handshakes_max = 64;  // Accepted, Aid still to come. Beyond: the oldest goes.
+  duration handshake_within =
+      std::chrono::seconds(10);  // Both sides, from connect to the peer's Aid.
 };
 
 }  // namespace coppice::ipc

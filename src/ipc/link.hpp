@@ -21,9 +21,9 @@ enum class urgency : std::uint8_t {
 
 /// An actor's side of its links: what its port is told.
 ///
-/// Thread: memory links call on the sender's thread, socket links on their loop's. An implementation
-/// must not block, run user code, attach to an interpreter, or call back into the sender's port while
-/// it holds its own lock.
+/// Thread: memory links call on the sender's thread, socket links on their loop's. An
+/// implementation must not block, run user code, attach to an interpreter, or call back into the
+/// sender's port while it holds its own lock.
 class link_sink {
  public:
   virtual ~link_sink() = default;
@@ -47,7 +47,7 @@ class link : public std::enable_shared_from_this<link> {
   link& operator=(const link&) = delete;
 
   virtual void send(msg::message m, urgency u = urgency::now) = 0;
-  virtual void close(std::string why) = 0;  // Idempotent. Both sinks get on_closed().
+  virtual void close(std::string why) = 0;     // Idempotent. Both sinks get on_closed().
   virtual bool is_local() const noexcept = 0;  // Memory transport: payloads are shared, not copied.
   virtual std::string describe() const = 0;    // "memory to worker", "uds to worker fd 7".
 

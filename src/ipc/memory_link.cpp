@@ -10,25 +10,35 @@ namespace coppice::ipc {
 
 namespace {
 
-class memory_link;
-
 /// What the two ends share: who receives on each side, and whether it is over.
 struct memory_pair {
   struct held_message {
     msg::message message;
     urgency how;
   };
-  std::mutex mutex;  // Guards the rest.
+  // tidy: allow lock: two actors' threads send, close and connect at once
+  std::mutex mutex;  // Guards the rest. Never held while a sink is called.
   bool closed = false;
+  std::string why;  // It was closed.
   struct side {
-    std::shared_ptr<memory_link> end;  // Cleared by the close: breaks the cycle.
-    std::shared_ptr<link_sink> sink;   // Likewise.
+    link_ptr end;                     // Cleared by the end: breaks the cycle.
+    std::shared_ptr<link_sink> sink;  // Likewise.
     // Has it been told of its link? Until then messages wait here: the other side may answer
     // on_connected() from another thread before this one has heard of anything.
     bool open = false;
-    std::deque<held_message> held;
+    std::deque<held_message> held = {};
+    // Calls of on_message() under way. While there are any the end is not told: it is the last
+    // word.
+    int delivering = 0;
   } sides[2];
-  std::string why;  // It was closed.
+
+  /// The side if this is the moment to tell it of the end, else an empty one. REQUIRES: locked.
+  side take_if_over(side& s) {
+    return closed && s.open && s.delivering == 0 ? std::exchange(s, {}) : side{};
+  }
+  void tell(const side& gone) const {  // `why` is constant once closed.
+    if (gone.sink) gone.sink->on_closed(gone.end, why);
+  }
 };
 
 class memory_link final : public link {
@@ -39,16 +49,32 @@ class memory_link final : public link {
   }
 
   void send(msg::message m, urgency u) override {
-    std::shared_ptr<memory_link> end;
+    memory_pair& pair = *pair_;
+    memory_pair::side& to = pair.sides[1 - side_];
+    link_ptr end;
     std::shared_ptr<link_sink> sink;
     {
-      std::lock_guard lock(pair_->mutex);
-      auto& to = pair_->sides[1 - side_];
-      if (!to.sink) return;
+      std::lock_guard lock(pair.mutex);
+      if (pair.closed) return;
       if (!to.open) return to.held.push_back({std::move(m), u});
       end = to.end;
       sink = to.sink;
+      ++to.delivering;
     }
+    struct delivery {
+      memory_pair& pair;
+      memory_pair::side& to;
+      ~delivery() {
+        memory_pair::side gone;
+        {
+          std::lock_guard lock(pair.mutex);
+          --to.delivering;
+          gone = pair.take_if_over(to);
+        }
+        pair.tell(gone);
+      }
+    };
+    const delivery under_way{pair, to};
     sink->on_message(end, std::move(m), u);
   }
 
@@ -57,12 +83,10 @@ class memory_link final : public link {
     {
       std::lock_guard lock(pair_->mutex);
       if (std::exchange(pair_->closed, true)) return;
-      pair_->why = why;
-      for (int i : {0, 1})
-        if (pair_->sides[i].open) gone[i] = std::exchange(pair_->sides[i], {});
+      pair_->why = std::move(why);
+      for (int i : {0, 1}) gone[i] = pair_->take_if_over(pair_->sides[i]);
     }
-    for (auto& s : gone)
-      if (s.sink) s.sink->on_closed(s.end, why);
+    for (const auto& s : gone) pair_->tell(s);
   }
 
   bool is_local() const noexcept override { return true; }
@@ -81,14 +105,10 @@ class memory_link final : public link {
       sink->on_message(shared_from_this(), std::move(next.message), next.how);
       lock.lock();
     }
-    if (!pair_->closed) {
-      mine.open = true;
-      return;
-    }
-    const auto gone = std::exchange(mine, {});
-    const std::string why = pair_->why;
+    mine.open = true;
+    const auto gone = pair_->take_if_over(mine);
     lock.unlock();
-    sink->on_closed(gone.end, why);
+    pair_->tell(gone);
   }
 
  private:
@@ -103,8 +123,8 @@ void connect_memory(const msg::aid& a, std::shared_ptr<link_sink> a_sink, const 
   auto pair = std::make_shared<memory_pair>();
   auto a_end = std::make_shared<memory_link>(pair, 0, b);
   auto b_end = std::make_shared<memory_link>(pair, 1, a);
-  pair->sides[0] = {a_end, std::move(a_sink), false, {}};
-  pair->sides[1] = {b_end, std::move(b_sink), false, {}};
+  pair->sides[0] = {a_end, std::move(a_sink)};
+  pair->sides[1] = {b_end, std::move(b_sink)};
   b_end->open();
   a_end->open();
 }

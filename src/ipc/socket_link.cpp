@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/buffer.hpp>
 #include <cstring>
 #include <utility>
 
-#include "core/reactor.hpp"
 #include "coppice/errors.hpp"
+#include "core/reactor.hpp"
 
 namespace coppice::ipc {
 
@@ -18,6 +20,8 @@ using boost::system::error_code;
 namespace {
 constexpr std::size_t chunk_bytes = 64 * 1024;
 constexpr std::size_t prefix_bytes = 4;
+// A queue that is never quite empty sheds what has left whenever that much has.
+constexpr std::size_t shed_bytes = 256 * 1024;
 
 std::uint32_t read_length(const std::byte* p) {
   std::uint32_t n = 0;
@@ -27,31 +31,44 @@ std::uint32_t read_length(const std::byte* p) {
 }  // namespace
 
 struct socket_link::chunk {
-  explicit chunk(std::size_t size) : bytes(std::make_unique_for_overwrite<std::byte[]>(size)), size(size) {}
-  std::unique_ptr<std::byte[]> bytes;
-  std::size_t size;
+  explicit chunk(std::size_t n) : bytes(std::make_unique_for_overwrite<std::byte[]>(n)), size(n) {}
+  const std::unique_ptr<std::byte[]> bytes;
+  const std::size_t size;
 };
 
 socket_link::socket_link(std::shared_ptr<core::loop> on, socket s, const msg::aid& self,
                          std::shared_ptr<link_sink> sink, limits l)
-    : loop_(std::move(on)), self_aid_(self), limits_(l), sink_(std::move(sink)),
-      socket_(std::move(s)), in_(std::make_shared<chunk>(chunk_bytes)) {
-  socket_.non_blocking(true);
+    : loop_(std::move(on)),
+      self_aid_(self),
+      limits_(l),
+      sink_(std::move(sink)),
+      socket_(std::move(s)),
+      fd_(socket_.native_handle()),
+      in_(std::make_shared<chunk>(chunk_bytes)) {
+  error_code ignored;  // A socket that is none any more says so at its first read.
+  socket_.non_blocking(true, ignored);
 }
 
 socket_link::~socket_link() = default;
 
 std::string socket_link::describe() const {
-  return fmt::format("uds to {}", peer_.name.empty() ? "(handshake)" : peer_.name);
+  return fmt::format("uds to {} fd {}", peer_.name.empty() ? "(handshake)" : peer_.name, fd_);
 }
 
-// --- handshake ---------------------------------------------------------------------------------------
+// --- handshake
+// ---------------------------------------------------------------------------------------
 
 void socket_link::begin(handshake_done done) {
   done_ = std::move(done);
-  loop_->arm(deadline_, loop_->now() + limits_.handshake_within);
-  // We do not know yet who the peer is; a tractor peer ignores the key that it does not know.
-  msg::encode_frame(self_aid_, out_, msg::dialect::coppice);
+  try {
+    // We do not know yet who the peer is; a tractor peer ignores the key that it does not know.
+    msg::encode_frame(self_aid_, out_, msg::dialect::coppice);
+    loop_->arm(deadline_, loop_->now() + limits_.handshake_within);
+  } catch (...) {  // A name that is no UTF-8: ours, so no peer will ever understand it.
+    const std::string why = describe_exception(std::current_exception());
+    finish_handshake(std::current_exception());
+    return shut(why);
+  }
   plan_flush();
   read();
 }
@@ -66,20 +83,31 @@ void socket_link::handshake_late() noexcept {
 
 void socket_link::finish_handshake(std::exception_ptr e) {
   loop_->disarm(deadline_);
-  if (auto done = std::exchange(done_, nullptr)) done(std::move(e), e ? nullptr : self());
+  auto done = std::exchange(done_, nullptr);
+  if (!done) return;
+  link_ptr made =
+      e ? nullptr : self();  // Not among the arguments: `e` may have been moved by then.
+  done(std::move(e), std::move(made));
 }
 
-// --- reading -------------------------------------------------------------------------------------------
+// --- reading
+// -------------------------------------------------------------------------------------------
 
 void socket_link::read() {
   if (!open_) return;
-  make_room();
+  try {
+    make_room();
+  } catch (const std::exception& e) {
+    return shut(fmt::format("no memory for a frame: {}", e.what()));
+  }
   socket_.async_read_some(
       asio::buffer(in_->bytes.get() + in_end_, in_->size - in_end_),
       [me = self()](error_code ec, std::size_t n) {
         if (!me->open_) return;
         if (!ec) return me->on_bytes(n);
-        me->shut(ec == asio::error::eof ? "closed by the peer" : ec.message());
+        if (ec != asio::error::eof) return me->shut(ec.message());
+        const bool whole = me->in_begin_ == me->in_end_;
+        me->shut(whole ? "closed by the peer" : "closed by the peer in the middle of a frame");
       });
 }
 
@@ -89,9 +117,16 @@ void socket_link::make_room() {
   const std::size_t have = in_end_ - in_begin_;
   std::size_t want = chunk_bytes / 2;
   if (have >= prefix_bytes) want = prefix_bytes + read_length(in_->bytes.get() + in_begin_);
-  if (in_.use_count() == 1 && have == 0) in_begin_ = in_end_ = 0;
-  if (in_->size - in_begin_ >= want && in_end_ < in_->size) return;
-  if (in_.use_count() == 1 && in_->size >= want) {
+  const bool alone = in_.use_count() == 1;
+  // Pairs with the release of the last payload, on whatever thread that was.
+  if (alone) std::atomic_thread_fence(std::memory_order_acquire);
+  // One large frame must not cost its size for the rest of the connection.
+  const bool outsized = in_->size > chunk_bytes && want <= chunk_bytes;
+  if (!outsized) {
+    if (alone && have == 0) in_begin_ = in_end_ = 0;
+    if (in_->size - in_begin_ >= want && in_end_ < in_->size) return;
+  }
+  if (alone && !outsized && in_->size >= want) {
     std::memmove(in_->bytes.get(), in_->bytes.get() + in_begin_, have);
   } else {
     auto next = std::make_shared<chunk>(std::max(chunk_bytes, want));
@@ -114,12 +149,16 @@ void socket_link::on_bytes(std::size_t n) {
 }
 
 bool socket_link::take_frames() {
+  const auto sink = sink_;  // It may close us, and then nobody else may have it any more.
   while (in_end_ - in_begin_ >= prefix_bytes) {
     const std::byte* at = in_->bytes.get() + in_begin_;
     const std::size_t length = read_length(at);
     if (length > limits_.frame_bytes_max)
       throw limit_exceeded(fmt::format("a frame of {} bytes; frame_bytes_max is {}", length,
                                        limits_.frame_bytes_max));
+    if (!connected_ && length > limits_.aid_bytes_max)
+      throw limit_exceeded(fmt::format("a first frame of {} bytes; aid_bytes_max is {}", length,
+                                       limits_.aid_bytes_max));
     if (in_end_ - in_begin_ < prefix_bytes + length) break;
     in_begin_ += prefix_bytes + length;
     if (!take_frame({at + prefix_bytes, length})) return false;
@@ -136,7 +175,9 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
   auto* aid = std::get_if<msg::aid>(&m);
   if (!aid) throw protocol_error("the first message must be an Aid");
   peer_ = std::move(*aid);
-  if (peer_.is_probe) {  // Answered by our own Aid, which left first; not a peer.
+  if (peer_.is_probe) {  // Answered by our own Aid; not a peer.
+    flush();
+    if (!open_) return false;
     finish_handshake(std::make_exception_ptr(transport_closed("it was a probe")));
     shut("a probe");
     return false;
@@ -147,22 +188,28 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
   return open_;
 }
 
-// --- writing -------------------------------------------------------------------------------------------
+// --- writing
+// -------------------------------------------------------------------------------------------
 
 void socket_link::send(msg::message m, urgency) {
   if (closed_.load(std::memory_order_relaxed)) return;
   const auto to = peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
-  msgpack::buffer frame;  // Off the loop, encoding is the sender's work: the loop copies and writes.
+  msgpack::buffer
+      frame;  // Off the loop, encoding is the sender's work: the loop copies and writes.
   const bool here = loop_->on_loop_thread();
   try {
     if (here && !open_) return;
     msg::encode_frame(m, here ? out_ : frame, to);
-  } catch (const error& e) {  // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
+  } catch (
+      const error& e) {  // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
     return close(std::string("a message could not be encoded: ") + e.what());
   }
   if (here) return plan_flush();
-  loop_->post([me = self(), frame = std::move(frame)] {
-    if (!me->open_) return;
+  // Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us,
+  // who keep the loop. While we are open our pending read keeps us.
+  loop_->post([weak = weak_from_this(), frame = std::move(frame)] {
+    const auto me = std::static_pointer_cast<socket_link>(weak.lock());
+    if (!me || !me->open_) return;
     me->out_.append(frame.bytes());
     me->plan_flush();
   });
@@ -188,11 +235,26 @@ void socket_link::flush() {
     if (ec) return shut(ec.message());
     out_sent_ += n;
   }
-  out_.clear();
+  drop_sent();
+}
+
+// Called when everything has left, or the peer is slow: then bytes are moved, but never more than
+// have left since the last time.
+void socket_link::drop_sent() {
+  const std::size_t left = out_.size() - out_sent_;
+  if (out_sent_ == 0) return;
+  if (left != 0 && (out_sent_ < shed_bytes || out_sent_ < left)) return;
+  if (left == 0 && out_sent_ > shed_bytes) {
+    out_ = msgpack::buffer();  // Nor must one large message keep its memory.
+  } else {
+    std::memmove(out_.data(), out_.data() + out_sent_, left);
+    out_.truncate(left);
+  }
   out_sent_ = 0;
 }
 
 void socket_link::wait_writable() {
+  drop_sent();
   writing_ = true;
   socket_.async_wait(socket::wait_write, [me = self()](error_code) {
     me->writing_ = false;
@@ -200,7 +262,8 @@ void socket_link::wait_writable() {
   });
 }
 
-// --- the end -------------------------------------------------------------------------------------------
+// --- the end
+// -------------------------------------------------------------------------------------------
 
 void socket_link::close(std::string why) {
   if (closed_.exchange(true)) return;
@@ -208,7 +271,9 @@ void socket_link::close(std::string why) {
     flush();  // What was sent before close() should arrive: a CancelAck, an Error.
     return shut(why);
   }
-  loop_->post([me = self(), why = std::move(why)] {
+  loop_->post([weak = weak_from_this(), why = std::move(why)] {
+    const auto me = std::static_pointer_cast<socket_link>(weak.lock());
+    if (!me) return;
     me->flush();
     me->shut(why);
   });
@@ -221,8 +286,12 @@ void socket_link::shut(const std::string& why) {
   error_code ignored;
   socket_.close(ignored);
   if (done_)
-    finish_handshake(std::make_exception_ptr(transport_closed("connection ended during the "
-                                                              "handshake: " + why)));
+    finish_handshake(
+        std::make_exception_ptr(transport_closed("connection ended during the "
+                                                 "handshake: " +
+                                                 why)));
+  out_ = msgpack::buffer();  // Ports may keep us for as long as they know of the peer.
+  out_sent_ = 0;
   auto sink = std::move(sink_);
   if (connected_) sink->on_closed(keep, why);
 }

@@ -6,7 +6,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,12 +19,16 @@ namespace coppice::ipc {
 
 /// Reads and writes frames of one connected socket: 4-byte little-endian length, one message.
 ///
-/// First both sides send their Aid; until the peer's has come the link is silent and `done` is to be
-/// told. After that messages go to the sink on the loop's thread. A frame that does not decode, or is
-/// too long, closes this link and nothing else.
+/// First both sides send their Aid; until the peer's has come the link is silent and `done` is to
+/// be told. After that messages go to the sink on the loop's thread. A frame that does not decode,
+/// or is too long, closes this link and nothing else.
 ///
-/// Writes of one turn of the loop leave in one system call. Owner: shared by ports and by its own
-/// pending operations, until close(). Thread: send() and close() any, the rest its loop's.
+/// Writes of one turn of the loop leave in one system call. close() sends what was sent before as
+/// far as the socket takes it without waiting; the rest is lost.
+///
+/// Owner: shared by ports and by its own pending operations, until close(). It keeps its loop,
+/// which keeps those operations: who runs a loop closes the links on it before the run ends.
+/// Thread: send() and close() any, the rest its loop's.
 class socket_link final : public link {
  public:
   using socket = boost::asio::local::stream_protocol::socket;
@@ -61,11 +65,12 @@ class socket_link final : public link {
   void wait_writable();
   void read();
   void on_bytes(std::size_t n);
-  bool take_frames();                                  // False: closed meanwhile.
+  bool take_frames();                                 // False: closed meanwhile.
   bool take_frame(std::span<const std::byte> frame);  // Likewise.
   void make_room();
   void handshake_late() noexcept;
   void finish_handshake(std::exception_ptr e);
+  void drop_sent();
   void shut(const std::string& why);  // Loop thread: the end of it.
 
   const std::shared_ptr<core::loop> loop_;
@@ -73,6 +78,7 @@ class socket_link final : public link {
   const limits limits_;
   std::shared_ptr<link_sink> sink_;
   socket socket_;
+  const int fd_;         // For describe().
   handshake_done done_;  // Empty once the handshake is over.
   deadline deadline_{*this};
   bool open_ = true;

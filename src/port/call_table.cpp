@@ -74,8 +74,8 @@ void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects&
     if (!std::exchange(call.cancelled, true))
       out.events.push_back(call_cancelled{id, "its caller's connection closed: " + why});
   }
-  // A child's requests wait for its exit report: the supervisor always delivers one, and it says more
-  // than "closed".
+  // A child's requests wait for its exit report: the supervisor always delivers one, and it says
+  // more than "closed".
   if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l) {
     if (auto& lost = it->second.watch.on_lost)
       out.notices.push_back([f = std::move(lost), why]() mutable { f(why); });
@@ -130,9 +130,9 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
       if (it == state.requests.end() || m.functype == msg::call_kind::asyncfunc) return;
       // run() cannot take part in a dialog: end the callee's side, tell the caller.
       const auto id = it->second;
-      auto text = fmt::format(
-          "'{}' is {}, which run() cannot call", table.requests_.at(id).name,
-          m.functype == msg::call_kind::context ? "a context" : "an async generator");
+      auto text =
+          fmt::format("'{}' is {}, which run() cannot call", table.requests_.at(id).name,
+                      m.functype == msg::call_kind::context ? "a context" : "an async generator");
       table.cancel_request(id, out);
       reply r;
       r.how = reply::kind::error;
@@ -170,8 +170,10 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
 void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& out) {
   auto& state = links_.at(from.get());
   if (m.uid != from->peer_uid())
-    return breach(from, fmt::format("Start from '{}' on the connection of '{}'", m.uid.name,
-                                    from->peer().name), out);
+    return breach(
+        from,
+        fmt::format("Start from '{}' on the connection of '{}'", m.uid.name, from->peer().name),
+        out);
   if (state.served.contains(m.cid)) return breach(from, "call id '" + m.cid + "' twice", out);
   if (m.ns == "self") return on_self_call(from, std::move(m), out);
   if (readiness_ == readiness::failed) return send_error(from, m.cid, start_failure_, out);
@@ -179,8 +181,9 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
     return send_error(from, m.cid,
                       error_of(self_, "LimitExceeded",
                                fmt::format("actor '{}' serves {} calls of '{}' already "
-                                           "(calls_per_peer_max)", self_.name,
-                                           state.served.size(), from->peer().name)), out);
+                                           "(calls_per_peer_max)",
+                                           self_.name, state.served.size(), from->peer().name)),
+                      out);
   const call_id id = next_id_++;
   state.served.emplace(m.cid, id);
   served_call call;
@@ -188,8 +191,8 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
   call.cid = std::move(m.cid);
   call.name = m.ns + ":" + m.func;
   served_.emplace(id, std::move(call));
-  out.events.push_back(call_started{id, std::move(m.ns), std::move(m.func), std::move(m.kwargs),
-                                    std::move(m.uid)});
+  out.events.push_back(
+      call_started{id, std::move(m.ns), std::move(m.func), std::move(m.kwargs), std::move(m.uid)});
 }
 
 void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out) {
@@ -208,7 +211,8 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
   } else {
     send_error(from, m.cid,
                error_of(self_, "AttributeError",
-                        fmt::format("an actor's runtime has no method '{}'", m.func)), out);
+                        fmt::format("an actor's runtime has no method '{}'", m.func)),
+               out);
   }
 }
 
@@ -217,8 +221,8 @@ void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, 
   try {
     cid = from_payload<cancel_task_arguments>(m.kwargs).cid;
   } catch (const error& e) {
-    return send_error(from, m.cid,
-                      error_of(self_, "TypeError", std::string("_cancel_task(): ") + e.what()), out);
+    return send_error(
+        from, m.cid, error_of(self_, "TypeError", std::string("_cancel_task(): ") + e.what()), out);
   }
   out.sends.push_back({from, msg::start_ack{m.cid}, {}});
   auto& served = links_.at(from.get()).served;
@@ -265,7 +269,8 @@ void call_table::complete(request_id id, reply&& r, effects& out) {
     out.events.push_back(reply_arrived{id, std::move(r)});
 }
 
-// --- calls that this actor makes -------------------------------------------------------------------
+// --- calls that this actor makes
+// -------------------------------------------------------------------
 
 request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                                payload kwargs, reply_handler on_reply, effects& out) {
@@ -289,10 +294,9 @@ request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std
     return id;
   }
   it->second.requests.emplace(cid, id);
-  out.sends.push_back({to,
-                       msg::start{std::move(cid), std::string(ns), std::string(func),
-                                  std::move(kwargs), self_},
-                       ipc::urgency::now});
+  out.sends.push_back(
+      {to, msg::start{std::move(cid), std::string(ns), std::string(func), std::move(kwargs), self_},
+       ipc::urgency::now});
   return id;
 }
 
@@ -316,14 +320,15 @@ void call_table::forget(request_id id) {
   complete(id, closed_reply("forgotten"), dropped);
 }
 
-// --- calls that this actor serves --------------------------------------------------------------------
+// --- calls that this actor serves
+// --------------------------------------------------------------------
 
 void call_table::acknowledge(call_id id, msg::call_kind functype, effects& out) {
   auto it = served_.find(id);
   if (it == served_.end() || std::exchange(it->second.acknowledged, true)) return;
   if (!links_.contains(it->second.link.get())) return;
-  out.sends.push_back({it->second.link, msg::start_ack{it->second.cid, functype},
-                       ipc::urgency::lazy});
+  out.sends.push_back(
+      {it->second.link, msg::start_ack{it->second.cid, functype}, ipc::urgency::lazy});
 }
 
 bool call_table::was_cancelled(call_id id) const {
@@ -355,7 +360,8 @@ void call_table::finish(call_id id, payload value, effects& out) {
     return finish(id,
                   error_of(self_, "LimitExceeded",
                            fmt::format("the result takes {} bytes; payload_bytes_max is {}",
-                                       value.size(), limits_.payload_bytes_max)), out);
+                                       value.size(), limits_.payload_bytes_max)),
+                  out);
   acknowledge(id, msg::call_kind::asyncfunc, out);
   const auto call = take_served(id);
   if (!links_.contains(call.link.get())) return;
@@ -366,7 +372,8 @@ void call_table::finish(call_id id, payload value, effects& out) {
 void call_table::finish(call_id id, remote_error_info error, effects& out) {
   const auto call = take_served(id);
   if (!links_.contains(call.link.get())) return;
-  send_error(call.link, call.cid, std::move(error), out, call.cancelled ? &call.canceller : nullptr);
+  send_error(call.link, call.cid, std::move(error), out,
+             call.cancelled ? &call.canceller : nullptr);
   ack_cancels(call, out);
 }
 

@@ -68,10 +68,10 @@ struct child_changed {
   enum class kind : std::uint8_t { started, start_failed, ended };
   kind what = kind::ended;
   std::string uuid;
-  ipc::link_ptr link;               // started
-  std::exception_ptr error;         // start_failed
-  exit_report report;               // ended
-  bool requested = false;           // ended: somebody had asked for it.
+  ipc::link_ptr link;        // started
+  std::exception_ptr error;  // start_failed
+  exit_report report;        // ended
+  bool requested = false;    // ended: somebody had asked for it.
 };
 using event = std::variant<call_started, call_cancelled, reply_arrived, cancel_requested,
                            spec_arrived, child_changed>;
@@ -107,8 +107,8 @@ struct child_watch {
 };
 
 struct table_limits {
-  std::size_t calls_per_peer_max = 10'000;       // Served at once for one link.
-  std::size_t payload_bytes_max = 256u << 20;    // Of one message; sockets refuse larger frames too.
+  std::size_t calls_per_peer_max = 10'000;     // Served at once for one link.
+  std::size_t payload_bytes_max = 256u << 20;  // Of one message; sockets refuse larger frames too.
 };
 
 /// The calls that an actor makes and serves, keyed by link and call id, and what it knows of its
@@ -118,8 +118,8 @@ struct table_limits {
 /// - A call served for a link that closes is cancelled.
 ///
 /// # Why no thread, lock or I/O?
-/// A native actor drives it on its loop, a guest's port under a mutex from whichever thread delivers,
-/// and tests drive it from a list of messages. Each asks only: what now follows?
+/// A native actor drives it on its loop, a guest's port under a mutex from whichever thread
+/// delivers, and tests drive it from a list of messages. Each asks only: what now follows?
 ///
 /// Owner: one actor's port. Thread: one at a time.
 class call_table {
@@ -132,8 +132,8 @@ class call_table {
   void closed(const ipc::link_ptr& l, const std::string& why, effects& out);
 
   // --- calls that this actor makes ---
-  /// Starts a call; the reply goes to `on_reply`, or as `reply_arrived` if that is empty. A link that
-  /// has closed replies at once. Throws limit_exceeded if the arguments are too large.
+  /// Starts a call; the reply goes to `on_reply`, or as `reply_arrived` if that is empty. A link
+  /// that has closed replies at once. Throws limit_exceeded if the arguments are too large.
   request_id request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                      payload kwargs, reply_handler on_reply, effects& out);
   /// Asks the callee to cancel it. The reply still comes.
@@ -152,7 +152,9 @@ class call_table {
 
   // --- parent and children ---
   void set_parent(const std::string& uuid) { parent_uuid_ = uuid; }
-  void adopt(const std::string& uuid, child_watch watch) { children_[uuid] = {std::move(watch), {}}; }
+  void adopt(const std::string& uuid, child_watch watch) {
+    children_[uuid] = {std::move(watch), {}};
+  }
   /// The child's OS-level end is known: every request on its link is answered with the report.
   void child_ended(const std::string& uuid, const exit_report& report, effects& out);
 
@@ -184,7 +186,7 @@ class call_table {
   };
   struct link_state {
     ipc::link_ptr link;
-    std::unordered_map<std::string, call_id> served;      // by cid
+    std::unordered_map<std::string, call_id> served;       // by cid
     std::unordered_map<std::string, request_id> requests;  // by cid
   };
   struct child {

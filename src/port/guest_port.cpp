@@ -44,7 +44,8 @@ void guest_port::wake() {
   if (asleep_.exchange(false)) wake_.ring();
 }
 
-// --- any thread ------------------------------------------------------------------------------------
+// --- any thread
+// ------------------------------------------------------------------------------------
 
 void guest_port::on_connected(const ipc::link_ptr& l) {
   locked([&](effects& out) { table_.connected(l, out); });
@@ -112,7 +113,8 @@ void guest_port::describe(base::tree_writer& w) {
   table_.describe(w);
 }
 
-// --- the guest's own thread --------------------------------------------------------------------------
+// --- the guest's own thread
+// --------------------------------------------------------------------------
 
 std::optional<event> guest_port::take() {
   std::lock_guard lock(mutex_);

@@ -145,6 +145,16 @@ ref error_bridge::make(const port::reply& r, const std::string& peer) const {
   return make(r.to_exception(peer));
 }
 
+ref error_bridge::make_start_error(const std::exception_ptr& e) const {
+  try {
+    std::rethrow_exception(e);
+  } catch (const timeout_error& x) {
+    return make(std::make_exception_ptr(actor_start_error(x.what())));
+  } catch (...) {
+    return make(std::current_exception());
+  }
+}
+
 ref error_bridge::make(const std::exception_ptr& e) const {
   const auto simple = [&](const char* kind, PyObject* fallback, const std::exception& x) {
     return make(kind, message_dict(x.what()), fallback, x.what());

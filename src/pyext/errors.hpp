@@ -33,6 +33,7 @@ class error_bridge {
   /// An exception object for what the runtime reports: by the registered factory, else a builtin
   /// exception with the same text. Null, with an exception set, only if memory is short.
   ref make(const std::exception_ptr& e) const;
+  ref make_start_error(const std::exception_ptr& e) const;  // A start that took too long is one.
   ref make(const port::reply& r, const std::string& peer) const;  // REQUIRES: r is no value.
   /// Sets it as the pending exception.
   void raise(const std::exception_ptr& e) const;

@@ -153,7 +153,13 @@ void guest_actor::act(port::spec_arrived&& e) {
   if (ok && !options_.package_path.empty()) ok = append_to_sys_path(options_.package_path);
   ok = ok && replay_main(program);
   for (const auto& [name, path] : e.spec.enable_modules.list) ok = ok && expose(name, path);
-  if (!ok) return fail(errors_.describe_pending());
+  if (!ok) {
+    const ref error = take_error();
+    // Struck while it imported: who did that knows why, and nobody is to take it for the modules'
+    // fault.
+    if (error && is_interrupted(error.get())) return;
+    return fail(errors_.describe(error.get()));
+  }
   port_->set_ready();
 }
 
@@ -494,7 +500,7 @@ void guest_actor::act(port::child_changed&& e) {
       break;
     case kind::start_failed:
       what = "start_failed";
-      with = errors_.make(e.error);
+      with = errors_.make_start_error(e.error);
       break;
     case kind::ended: {
       what = "ended";

@@ -24,9 +24,6 @@ using testing::exec;
 using testing::shown;
 using testing::take_error;
 
-[[maybe_unused]] auto* const environment =
-    ::testing::AddGlobalTestEnvironment(new testing::python_for_test);
-
 msg::aid aid(std::string name) {
   msg::aid a;
   a.name = name;
@@ -668,32 +665,6 @@ TEST_F(GuestActor, AReleasedActorIsNobodysAndItsFunctionsSaySo) {
   EXPECT_EQ(r, nullptr);
   EXPECT_NE(take_error().find("no actor runs in this interpreter"), std::string::npos);
   ASSERT_TRUE(actor->install());
-}
-
-// --- main_script.hpp
-// -----------------------------------------------------------------------------------------
-
-TEST(ParentProgram, TravelsAsMultiprocessingSpellsIt) {
-  parent_program p;
-  p.main_name = "pkg.tool";
-  p.sys_path = {"/a", "/b"};
-  p.loop = "asyncio";
-  EXPECT_EQ(
-      value(p.to_payload()).text(),
-      "{'init_main_from_name': 'pkg.tool', 'coppice_loop': 'asyncio', 'sys_path': ['/a', '/b']}");
-  const auto back = parent_program::from(p.to_payload());
-  EXPECT_EQ(back.main_name, "pkg.tool");
-  EXPECT_EQ(back.sys_path, p.sys_path);
-  EXPECT_EQ(value(parent_program().to_payload()).text(), "{}");
-  EXPECT_EQ(parent_program::from(payload()).main_path, "") << "a parent in C++ sends nil";
-}
-
-TEST(ParentProgram, ImportFolderIsWhereTheOutermostPackageLies) {
-  EXPECT_EQ(import_folder("a", "/x/a.py"), "/x");
-  EXPECT_EQ(import_folder("a.b", "/x/a/b.py"), "/x");
-  EXPECT_EQ(import_folder("a.b", "/x/a/b/__init__.py"), "/x");
-  EXPECT_EQ(import_folder("a.b", "/x/c/b.py"), "");
-  EXPECT_EQ(import_folder("a", ""), "");
 }
 
 }  // namespace

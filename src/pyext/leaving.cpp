@@ -11,6 +11,8 @@
 #include "actor/signals.hpp"
 #include "base/thread.hpp"
 #include "pyext/ref.hpp"
+#include "pyhost/guest_host.hpp"
+#include "pyhost/guest_thread.hpp"
 
 namespace coppice::py {
 
@@ -58,6 +60,10 @@ PyObject* at_exit(PyObject* self, PyObject*) {
   if (tree::signal_watch::first() == SIGINT) status = 128 + SIGINT;
   flush_output();
   call_if_there(ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "logging")), "shutdown");
+  // A guest's interpreter that is being ended right now is in nobody's reach: the end of the main
+  // one beside it would free what it still uses.
+  for (const quarantine_entry& e : host->guests()->quarantined())
+    if (e.stuck_in == to_string(stuck_in::finalizer)) ::_exit(status);
   silence_cpython();
   leave_after(what->linger, status);
   Py_RETURN_NONE;
@@ -82,6 +88,7 @@ bool guard_exit(std::shared_ptr<python_host> host, duration linger) {
   }
   auto what = std::make_unique<leaving>(leaving{std::move(host), linger});
   const ref capsule = ref::take(PyCapsule_New(what.get(), capsule_key, [](PyObject* c) {
+    // tidy: allow new: the capsule is the owner
     delete static_cast<leaving*>(PyCapsule_GetPointer(c, capsule_key));
   }));
   if (!capsule) return false;

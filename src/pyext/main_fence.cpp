@@ -59,13 +59,12 @@ bool raise_interrupted() {
 }  // namespace
 
 bool main_fence::install() {
-  // The capsule keeps us: handlers stay until the interpreter ends.
-  auto* self = new std::shared_ptr<main_fence>(shared_from_this());
-  const ref capsule = ref::take(PyCapsule_New(this, capsule_name, [](PyObject* c) {
-    delete static_cast<std::shared_ptr<main_fence>*>(PyCapsule_GetContext(c));
-  }));
-  if (!capsule) return delete self, false;
-  if (PyCapsule_SetContext(capsule.get(), self) != 0) return false;
+  // Kept for the rest of the process: handlers stay until it ends, and any of them may be running.
+  static std::shared_ptr<main_fence>* kept = nullptr;
+  // tidy: allow new: outlives every static
+  kept = new std::shared_ptr<main_fence>(shared_from_this());
+  const ref capsule = ref::take(PyCapsule_New(kept->get(), capsule_name, nullptr));
+  if (!capsule) return false;
   signal_ = free_realtime_signal();
   if (signal_ != 0 && !handle(signal_, strike_definition, capsule.get())) return false;
   return handle(SIGTERM, terminate_definition, capsule.get()) &&

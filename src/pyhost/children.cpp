@@ -30,6 +30,7 @@ fate look(pid_t pid, int pidfd, bool reap) noexcept {
   const int flags = WEXITED | WNOHANG | (reap ? 0 : WNOWAIT);
   const auto kind = static_cast<idtype_t>(pidfd >= 0 ? P_PIDFD : P_PID);
   const auto id = static_cast<id_t>(pidfd >= 0 ? pidfd : pid);
+  // tidy: allow library-home: not processes of ours, but what guest code started by itself
   if (::waitid(kind, id, &info, flags) != 0) return fate::not_ours;  // ECHILD: somebody reaped it.
   return info.si_pid == 0 ? fate::running : fate::exited;
 }

@@ -45,6 +45,7 @@ class child_processes {
   };
   void drop_reaped();  // Those that somebody has waited for.
 
+  // tidy: allow lock: a guest's nested interpreters do not share a GIL, and none has a loop
   mutable std::mutex mutex_;
   std::vector<child> children_;  // Guarded by mutex_.
 };

@@ -19,9 +19,6 @@ using testing::exec;
 using testing::shown;
 using testing::take_error;
 
-[[maybe_unused]] auto* const environment =
-    ::testing::AddGlobalTestEnvironment(new testing::python_for_test);
-
 std::optional<payload> packed(const char* expression, const char* what = "result") {
   PyObject* value = eval(expression);
   if (!value) return std::nullopt;

@@ -103,6 +103,7 @@ std::unique_ptr<embedding> embedding::up(const embed_options& options) {
   check(Py_InitializeFromConfig(&config));
   close_traps_of_main();
   // PyThreadState_Get() could not be asked later: from here on the main interpreter is nobody's.
+  // tidy: allow new: its constructor is private, so make_unique cannot
   std::unique_ptr<embedding> self(new embedding(PyEval_SaveThread()));
   self->owner_thread_ = std::this_thread::get_id();
   return self;
@@ -113,6 +114,7 @@ std::unique_ptr<embedding> embedding::attach() {
   COPPICE_ASSERT(Py_IsInitialized() && PyInterpreterState_Get() == PyInterpreterState_Main(),
                  "embedding::attach() on a thread that is not attached to the main interpreter");
   close_traps_of_main();
+  // tidy: allow new: its constructor is private, so make_unique cannot
   return std::unique_ptr<embedding>(new embedding(nullptr));
 }
 

@@ -72,6 +72,7 @@ pid_t spawn_question(const std::string& executable, int out) {
   char* argv[] = {name.data(),    isolated.data(), no_site.data(),
                   command.data(), text.data(),     nullptr};
   pid_t pid = -1;
+  // tidy: allow library-home: no actor, one question before there is a runtime
   const int error = ::posix_spawn(&pid, executable.c_str(), &actions, &attributes, argv, environ);
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
@@ -120,6 +121,7 @@ answer ask(const std::string& executable, milliseconds deadline) {
   if (!in_time || !pidfd || ::poll(&p, 1, left > 0 ? static_cast<int>(left) : 0) <= 0)
     ::kill(pid, SIGKILL);
   int status = 0;
+  // tidy: allow library-home: the other half of that question
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!in_time) {

@@ -29,14 +29,13 @@ struct find_python_options {
 
 /// The first of these that is set decides, and is not second-guessed when it turns out unusable:
 /// explicit_path, $PYTHON, $VIRTUAL_ENV, the nearest pyvenv.cfg above start_folder (in it, or in
-/// its
-/// `.venv`), COPPICE_DEFAULT_PYTHON of the build if that file is there, and python3.14, python3.15,
-/// python3 on $PATH (of these the first that is good enough).
+/// its `.venv`), COPPICE_DEFAULT_PYTHON of the build if that file is there, and python3.14,
+/// python3.15, python3 on $PATH (of these the first that is good enough).
 ///
-/// Runs the candidate once, isolated (-I), with a deadline: it is killed at the deadline.
-/// Throws backend_unavailable with one sentence that names the candidate, what is wrong with it
-/// and what to set instead. Blocks up to the deadline: never call it from a loop.
-/// Thread: any. Leaves no process and no fd behind.
+/// Runs the candidate once, isolated (-I), with a deadline: it is killed at the deadline. Throws
+/// backend_unavailable with one sentence that names the candidate, what is wrong with it and what
+/// to set instead. Blocks up to the deadline: never call it from a loop. Thread: any. Leaves no
+/// process and no fd behind.
 python_description find_python(const find_python_options& options = {});
 
 /// Why `p` cannot host guests, as one sentence; nothing if it can: CPython >= 3.14.1, with a GIL,

@@ -142,8 +142,10 @@ void guest_core::handle_gone() noexcept {
         ended_ || quarantined_,
         "a guest_thread was destroyed while its guest is alive: stop it and wait for the "
         "observer's last call, or abandon() it");
-    if (!ended_) {
-      handle_gone_ = true;  // The reaper has itself joined by the watch, should it ever come back.
+    // Not ended, or the owner lets go in the observer's last call, on the very thread to be joined:
+    // the reaper then has itself joined by the watch when it is done.
+    if (!ended_ || ::pthread_equal(reaper_thread_.native(), ::pthread_self())) {
+      handle_gone_ = true;
       return;
     }
   }
@@ -410,6 +412,7 @@ std::unique_ptr<guest_thread> guest_thread::start(guest_host& host, guest_option
   auto core = std::make_shared<guest_core>(host.core(), std::move(options), std::move(body),
                                            std::move(observer));
   core->start_thread();
+  // tidy: allow new: its constructor is private, so make_unique cannot
   return std::unique_ptr<guest_thread>(new guest_thread(std::move(core)));
 }
 

@@ -80,6 +80,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
 
   // Nested interpreters, by id, oldest first. Guarded by nested_mutex: guest code in one of them
   // does not hold the GIL of the other.
+  // tidy: allow lock: see above, and no loop runs in a guest
   std::mutex nested_mutex;
   std::vector<std::int64_t> nested;
   // Threads inside _interpreters.create(), destroy(), decref(). They must not be parked there, so
@@ -106,7 +107,9 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   void tell(F&& call);
   void tell_last(rung how);
 
+  // tidy: allow lock: requests come from any thread and may not wait for a GIL (class comment)
   mutable std::mutex mutex_;
+  // tidy: allow lock: the reaper has no loop to be woken through
   std::condition_variable changed_;
 
   // Guarded by mutex_.
@@ -134,6 +137,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   base::os_thread guest_thread_;
   base::os_thread reaper_thread_;
 
+  // tidy: allow lock: three threads may have something to tell
   std::mutex observer_mutex_;  // Held around every call of the observer; never with mutex_.
 
   // Written by the guest thread before phase::up, constant after it.

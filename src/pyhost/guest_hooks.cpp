@@ -109,7 +109,10 @@ bool wrap_present(hook (&list)[N], PyObject* capsule) {
   return true;
 }
 
-bool frames_need_wrapping() { return Py_Version < 0x030E0800; }
+// gh-158364 is mended in 3.14.8 and in 3.15.0, not in its release candidates.
+bool frames_need_wrapping() {
+  return Py_Version < 0x030E0800 || (Py_Version >= 0x030F0000 && Py_Version < 0x030F00F0);
+}
 
 PyObject* interpreter_dict() { return PyInterpreterState_GetDict(PyInterpreterState_Get()); }
 

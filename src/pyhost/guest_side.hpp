@@ -10,9 +10,8 @@ namespace coppice::py {
 
 class guest_core;
 
-/// What code on a guest's threads may ask of the host. One per guest; current() finds it.
-/// Thread: attached to the guest's interpreter; begin_call() and end_call() on the guest's own
-/// thread.
+/// What code on a guest's threads may ask of the host. One per guest; current() finds it. Thread:
+/// attached to the guest's interpreter; begin_call() and end_call() on the guest's own thread.
 class guest_side {
  public:
   explicit guest_side(guest_core& core) : core_(core) {}
@@ -40,8 +39,8 @@ class guest_side {
 };
 
 /// coppice.Interrupted of the current interpreter: a BaseException, neither SystemExit nor
-/// KeyboardInterrupt. Made on first use, kept by the interpreter. For `_coppice` to export.
-/// Returns a borrowed reference; null with an error set if memory is short. REQUIRES: attached.
+/// KeyboardInterrupt. Made on first use, kept by the interpreter. For `_coppice` to export. Returns
+/// a borrowed reference; null with an error set if memory is short. REQUIRES: attached.
 PyObject* interrupted_type() noexcept;
 
 }  // namespace coppice::py

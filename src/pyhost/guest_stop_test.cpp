@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/fd.hpp"
+#include "base/thread.hpp"
 #include "coppice/errors.hpp"
 #include "pyhost/guest_test_kit.hpp"
 
@@ -129,7 +130,8 @@ TEST_F(Interrupt, NeverReleasesAPlainLock) {
   g.wait_ready();
   ASSERT_TRUE(g.wait_blocked());
   g.handle->interrupt();
-  EXPECT_FALSE(g.events->wait_for("returned", 150ms));
+  EXPECT_TRUE(g.events->wait_for("stuck deaf")) << "so that the ladder climbs at once";
+  EXPECT_FALSE(g.events->wait_for("returned", 100ms));
   g.handle->force();
   ASSERT_TRUE(g.ended());
   EXPECT_EQ(g.events->how, rung::forced);
@@ -194,7 +196,8 @@ TEST_F(Interrupt, OfACallThatBeginsAfterTheWindowIsForgotten) {
   guest g(*host, "ready()\nlinger()", {.call_window = 1ms}, {"for i in range(100000): pass"});
   g.wait_ready();
   g.handle->interrupt(1);
-  std::this_thread::sleep_for(20ms);  // The window is wall-clock time.
+  // tidy: allow sleep: the window is wall-clock time, of a thread without a loop
+  std::this_thread::sleep_for(20ms);
   g.let_go();
   ASSERT_TRUE(g.ended());
   EXPECT_EQ(g.outcomes()[1], "");
@@ -269,6 +272,28 @@ TEST_F(Ladder, AbandonAfterTheEndSaysSo) {
   EXPECT_EQ(g.events->events(), "running, returned, ended");
 }
 
+class letting_go : public recorder {
+ public:
+  std::unique_ptr<guest_thread> handle;
+  void on_ended(rung how_it_was, duration t) noexcept override {
+    handle.reset();
+    recorder::on_ended(how_it_was, t);
+  }
+};
+
+TEST_F(Ladder, HandleMayGoInTheObserversLastCall) {
+  auto events = std::make_shared<letting_go>();
+  auto body = std::make_unique<script_body>("ready()\nlinger()");
+  const auto talk = body->shared;
+  events->handle = guest_thread::start(*host, {}, std::move(body), events);
+  {
+    std::lock_guard lock(talk->mutex);
+    talk->let_go = true;
+    talk->changed.notify_all();
+  }
+  ASSERT_TRUE(events->wait_for("ended"));
+}
+
 TEST_F(Ladder, ALongCallOfCInTheInterpretersOwnCodeIsReclaimedToo) {
   guest g(*host, "ready()\nsum(range(40_000_000))", {.gil_bound = 20ms});
   g.wait_ready();
@@ -307,13 +332,13 @@ TEST_F(Ladder, RungsThatRaceEndTheGuestExactlyOnce) {
                                 : "ready()");
     g.wait_ready();
     bool quarantined = false;
-    std::thread a([&] {
+    base::os_thread a("a", [&] {
       for (int n = 0; n < 5; ++n) g.handle->interrupt();
     });
-    std::thread b([&] {
+    base::os_thread b("b", [&] {
       for (int n = 0; n < 5; ++n) g.handle->force();
     });
-    std::thread c([&] {
+    base::os_thread c("c", [&] {
       if (i % 2) quarantined = g.handle->abandon();
     });
     a.join(), b.join(), c.join();

@@ -21,7 +21,7 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
   const auto until = steady_clock::now() + bound;
   while (!condition()) {
     if (steady_clock::now() >= until) return false;
-    std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(1ms);  // tidy: allow sleep: /proc announces nothing
   }
   return true;
 }
@@ -98,9 +98,28 @@ void recorder::note(const std::string& event) {
 }
 
 void recorder::on_stuck(stuck_in where, duration) noexcept {
-  static constexpr const char* names[] = {"start", "native_code", "native_wait", "finalizer",
-                                          "force_off"};
-  note(std::string("stuck ") + names[static_cast<int>(where)]);
+  const char* name = "?";
+  switch (where) {
+    case stuck_in::start:
+      name = "start";
+      break;
+    case stuck_in::native_code:
+      name = "native_code";
+      break;
+    case stuck_in::native_wait:
+      name = "native_wait";
+      break;
+    case stuck_in::finalizer:
+      name = "finalizer";
+      break;
+    case stuck_in::deaf:
+      name = "deaf";
+      break;
+    case stuck_in::force_off:
+      name = "force_off";
+      break;
+  }
+  note(std::string("stuck ") + name);
 }
 
 void recorder::on_start_failed(std::string_view text) noexcept {

@@ -53,14 +53,12 @@ struct guest_options {
 ///
 /// # What run() must know
 /// - It is called on the guest's thread, attached, on a heap thread state. It returns to end the
-/// guest
-///   in the ordinary way; what it leaves unhandled in the interpreter is its own affair. It never
-///   calls PyRun_SimpleString or PyErr_Print on an error of guest code: SystemExit would end the
-///   process.
+///   guest in the ordinary way; what it leaves unhandled in the interpreter is its own affair. It
+///   never calls PyRun_SimpleString or PyErr_Print on an error of guest code: SystemExit would end
+///   the process.
 /// - A forced stop happens inside any call into CPython that may (re)take the GIL: control then
-/// never
-///   comes back, and the frames up to run() are dropped without destructors. So: nothing that must
-///   be released lives on the stack across such a call (members are fine), and no lock is held
+///   never comes back, and the frames up to run() are dropped without destructors. So: nothing that
+///   must be released lives on the stack across such a call (members are fine), and no lock is held
 ///   there.
 /// - PyObjects that members hold are released before run() returns, or given to the interpreter.
 class guest_body {
@@ -83,14 +81,15 @@ enum class stuck_in : std::uint8_t {
                 // Abandon.
   finalizer,    // Forced or returned, but an object's end (close, flush, __del__) does not return.
                 // Abandon.
-  deaf,         // It waits in a call that no exception reaches: a plain lock, a socket (before 3.15).
-                // Only force() ends that wait.
-  force_off,    // force() was asked for, but the self-test failed: rung 3 is off in this process.
+  deaf,       // It waits in a call that no exception reaches: a plain lock, a socket (before 3.15).
+              // Only force() ends that wait.
+  force_off,  // force() was asked for, but the self-test failed: rung 3 is off in this process.
 };
 std::string_view to_string(stuck_in s) noexcept;
 
 /// Who hears of a guest. Called from the guest's thread, its reaper or `coppice-pywatch`, never
-/// with a GIL held, one call at a time. Must not block and must not destroy the guest_thread.
+/// with a GIL held, one call at a time. Must not block. The guest_thread may be destroyed in the
+/// last call, not in an earlier one.
 ///
 ///     [on_running [on_returned]] on_ended      or      on_start_failed
 ///
@@ -129,24 +128,20 @@ inline constexpr std::uint64_t any_call = 0;
 ///
 /// # What it promises
 /// - interrupt(), force(), abandon() never block, never need a GIL, may be called from any thread,
-/// in any
-///   order, any number of times, at any moment of the guest's life, start and end included.
+///   in any order, any number of times, at any moment of the guest's life, start and end included.
 /// - The interpreter is ended by the reaper, a thread of its own made when the first of them is
-/// asked for
-///   or when the body returns; by nobody else, exactly once, and never under running code.
+///   asked for or when the body returns; by nobody else, exactly once, and never under running
+///   code.
 /// - When on_ended has been called, no thread, fd or process of the guest is left. After a forced
-/// stop
-///   that excepts the memory of the destroyed frames, and what C code on them had open for itself
-///   (the folder of an os.listdir that was forced half-way; files, sockets and epoll objects are
-///   closed).
+///   stop that excepts the memory of the destroyed frames, and what C code on them had open for
+///   itself (the folder of an os.listdir that was forced half-way; files, sockets and epoll objects
+///   are closed).
 ///
 /// # What it does not do
 /// - interrupt() reaches the guest's own thread in the guest's own interpreter: not the other
-/// threads it
-///   started, nor what it runs in interpreters that it made itself. Those can be forced.
+///   threads it started, nor what it runs in interpreters that it made itself. Those can be forced.
 /// - Only the guest's threads and its reaper may attach to its interpreter: a forced stop parks and
-/// ends
-///   every thread that has a thread state there, a stranger's included.
+///   ends every thread that has a thread state there, a stranger's included.
 ///
 /// # Why not pthread_cancel, or ending the interpreter under a blocked thread?
 /// prototypes/rejected: the first corrupts CPython's process-wide lock table; the second is a use

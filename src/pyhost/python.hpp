@@ -15,8 +15,7 @@
 #endif
 
 #if PY_VERSION_HEX < 0x030E0100
-#error \
-    "CPython 3.14.1 or later is needed: older ones abort when an interpreter ends beside its threads"
+#error "CPython 3.14.1 or later is needed: older ones abort when an interpreter with threads ends"
 #endif
 #ifdef Py_GIL_DISABLED
 #error "A free-threaded CPython cannot host guests: stopping one relies on its GIL"

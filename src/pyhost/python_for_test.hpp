@@ -25,6 +25,10 @@ class python_for_test : public ::testing::Environment {
   void TearDown() override { EXPECT_EQ(Py_FinalizeEx(), 0); }
 };
 
+[[maybe_unused]] inline auto* const environment =
+    // tidy: allow new: GoogleTest takes ownership of it
+    ::testing::AddGlobalTestEnvironment(new python_for_test);
+
 /// The pending exception as "ValueError: text", taken away; "" if there is none.
 inline std::string take_error() {
   PyObject* e = PyErr_GetRaisedException();

@@ -23,8 +23,8 @@ namespace {
 constexpr milliseconds wake_gap_max{128};
 constexpr milliseconds raise_gap_max{2000};
 constexpr milliseconds children_bound{1000};
-// Woken several times by then, an exception that is still waiting will not be taken: what the thread
-// waits in goes on waiting. A guest that is only starved of processor time is not blocked.
+// Woken several times by then, an exception that is still waiting will not be taken: what the
+// thread waits in goes on waiting. A guest that is only starved of processor time is not blocked.
 constexpr milliseconds deaf_after{30};
 
 // Does the thread wait in the kernel, rather than run or want to run?
@@ -169,8 +169,8 @@ class reaper {
   // Rung 2, once. The exception is repeated slowly, so that `finally` blocks get their time; the
   // waking up is repeated quickly, because a wake-up that comes between two waits is lost.
   void strike(guest_core::target& t) {
-    // Looked at before we attach: then nobody else holds its GIL on our account, so a thread that is
-    // off the processor waits in a call of its own.
+    // Looked at before we attach: then nobody else holds its GIL on our account, so a thread that
+    // is off the processor waits in a call of its own.
     const bool off_processor = t.call == any_call && is_blocked(guest_.guest_tid_);
     attach_with_bound(guest_, mine_);
     PyThreadState* ts = guest_.guest_state_;
@@ -195,7 +195,8 @@ class reaper {
     }
     PyEval_SaveThread();
     if (!runs) return;
-    if (waiting && off_processor && !took_any_ && steady_clock::now() - t.raised >= deaf_after && !said_deaf_) {
+    if (waiting && off_processor && !took_any_ && steady_clock::now() - t.raised >= deaf_after &&
+        !said_deaf_) {
       said_deaf_ = true;
       guest_.tell_stuck(stuck_in::deaf, steady_clock::now() - t.raised);
     }

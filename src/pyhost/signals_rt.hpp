@@ -16,9 +16,9 @@ struct leave_order {
 /// Two real-time signals, chosen among those that are still at SIG_DFL when this object is made, so
 /// that nobody's handler is taken away.
 ///
-/// *Kick* does nothing, but has no SA_RESTART: a blocked system call returns EINTR.
-/// *Leave* carries a pointer to a leave_order; a leave signal that does not come from order() is
-/// ignored, so `kill` from outside cannot end a thread.
+/// *Kick* does nothing, but has no SA_RESTART: a blocked system call returns EINTR. *Leave* carries
+/// a pointer to a leave_order; a leave signal that does not come from order() is ignored, so `kill`
+/// from outside cannot end a thread.
 ///
 /// The destructor gives both back (SIG_DFL). REQUIRES then: no thread is left that may be kicked.
 /// If guests are in quarantine, call keep() instead: a late kick at SIG_DFL would end the process.

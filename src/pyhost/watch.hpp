@@ -40,7 +40,9 @@ class watch {
  private:
   void run();
 
+  // tidy: allow lock: this thread stands outside every loop, so that it works when they do not
   std::mutex mutex_;
+  // tidy: allow lock: it sleeps on no eventfd, so that a loop that hangs cannot hold it
   std::condition_variable changed_;
   std::map<ticket, std::function<void()>> armed_;  // Guarded by mutex_, like all below.
   time_point sleeping_until_ = time_point::min();

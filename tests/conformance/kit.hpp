@@ -18,11 +18,14 @@ struct kind {
   spawn::key backend;
   bool python = false;
 };
-inline void PrintTo(const kind& k, std::ostream* out) { *out << k.name; }  // NOLINT: GoogleTest's name.
+inline void PrintTo(const kind& k, std::ostream* out) {
+  *out << k.name;
+}  // NOLINT: GoogleTest's name.
 std::vector<kind> all_kinds();
 inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }
 
-// --- in C++; tests/conformance/kit_py.py has the same in Python ------------------------------------
+// --- in C++; tests/conformance/kit_py.py has the same in Python
+// ------------------------------------
 struct totals {
   std::int64_t a = 0;
   double b = 0;

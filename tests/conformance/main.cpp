@@ -53,7 +53,7 @@ inline constexpr endpoint nested_e{"kit:nested", nested, "x"};
 
 }  // namespace
 
-const std::vector<exposed> endpoints = {add_e,  fail_e, echo_e,  sleep_e, pid_e,
+const std::vector<exposed> endpoints = {add_e,   fail_e, echo_e,  sleep_e, pid_e,
                                         leave_e, kill_e, group_e, nested_e};
 
 std::vector<kind> all_kinds() {

@@ -40,8 +40,8 @@ resources count_resources() {
   r.threads = count("/proc/self/task", any);
   r.fds = count("/proc/self/fd", any);
   const std::string mine = "@" + std::to_string(::getpid()) + ".sock";
-  r.socket_files = count(socket_directory(),
-                         [&](const fs::path& p) { return p.string().ends_with(mine); });
+  r.socket_files =
+      count(socket_directory(), [&](const fs::path& p) { return p.string().ends_with(mine); });
   std::error_code ec;
   for (fs::directory_iterator it("/proc/self/task", ec), end; !ec && it != end; it.increment(ec)) {
     std::ifstream in(it->path() / "children");
@@ -61,7 +61,8 @@ void expect_settled(const resources& before) {
       ADD_FAILURE() << "left behind: before " << before.text() << "; after " << now.text();
       return;
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // tidy: allow sleep: the kernel's time
+    // tidy: allow sleep: what the kernel removes has no event
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
 }
 

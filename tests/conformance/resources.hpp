@@ -13,8 +13,8 @@ struct resources {
 };
 resources count_resources();
 
-/// Fails the test if anything is above `before` for longer than a second: the kernel removes what has
-/// ended a moment after it says so.
+/// Fails the test if anything is above `before` for longer than a second: the kernel removes what
+/// has ended a moment after it says so.
 void expect_settled(const resources& before);
 
 }  // namespace coppice::conformance

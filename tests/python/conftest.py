@@ -103,6 +103,7 @@ class Running:
         """Marked processes that are there after `within` seconds still."""
         deadline = time.monotonic() + within
         while (there := marked(self.mark)) and time.monotonic() < deadline:
+            # tidy: allow sleep: the end of a process that is not ours has no event
             time.sleep(0.02)
         return there
 
@@ -149,18 +150,11 @@ processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=T
 
 
 @pytest.fixture
-def begin(native_half, tmp_path, start_method):
-    """Starts a script and returns it running; the test ends when all of it has."""
+def begin_path(native_half, start_method):
+    """Starts a program and returns it running; the test ends when all of it has."""
     started = []
 
-    def start(text, *, seconds=30, options='', end=END, modules=None, **environment):
-        path = tmp_path / f'script{len(started)}.py'
-        path.write_text(textwrap.dedent(text).lstrip('\n')
-                        + end.format(options=f', {options}' if options else ''))
-        for name, content in (modules or {}).items():
-            file = tmp_path / f'{name}.py'
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(textwrap.dedent(content))
+    def start(path, *, seconds=30, **environment):
         started.append(Running(path, start_method, seconds, environment))
         return started[-1]
 
@@ -171,6 +165,24 @@ def begin(native_half, tmp_path, start_method):
     finally:
         for script in started:
             script.close()
+
+
+@pytest.fixture
+def begin(begin_path, tmp_path):
+    """Writes a script and starts it."""
+    count = iter(range(100))
+
+    def start(text, *, seconds=30, options='', end=END, modules=None, **environment):
+        path = tmp_path / f'script{next(count)}.py'
+        path.write_text(textwrap.dedent(text).lstrip('\n')
+                        + end.format(options=f', {options}' if options else ''))
+        for name, content in (modules or {}).items():
+            file = tmp_path / f'{name}.py'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(content))
+        return begin_path(path, seconds=seconds, **environment)
+
+    return start
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "base/assert.hpp"
-#include "core/fd_watch.hpp"
 #include "coppice/errors.hpp"
+#include "core/fd_watch.hpp"
 
 namespace coppice::spawn {
 
@@ -24,7 +24,8 @@ exit_report reap(int pidfd) {
   siginfo_t info{};
   exit_report report;
   if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) {
-    report.how = exit_report::cause::lost;  // ECHILD: some other code of this program waited for it.
+    report.how =
+        exit_report::cause::lost;  // ECHILD: some other code of this program waited for it.
     return report;
   }
   report.status = info.si_status;
@@ -33,7 +34,8 @@ exit_report reap(int pidfd) {
   } else {
     report.how = exit_report::cause::signalled;
     if (const char* name = ::sigabbrev_np(info.si_status))
-      report.detail = std::string("SIG") + name + (info.si_code == CLD_DUMPED ? " (core dumped)" : "");
+      report.detail =
+          std::string("SIG") + name + (info.si_code == CLD_DUMPED ? " (core dumped)" : "");
   }
   return report;
 }
@@ -49,8 +51,8 @@ struct process_state : std::enable_shared_from_this<process_state> {
     if (p.pid < 0) {
       exit_report report;
       report.how = exit_report::cause::failed;
-      report.detail = fmt::format("cannot start {}: {}: {}", program, p.step,
-                                  std::strerror(p.error));
+      report.detail =
+          fmt::format("cannot start {}: {}: {}", program, p.step, std::strerror(p.error));
       return end(std::move(report));
     }
     pid = p.pid;
@@ -89,7 +91,9 @@ class process_child final : public child {
 
   bool interrupt() override { return send(SIGTERM); }
   bool force() override { return send(SIGKILL); }
-  void abandon() override {}  // The watch goes on: it keeps the state until the kernel lets go.
+  // Nobody looks after it any more, so it must not go on. The watch does: it keeps the state until
+  // the kernel lets go.
+  void abandon() override { send(SIGKILL); }
   std::string describe() const override {
     return state_->pid < 0 ? "process, starting" : fmt::format("pid {}", state_->pid);
   }
@@ -135,9 +139,8 @@ class process_backend final : public backend {
     c.cwd = spec.cwd;
     auto state = std::make_shared<process_state>(control_, std::move(observer));
     spawner_.start(std::move(c), [state, name](started_process p) {
-      state->control->post([state, name, p = std::move(p)]() mutable {
-        state->started(std::move(p), name);
-      });
+      state->control->post(
+          [state, name, p = std::move(p)]() mutable { state->started(std::move(p), name); });
     });
     return std::make_unique<process_child>(std::move(state));
   }

@@ -29,7 +29,8 @@ struct child_arguments {
   const char* step = "";
 };
 
-// Runs in the child, in the parent's memory: async-signal-safe calls only, nothing may be allocated.
+// Runs in the child, in the parent's memory: async-signal-safe calls only, nothing may be
+// allocated.
 int child_main(void* p) noexcept {
   auto* a = static_cast<child_arguments*>(p);
   const auto fail = [&](const char* step) {
@@ -39,9 +40,9 @@ int child_main(void* p) noexcept {
   };
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != a->parent) ::_exit(127);  // It died before prctl: nobody is left to tell.
-  // Our handlers are functions of the parent's program; exec would reset them, but a signal may come
-  // before that. Ignored ones stay ignored across exec, and children must not inherit that.
-  struct sigaction fallback {};
+  // Our handlers are functions of the parent's program; exec would reset them, but a signal may
+  // come before that. Ignored ones stay ignored across exec, and children must not inherit that.
+  struct sigaction fallback{};
   fallback.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     if (s != SIGKILL && s != SIGSTOP) ::sigaction(s, &fallback, nullptr);

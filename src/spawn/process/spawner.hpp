@@ -24,8 +24,8 @@ struct command {
 struct started_process {
   pid_t pid = -1;
   base::unique_fd pidfd;
-  int error = 0;         // errno if it could not be started; then pid is -1.
-  const char* step = ""; // What failed: "clone", "chdir", "execve".
+  int error = 0;          // errno if it could not be started; then pid is -1.
+  const char* step = "";  // What failed: "clone", "chdir", "execve".
 };
 
 /// Starts processes one after the other on its own thread. A child gets: SIGKILL when that thread

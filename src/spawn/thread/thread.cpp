@@ -40,14 +40,15 @@ class thread_backend final : public backend {
 
   std::optional<std::string> refusal(const child_spec& spec) override {
     if (spec.native) return std::nullopt;
-    return "the backend 'thread' runs C++ actors only; use 'subint' or 'process' for Python modules";
+    return "the backend 'thread' runs C++ actors only; use 'subint' or 'process' for Python "
+           "modules";
   }
 
   std::unique_ptr<child> start(const child_spec& spec,
                                std::shared_ptr<child_observer> observer) override {
     return std::make_unique<thread_child>(base::os_thread(
-        "actor/" + spec.self.name,
-        [entry = entry_, mine = std::make_shared<child_spec>(spec), observer = std::move(observer)]() mutable {
+        "actor/" + spec.self.name, [entry = entry_, mine = std::make_shared<child_spec>(spec),
+                                    observer = std::move(observer)]() mutable {
           exit_report report = entry(*mine);
           mine.reset();  // Its parent's port: nothing of the child is left when ended() is told.
           observer->ended(std::move(report));

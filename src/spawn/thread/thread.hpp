@@ -9,8 +9,8 @@
 
 namespace coppice::spawn {
 
-/// What runs on the new thread: a native actor that joins its parent, serves, and returns when it was
-/// told to end. Given from above, so that this layer knows nothing of actors.
+/// What runs on the new thread: a native actor that joins its parent, serves, and returns when it
+/// was told to end. Given from above, so that this layer knows nothing of actors.
 using native_entry = std::function<exit_report(const child_spec&)>;
 
 /// Ladder: none. C++ code that is stuck cannot be stopped from outside within its process; use

@@ -39,6 +39,14 @@ def test_a_policy_within_a_time_is_never_longer():
     assert coppice.StopPolicy(total=0.1).within(0.2).total == 0.1
 
 
+def test_rungs_that_do_not_fit_into_the_total_share_it():
+    assert coppice.StopPolicy()._native() == (0.5, 0.05, 1.0, 0.5, 3.0, True)
+    assert coppice.StopPolicy(total=1)._native() == pytest.approx((1 / 6, 1 / 60, 1 / 3, 0.5, 1, 1))
+    assert coppice.StopPolicy(ask=9, interrupt=0, force=1, total=1)._native() == pytest.approx(
+        (0.5, 0.05 / 18, 0, 0.5, 1, 1))
+    assert coppice.StopPolicy(ask=0, interrupt=0, force=0, total=0)._native()[4] == 0
+
+
 def test_a_report_is_true_and_reads_well():
     assert coppice.ExitReport()
     assert str(coppice.ExitReport(text='killed by SIGKILL')) == 'killed by SIGKILL'

@@ -24,9 +24,9 @@ def test_run_opens_the_root_and_returns_what_main_returns(native):
         assert coppice.current_actor().parent is None
         return a + b
 
-    stop = coppice.StopPolicy(ask=0.1, total=1)
+    stop = coppice.StopPolicy(ask=0.1, total=2)
     assert coppice.run(main, 1, 2, name='oak', start_method='process', stop=stop) == 3
-    assert native.roots == [{'start_method': 'process', 'stop': (0.1, 0.05, 1.0, 0.5, 1.0, True)}]
+    assert native.roots == [{'start_method': 'process', 'stop': (0.1, 0.05, 1.0, 0.5, 2.0, True)}]
     assert native.closed == 1
 
 
