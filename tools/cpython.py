@@ -25,12 +25,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MINORS = ("3.14", "3.15")  # in order of preference
 OLDEST = (3, 14, 1)
-NEEDED_MODULES = ("ssl", "_ctypes", "sqlite3", "zlib", "bz2", "lzma", "pip")
+NEEDED_MODULES = ("ssl", "_ctypes", "sqlite3", "zlib", "bz2", "lzma", "readline", "pip")
 
 # Run by the interpreter that is looked at: prints what decides whether it is usable.
 PROBE = """
-import importlib, json, sys, sysconfig
+import importlib.util, json, sys, sysconfig
 def broken(name):
+    # To import readline may write to the terminal.
+    if name == 'readline': return importlib.util.find_spec(name) is None
     try: importlib.import_module(name)
     except ImportError: return True
 var = sysconfig.get_config_var
