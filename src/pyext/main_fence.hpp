@@ -37,6 +37,7 @@ class main_fence final : public call_fence, public std::enable_shared_from_this<
   void begin_call(std::uint64_t id) noexcept override { innermost_ = id; }
   void end_call(std::uint64_t id) noexcept override;
   bool stopping() const noexcept override { return false; }
+  bool runs(std::uint64_t id) const noexcept { return innermost_ == id; }
 
   /// Raises Interrupted in call `id` if that is what runs, again and again until it has been
   /// raised. Nothing otherwise.
