@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The peer of guest.speedup_2: `peer_processes.py FOLDER` parses it with one plain Python process and
+"""The peer of guest.speedup_2: `peer_processes.py FOLDER` parses it with one plain Python process,
 then with two that take batches off a common list, and prints the ratio of the times."""
 import multiprocessing
 import sys

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every benchmark beside its limit and its peer, alternating, and writes the medians.
 
-`run.py --programs FOLDER --python EXECUTABLE --out FILE`: FOLDER holds the built bench_* programs and
-the `coppice` command. What is measured, and on which processors, stands in docs/benchmarks.md.
+`run.py --programs FOLDER --python EXECUTABLE --out FILE`: FOLDER holds the built bench_* programs
+and the `coppice` command. What is measured, and on which processors, stands in docs/benchmarks.md.
 """
 import argparse
 import json
@@ -30,7 +30,7 @@ def run(command):
 
 
 def together(*commands):
-    """Medians of several commands, run in turn so that a slow spell of the machine hits all of them."""
+    """Medians of several commands, in turn so that a slow spell of the machine hits them all."""
     times = [[] for _ in commands]
     for _ in range(REPEATS):
         for mine, command in zip(times, commands):
@@ -41,8 +41,10 @@ def together(*commands):
 
 def latencies(programs, python, add):
     for mode, suffix in (('one', '_us'), ('cross', '_cross_us')):
-        rows = [('native.call', 'native', 'eventfd', False), ('process.call', 'process', 'uds', False),
-                ('guest.call', 'guest', None, True), ('guest.async_call', 'guest_async', None, True)]
+        rows = [('native.call', 'native', 'eventfd', False),
+                ('process.call', 'process', 'uds', False),
+                ('guest.call', 'guest', None, True),
+                ('guest.async_call', 'guest_async', None, True)]
         for name, kind, limit, pool in rows:
             value, allowed, peer = together(
                 [programs / 'bench_latency', kind, mode],
@@ -69,7 +71,8 @@ def speed_up(programs, python, add):
             shutil.copyfile(file, Path(folder) / f'{number:05}.py')
         ours, theirs = [], []
         for _ in range(5):
-            tour = json.loads(run([programs / 'coppice', 'tour', '--json', '--guests', '2', folder]))
+            command = [programs / 'coppice', 'tour', '--json', '--guests', '2', folder]
+            tour = json.loads(run(command))
             ours.append(tour['speedup'])
             theirs.append(float(run([python, HERE / 'peer_processes.py', folder])))
         add('guest.speedup_2', max(ours), 'x', None, max(theirs))

@@ -58,8 +58,8 @@ std::string to_json(const tour_result& r) {
     latencies += fmt::format(R"({}{{"backend": "{}", "start_ms": {:.3f}, "call_us": {:.2f}}})",
                              latencies.empty() ? "" : ", ", l.backend, l.start_ms, l.call_us);
   return fmt::format(
-      R"({{"files": {}, "one_guest_s": {:.3f}, "n_guests_s": {:.3f}, "guests": {}, "speedup": {:.3f}, )"
-      R"("latencies": [{}], "stopped": [{}], "before": {}, "after": {}}})",
+      R"({{"files": {}, "one_guest_s": {:.3f}, "n_guests_s": {:.3f}, "guests": {}, )"
+      R"("speedup": {:.3f}, "latencies": [{}], "stopped": [{}], "before": {}, "after": {}}})",
       r.totals.files, r.one_guest_s, r.n_guests_s, r.guests, speed_up(r), latencies, stopped,
       json_of(r.before), json_of(r.after));
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Two endpoints: one that C++ implements, one that Python does.
 #pragma once
 #include <coppice/coppice.hpp>
 namespace primes {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Actors start actors: a process with guests of its own, each one's end the end of what it began."""
+"""Actors start actors: a process with guests of its own. Each one ends what it began."""
 import asyncio
 
 import coppice

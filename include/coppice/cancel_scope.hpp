@@ -17,11 +17,13 @@ namespace detail {
 
 struct in_parent;  // Tag: the scopes directly below one.
 
-/// How a scope is opened. Text is borrowed until the scope ends, unless `name` is used.
+/// How a scope is opened.
 struct scope_spec {
   std::string name = {};                    // What a dump and `cancelled` say.
   time_point deadline = time_point::max();  // When the scope cancels itself.
   bool shield = false;                      // Keeps out cancellation from above.
+  const char* limit_of = nullptr;  // Instead of a name: "fail_after", spelt out with `limit` when
+  duration limit{};  // somebody asks, because every call with a timeout opens a scope.
 };
 
 }  // namespace detail
@@ -75,7 +77,7 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   time_point effective_deadline()
       const noexcept;  // The soonest that applies; min() once cancelled.
 
-  const std::string& name() const noexcept { return name_; }
+  std::string name() const;
   const std::string& reason() const noexcept { return reason_; }  // Empty until cancelled.
 
   /// "scope: reason" of the outermost cancelled scope that reaches here. REQUIRES: cancelled().
@@ -101,6 +103,8 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   detail::list<cancel_scope, detail::in_parent> below_;
   detail::list<detail::task_node, detail::in_scope> tasks_;  // Whose innermost scope this is.
   const std::string name_;
+  const char* const limit_of_;
+  const duration limit_;
   std::string reason_;
   std::shared_ptr<const std::string> cause_;  // Shared: each `cancelled` that is thrown keeps it.
   time_point deadline_;

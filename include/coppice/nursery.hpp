@@ -21,9 +21,11 @@
 
 namespace coppice {
 
-namespace detail {
+namespace detail {  // Defined in detail/nursery_block.hpp.
 template <class Fn, class... Args>
 auto start_child(nursery& n, std::string_view name, Fn&& fn, Args&&... args);
+template <class N, class Body, class... Init>
+auto open_block(Body&& body, Init... init);
 }  // namespace detail
 
 /// Tasks that live and die together. Opened by open_nursery(), which runs a body with it.
@@ -86,7 +88,7 @@ class nursery : public detail::list_link<detail::of_task> {
   coppice::cancel_scope& scope() noexcept { return scope_; }
   const coppice::cancel_scope& scope() const noexcept { return scope_; }
   std::size_t task_count() const noexcept { return children_count_; }  // Not counting the body.
-  const std::string& name() const noexcept { return scope_.name(); }
+  std::string name() const { return scope_.name(); }
 
   /// For functions that run bodies, as open_nursery() does; see detail/block.hpp.
   nursery(detail::task_node& parent, std::string name);

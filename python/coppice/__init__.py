@@ -34,3 +34,7 @@ __all__ = [
     'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy',
     'TransportClosed', 'current_actor', 'get_runtime_vars', 'open_nursery', 'reg_err_types', 'run',
 ]
+
+for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.
+    globals()[_name].__module__ = __name__
+del _name

@@ -117,6 +117,17 @@ def detect() -> str:
                          'coppice.run(main) or asyncio.run(main())')
 
 
+def refuse_in_main_script() -> None:
+    """The commonest mistake has a sentence of its own: a main script without its main guard."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get('__name__') == '__mp_main__' and frame.f_code.co_name == '<module>':
+            raise RuntimeFailure(
+                f'line {frame.f_lineno} of the main script starts actors, and children run that '
+                "script too: put the line below `if __name__ == '__main__':`")
+        frame = frame.f_back  # type: ignore[assignment]
+
+
 def require() -> Adapter:
     """The adapter of this interpreter's actor, for a coroutine that runs on it."""
     adapter = _current
@@ -126,6 +137,7 @@ def require() -> Adapter:
     if uid is None:
         raise NoRuntime('no actor is running here: start with coppice.run(main), or open a nursery')
     if adapter is None:
+        refuse_in_main_script()
         raise RuntimeFailure(
             f'the actor {uid[0]!r} runs here without an event loop: coppice can only be awaited in '
             'an `async def` endpoint, not in an event loop that a `def` endpoint started')

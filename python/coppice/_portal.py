@@ -59,8 +59,11 @@ class Portal:
         """To a child of this actor, or over a link to any other one."""
         self._link = link
         self._child = child
-        name, uuid = child.uid if child is not None else link.peer if link is not None else ('?', '')
-        self._uid = name, uuid
+        if child is not None:
+            self._uid = child.uid
+        else:
+            assert link is not None
+            self._uid = link.peer
 
     @property
     def uid(self) -> Uid:
@@ -135,22 +138,28 @@ class Portal:
         """Calls `function_name` of module `ns` in the other actor; 'self' is its runtime."""
         return await self._request(wire_module(ns), function_name, kwargs)
 
-    async def cancel_actor(self, timeout: float | None = None) -> ExitReport | bool:
-        """Stops the actor, up the ladder of its StopPolicy, within `timeout` seconds if given.
+    async def cancel_actor(self, timeout: float | None = None) -> ExitReport:
+        """Stops the actor, up the ladder of its StopPolicy, within `timeout` seconds if given, and
+        returns how it ended, which is true, once nothing of it is left.
 
-        For a child of this actor: returns its ExitReport once nothing of it is left. For any other:
-        asks it to end, and returns whether it said within `timeout` (0.5 s) that it will.
+        An actor that is no child of this one can only be asked: TimeoutError if it does not say
+        within `timeout` (0.5 s) that its tasks have ended.
         """
         if self._child is not None:
             return await self._child.stop(timeout)
         adapter = _loop.require()
         token = adapter.new_wait()
         request = native.call(self._live_link(), 'self', 'cancel', {}, token)
-        await token.wait_shielded(CANCEL_WITHIN if timeout is None else timeout)
+        seconds = CANCEL_WITHIN if timeout is None else timeout
+        await token.wait_shielded(seconds)
         if not token.settled:
             native.forget_call(request)
-            return False
-        return token.error is None or isinstance(token.error, (TransportClosed, ContextCancelled))
+            raise TimeoutError(f'actor {self.uid[0]!r} was asked to end, and did not within '
+                               f'{seconds:g} s: only the actor that started it can do more')
+        if token.error is not None and not isinstance(token.error,
+                                                      (TransportClosed, ContextCancelled)):
+            raise token.error
+        return ExitReport('asked', 'returned', text='asked to end')
 
     async def _request(self, ns: str, name: str, kwargs: Mapping[str, Any]) -> Any:
         adapter = _loop.require()
@@ -224,8 +233,8 @@ def _reference(func: Any) -> tuple[str, str]:
         raise TypeError(f"portal.run() takes a function or 'module:function', not {func!r}")
     full_name = getattr(func, '__qualname__', name)
     if full_name != name or not name.isidentifier():
-        raise TypeError(f'portal.run() cannot name {full_name} there: the other actor looks functions '
-                        'up at the top level of a module')
+        raise TypeError(f'portal.run() cannot name {full_name} there: the other actor looks '
+                        'functions up at the top level of a module')
     return wire_module(module), name
 
 

@@ -151,12 +151,13 @@ def _register_at_exit() -> None:
 
 
 def _at_exit() -> None:
-    if _root is not None:  # Its loop was dropped with the root open: no coroutine can close it any more.
+    if _root is not None:  # Its loop was dropped: no coroutine can close it any more.
         _close()
 
 
 def refuse_second_root(what: str) -> None:
     uid = native.self_uid()
     if uid is not None:
+        _loop.refuse_in_main_script()
         raise RuntimeFailure(f'{what} opens a root, but the actor {uid[0]!r} is running here '
                              'already: in an actor, await things in an `async def` endpoint')

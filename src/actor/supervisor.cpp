@@ -236,6 +236,7 @@ task<> supervisor::wait_for_end(std::shared_ptr<record> r, time_point until) {
         r->up = true;
         co_return;
       case news::kind::refused:
+        if (r->climbing || r->start_error) break;  // It failed because it is being stopped.
         r->start_error = n->error;
         co_return;
       case news::kind::ended:
@@ -275,14 +276,17 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
   const time_point begun = control_->now();
   const auto& policy = r->policy;
   const time_point end = later(begun, policy.total);
+  // The gentle rungs leave force its share, at most half, of a total that is too short for all.
+  const duration share = policy.may_force ? std::min(policy.force, policy.total / 2) : duration{};
   const auto until = [&](duration d) { return std::min(later(control_->now(), d), end); };
+  const auto gently = [&](duration d) { return std::min(later(control_->now(), d), end - share); };
   r->climbing = true;
 
   if (r->link && !r->link_lost && !r->hurried) {
     r->report.rung = rung::asked;
     r->request.parent->request(r->link, "self", "cancel", no_arguments(), [](port::reply&&) {});
-    const time_point limit = until(policy.ask);
-    co_await wait_for_end(r, std::min(limit, until(policy.unseen)));
+    const time_point limit = gently(policy.ask);
+    co_await wait_for_end(r, std::min(limit, gently(policy.unseen)));
     const bool looks = !r->has_ended && r->child->cancel_seen();
     if (looks && !r->hurried) co_await wait_for_end(r, limit);
   }
@@ -291,7 +295,7 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
   if (!r->has_ended && !r->native_code && r->child->interrupt()) {
     has_rungs = true;
     r->report.rung = rung::interrupted;
-    co_await wait_for_end(r, until(policy.interrupt));
+    co_await wait_for_end(r, gently(policy.interrupt));
   }
   if (!r->has_ended && !r->native_code && policy.may_force && r->child->force()) {
     has_rungs = true;

@@ -6,6 +6,7 @@
 #include "base/assert.hpp"
 #include "coppice/detail/settled.hpp"
 #include "coppice/errors.hpp"
+#include "core/text.hpp"
 
 namespace coppice {
 
@@ -14,6 +15,8 @@ cancel_scope::cancel_scope(detail::task_node& task, detail::scope_spec spec)
       task_(task),
       parent_(task.scope),
       name_(std::move(spec.name)),
+      limit_of_(spec.limit_of),
+      limit_(spec.limit),
       deadline_(time_point::max()),
       shield_(spec.shield) {
   effective_ = reached_from_above();
@@ -32,8 +35,7 @@ void cancel_scope::cancel(std::string_view reason) {
   loop_.check_thread("cancel_scope::cancel()");
   if (cancel_called_) return;
   if (reason.empty()) reason = "cancelled";
-  cause_ = std::make_shared<const std::string>((name_.empty() ? "cancel scope" : name_) + ": " +
-                                               std::string(reason));
+  cause_ = std::make_shared<const std::string>(name() + ": " + std::string(reason));
   reason_ = reason;
   cancel_called_ = true;
   loop_.disarm(*this);
@@ -43,6 +45,11 @@ void cancel_scope::cancel(std::string_view reason) {
 void cancel_scope::fire() noexcept {
   deadline_passed_ = true;
   cancel("deadline passed");
+}
+
+std::string cancel_scope::name() const {
+  if (limit_of_ != nullptr) return std::string(limit_of_) + "(" + core::to_text(limit_) + ")";
+  return name_.empty() ? "cancel scope" : name_;
 }
 
 bool cancel_scope::cancelled() const noexcept { return effective_; }

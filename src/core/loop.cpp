@@ -108,15 +108,19 @@ void loop::run_root(detail::task_node& root) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-// What was posted during the run belongs to it, and so do the handlers of operations that were
-// cancelled at its end: they own what they refer to. Posts that keep posting are theirs to end.
+// What was posted during the run belongs to it, and so does what that posts in turn, and the
+// handlers of operations that were cancelled at its end: they own what they refer to. Not for ever:
+// a thread that posts without end must not keep the run from ending; the rest waits for the next
+// run.
 void loop::finish_run() {
-  bool handled = false;
-  do {
+  constexpr int rounds_max = 16;
+  bool handled = true;
+  for (int round = 0; round < rounds_max && (handled || !inbox_->empty()); ++round) {
     run_hooks();
     run_inbox();
     handled = reactor_ && reactor_->poll();
-  } while (handled || hooks_first_ != nullptr || !inbox_->empty());
+  }
+  while (hooks_first_ != nullptr) run_hooks();
   COPPICE_ASSERT(ready_first_ == nullptr, "a task is left after the root has ended");
 }
 

@@ -179,6 +179,11 @@ class loop final : public detail::scheduler {
   unsigned resumed_since_poll_ = 0;
 };
 
+/// The loop of a task: `loop_of(co_await detail::this_task{})`.
+inline loop& loop_of(const detail::task_node& task) noexcept {
+  return static_cast<loop&>(task.loop);
+}
+
 template <class T>
 class loop::root_task final : public detail::task_node {
  public:

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <optional>
 
 #include "base/thread.hpp"
@@ -124,6 +125,53 @@ TEST(Loop, PostingToALoopThatHasEndedIsRefused) {
   EXPECT_TRUE(w.expired()) << "what was posted and not run is dropped";
   EXPECT_FALSE(ref.post([] {}));
   EXPECT_FALSE(ref.cancel("x"));
+}
+
+// The posting thread never knows when the loop ends: what is accepted is run or dropped, exactly
+// once.
+TEST(Loop, PostsThatRaceWithTheEndAreRunOrDroppedOnce) {
+  for (int round = 0; round < 50; ++round) {
+    struct counted final : inbox_item {
+      std::atomic<int>* ended;
+      void run() override { ended->fetch_add(1); }
+      void drop() noexcept override { ended->fetch_add(1); }
+    };
+    std::atomic<int> ended{0};
+    int accepted = 0;
+    std::deque<counted> items(100'000);
+    auto l = std::make_unique<loop>();
+    if (round % 2 == 0) io_context_of(*l);
+    base::os_thread other("poster", [&, ref = l->ref()] {
+      for (counted& item : items) {
+        item.ended = &ended;
+        if (!ref.post(item)) break;
+        ++accepted;
+      }
+    });
+    l->run([]() -> task<> { co_await sleep_for(200us); }());
+    l.reset();
+    other.join();
+    EXPECT_EQ(ended.load(), accepted);
+  }
+}
+
+TEST(Loop, TwoLoopsPassABallBothAwakeAndAsleep) {
+  loop here({.name = "here"});
+  loop there({.name = "there"});
+  event over;
+  base::os_thread other("there", [&] { there.run(wait_for(over)); });
+  const int total = here.run([](loop& mine, loop& theirs) -> task<int> {
+    int sum = 0;
+    for (int i = 0; i < 1000; ++i) {
+      one_shot<int> back;
+      theirs.post([&mine, &back, i] { mine.post([&back, i] { back.set(i); }); });
+      sum += co_await back.wait();
+    }
+    co_return sum;
+  }(here, there));
+  there.post([&over] { over.set(); });
+  other.join();
+  EXPECT_EQ(total, 999 * 1000 / 2);
 }
 
 TEST(Loop, WhatWasPostedDuringARunHasRunWhenItReturns) {

@@ -34,8 +34,7 @@ std::string sleep_op::describe() const {
 }
 
 scope_spec limit_spec(const char* function, time_point now, duration limit) {
-  return {.name = std::string(function) + "(" + core::to_text(limit) + ")",
-          .deadline = after(now, limit)};
+  return {.deadline = after(now, limit), .limit_of = function, .limit = limit};
 }
 
 void throw_timeout(const cancel_scope& scope) {

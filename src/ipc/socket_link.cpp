@@ -31,10 +31,9 @@ std::uint32_t read_length(const std::byte* p) {
 }  // namespace
 
 struct socket_link::chunk {
-  explicit chunk(std::size_t size)
-      : bytes(std::make_unique_for_overwrite<std::byte[]>(size)), size(size) {}
-  std::unique_ptr<std::byte[]> bytes;
-  std::size_t size;
+  explicit chunk(std::size_t n) : bytes(std::make_unique_for_overwrite<std::byte[]>(n)), size(n) {}
+  const std::unique_ptr<std::byte[]> bytes;
+  const std::size_t size;
 };
 
 socket_link::socket_link(std::shared_ptr<core::loop> on, socket s, const msg::aid& self,

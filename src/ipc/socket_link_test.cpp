@@ -162,7 +162,7 @@ INSTANTIATE_TEST_SUITE_P(
                     hostile{"AFirstFrameTooLargeForAnAid", std::string("\x00\x00\x02\x00", 4),
                             "aid_bytes_max"},
                     hostile{"AMessageThatIsNoAid", bytes_of(numbered(1)), "must be an Aid"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& one) { return one.param.name; });
 
 TEST_F(SocketLink, APeerThatHangsUpDuringTheHandshakeIsSaid) {
   run([&]() -> task<> {
@@ -380,7 +380,7 @@ INSTANTIATE_TEST_SUITE_P(
                     hostile{"AFrameBeyondTheLimit", "\xff\xff\xff\x7f", "frame_bytes_max"},
                     hostile{"AMapCutShort", frame_of("\x82\xa8msg_type\xa4Stop"),
                             "protocol error"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& one) { return one.param.name; });
 
 TEST_F(SocketLink, TheLargestFrameIsTakenAndOneByteMoreIsNot) {
   const std::string fits = bytes_of(sized(1000, 'x')), beyond = bytes_of(sized(1001, 'x'));

@@ -12,6 +12,8 @@
 #include "base/thread.hpp"
 #include "pyext/ref.hpp"
 #include "pyext/root.hpp"
+#include "pyhost/guest_host.hpp"
+#include "pyhost/guest_thread.hpp"
 
 namespace coppice::py {
 
@@ -60,6 +62,10 @@ PyObject* at_exit(PyObject* self, PyObject*) {
   if (tree::signal_watch::first() == SIGINT) status = 128 + SIGINT;
   flush_output();
   call_if_there(ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "logging")), "shutdown");
+  // A guest's interpreter that is being ended right now is in nobody's reach: the end of the main
+  // one beside it would free what it still uses.
+  for (const quarantine_entry& e : host->guests()->quarantined())
+    if (e.stuck_in == to_string(stuck_in::finalizer)) ::_exit(status);
   silence_cpython();
   leave_after(what->linger, status);
   Py_RETURN_NONE;

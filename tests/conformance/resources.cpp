@@ -61,8 +61,8 @@ void expect_settled(const resources& before) {
       ADD_FAILURE() << "left behind: before " << before.text() << "; after " << now.text();
       return;
     }
-    std::this_thread::sleep_for(
-        std::chrono::milliseconds(2));  // tidy: allow sleep: the kernel's time
+    // tidy: allow sleep: what the kernel removes has no event
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
 }
 

@@ -6,7 +6,6 @@ Imported by the scripts that tests run, below their main guard: children never i
 import asyncio
 import faulthandler
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -86,22 +85,3 @@ def run(main, *args, how='coppice', **options):
         faulthandler.cancel_dump_traceback_later()
         print('LEFT ' + repr(left) if left else 'CLEAN', flush=True)
     return result
-
-
-def say(*words):
-    print(*words, flush=True)
-
-
-def interrupt_after(seconds, times=1, group=False):
-    """Ctrl-C for this process, from outside of everything that may be stuck."""
-    import subprocess
-
-    target = -os.getpgid(0) if group else os.getpid()
-    code = (f'import os, signal, time\n'
-            f'signal.signal(signal.SIGINT, signal.SIG_IGN)\n'
-            f'for _ in range({times}):\n'
-            f'    time.sleep({seconds})\n'
-            f'    os.{"killpg" if group else "kill"}({abs(target)}, signal.SIGINT)\n')
-    # Reaped by nobody here: its parent ends it all first, and pytest's runner sees to the rest.
-    subprocess.Popen([sys.executable, '-S', '-c', code], start_new_session=True,
-                     env={**os.environ, 'COPPICE_TEST_MARK': ''})

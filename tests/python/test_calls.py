@@ -49,7 +49,8 @@ def test_functions_are_named_by_reference_by_name_and_by_two_strings(script):
 
         async def main():
             async with coppice.open_nursery() as an:
-                portal = await an.start_actor('a', enable_modules=[__name__, 'helper', 'pack.inner'])
+                portal = await an.start_actor(
+                    'a', enable_modules=[__name__, 'helper', 'pack.inner'])
                 assert await portal.run(add, 1) == [1, 10, 100]
                 assert await portal.run(add, 1, 2, c=3) == [1, 2, 3]
                 assert await portal.run(add, b=2, a=1) == [1, 2, 100]
@@ -72,8 +73,9 @@ def test_values_of_every_kind_arrive_as_they_were(script):
         VALUES = [None, True, False, 0, 1, -1, 127, 128, -32, -33, -128, -129, 2**15, 2**16, -2**15,
                   2**31, 2**32, -2**31, 2**63 - 1, 2**64 - 1, -2**63, 0.0, 1.0, -3.0, 0.1, 1e308,
                   math.inf, -math.inf, '', 'a', 'ä€𝄞', 'x' * 31, 'x' * 32, 'x' * 300, 'x' * 70_000,
-                  b'', b'\\0\\xff', b'x' * 300, b'x' * 1_000_000, [], [1, [2, [3]]], list(range(20)),
-                  {}, {'a': {'b': [None]}}, {1: 'int key', -5: 'negative'},
+                  b'', b'\\0\\xff', b'x' * 300, b'x' * 1_000_000,
+                  [], [1, [2, [3]]], list(range(20)), {}, {'a': {'b': [None]}},
+                  {1: 'int key', -5: 'negative'},
                   {f'k{n}': n for n in range(20)}]
 
         def echo(value): return value
@@ -159,7 +161,8 @@ def test_calls_of_one_actor_overlap_and_answer_in_their_own_time(script):
                     tasks.create_task(call(0.3, 'slow'))
                     tasks.create_task(call(0.1, 'quick'))
                 assert order == ['quick', 'slow'], order
-                results = await asyncio.gather(*(portal.run(wait_and_say, 0, n) for n in range(200)))
+                results = await asyncio.gather(*(portal.run(wait_and_say, 0, n)
+                                                 for n in range(200)))
                 assert results == list(range(200))
                 await an.cancel()
         ''')

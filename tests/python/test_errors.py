@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of other actors, whole; and each kind of bad input with its own typed error."""
+import pytest
 from conftest import guests_only, processes_only
 
 
@@ -221,8 +222,8 @@ def test_a_module_that_does_not_import_fails_the_start_with_its_error(script):
 
         async def main():
             async with coppice.open_nursery() as an:
-                for name, what in (('no_such_module', 'ModuleNotFoundError'), ('broken', 'SyntaxError'),
-                                   ('raising', 'ZeroDivisionError')):
+                for name, what in (('no_such_module', 'ModuleNotFoundError'),
+                                   ('broken', 'SyntaxError'), ('raising', 'ZeroDivisionError')):
                     began = time.monotonic()
                     try:
                         await an.start_actor('a', enable_modules=[name])
@@ -257,6 +258,24 @@ def test_a_main_script_that_fails_in_the_child_fails_the_start(script):
                 else:
                     raise AssertionError
         ''')
+
+
+@pytest.mark.parametrize('start', ['coppice.run(main)', 'asyncio.run(main())'])
+def test_a_main_script_without_its_guard_is_told_where_to_put_it(begin, start):
+    outcome = begin(f'''
+        import asyncio, os
+        import coppice
+
+        async def main():
+            async with coppice.open_nursery(
+                    start_method=os.environ['COPPICE_TEST_START_METHOD']) as an:
+                await an.start_actor('a', enable_modules=[__name__])
+
+        {start}
+        ''', end='').wait()
+    assert outcome.status == 1, outcome
+    assert 'line 9 of the main script starts actors' in outcome.stderr, outcome
+    assert "below `if __name__ == '__main__':`" in outcome.stderr
 
 
 @processes_only

@@ -70,7 +70,8 @@ def test_an_extension_that_refuses_an_own_gil_is_named_with_the_ways_out(script)
         async def main():
             async with coppice.open_nursery() as an:
                 try:
-                    await an.start_actor('a', enable_modules=['needs_it'], inherit_parent_main=False)
+                    await an.start_actor('a', enable_modules=['needs_it'],
+                                         inherit_parent_main=False)
                 except (coppice.RemoteActorError, coppice.ActorFailure) as error:
                     print(str(error).splitlines()[0])
                 else:

@@ -95,20 +95,12 @@ def test_ctrl_c_of_a_terminal_reaches_the_whole_process_group(begin, how):
 
 
 def test_a_second_ctrl_c_does_not_wait_for_anybody(begin):
-    script = begin(TREE.replace('start_method=METHOD', 'start_method=METHOD, stop=coppice.StopPolicy('
-                                'ask=20, unseen=20, total=25)'), end=end('asyncio.run', 'loop'))
+    patient = 'stop=coppice.StopPolicy(ask=20, unseen=20, total=25)'
+    script = begin(TREE.replace('start_method=METHOD', f'start_method=METHOD, {patient}'),
+                   end=end('asyncio.run', 'loop'))
     outcome, took = interrupted(script, os.kill, times=2)
     assert outcome.status != 0, outcome
     assert took < 3, (took, outcome)
-
-
-@guests_only
-def test_ctrl_c_while_nothing_is_called(begin):
-    script = begin(TREE, end=end('coppice.run', ''))
-    # No call keeps the body: the block waits for its actors, of which there is one.
-    script_text = script  # It ends by itself: there are no actors at all.
-    outcome = script_text.wait()
-    assert outcome.status == 0 and outcome.is_clean, outcome
 
 
 def test_ctrl_c_while_the_block_waits_for_its_actors(begin):

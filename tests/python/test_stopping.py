@@ -273,7 +273,7 @@ async def main():
 ''')
 
 
-# --- native code that never returns ----------------------------------------------------------------
+# --- native code that never returns ---------------------------------------------------------------
 
 @guests_only
 def test_a_guest_in_native_code_for_ever_does_not_keep_the_process(begin):
@@ -337,6 +337,38 @@ if __name__ == '__main__':
     assert 'RuntimeError: mine' in outcome.stderr
 
 
+@guests_only
+@pytest.mark.parametrize('kind', ['def', 'async def'])
+def test_a_guest_whose_finalizer_never_returns_does_not_keep_the_process(begin, kind):
+    outcome = begin(f'''
+        import asyncio, gc
+        import coppice
+
+        class Endless:
+            def __del__(self):
+                while True: pass
+
+        {kind} make():
+            gc.disable()
+            one = Endless()
+            one.cycle = one  # Finalized when the interpreter ends.
+
+        async def main():
+            async with coppice.open_nursery(stop=coppice.StopPolicy(total=1)) as an:
+                portal = await an.start_actor('a', enable_modules=[__name__])
+                await portal.run(make)
+                await portal.cancel_actor()
+        ''', end='''
+
+if __name__ == '__main__':
+    coppice.run(main)
+    print('last line')
+''').wait()
+    assert outcome.status == 0, outcome
+    assert outcome.stdout == 'last line\n'
+    assert outcome.seconds < 5
+
+
 @processes_only
 def test_a_process_in_native_code_for_ever_is_killed(script):
     script('''
@@ -358,7 +390,7 @@ def test_a_process_in_native_code_for_ever_is_killed(script):
         ''')
 
 
-# --- kill -9 of the root ----------------------------------------------------------------------------
+# --- kill -9 of the root --------------------------------------------------------------------------
 
 def test_a_killed_root_leaves_no_process(begin):
     script = begin('''

@@ -91,7 +91,9 @@ class process_child final : public child {
 
   bool interrupt() override { return send(SIGTERM); }
   bool force() override { return send(SIGKILL); }
-  void abandon() override {}  // The watch goes on: it keeps the state until the kernel lets go.
+  // Nobody looks after it any more, so it must not go on. The watch does: it keeps the state until
+  // the kernel lets go.
+  void abandon() override { send(SIGKILL); }
   std::string describe() const override {
     return state_->pid < 0 ? "process, starting" : fmt::format("pid {}", state_->pid);
   }

@@ -44,7 +44,7 @@ def native(caplog):
 
 @pytest.fixture
 def run(native):
-    """Runs a coroutine function under asyncio.run, with a bound: a hang is a failure, not a wait."""
+    """Runs a coroutine function under asyncio.run, with a bound: a hang is a failure."""
     def runner(main, *args):
         async def bounded():
             async with asyncio.timeout(10):

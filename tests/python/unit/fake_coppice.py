@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A `_coppice` without actors: one process, one thread, children that do what a test tells them.
 
-It keeps the promises of `_coppice.pyi` that the package relies on, and fails loudly when the package
-breaks one of its own (a second root, a wait that is never settled, a call after the root closed).
+It keeps the promises of `_coppice.pyi` that the package relies on, and fails loudly when the
+package breaks one of its own (a second root, a call after the root closed).
 """
 import os
 import sys
@@ -156,7 +156,7 @@ class Native(types.ModuleType):
 
     def close_root(self):
         assert self.uid is not None, 'no root to close'
-        assert self.loop is None, 'the loop must be detached first: nothing may be delivered any more'
+        assert self.loop is None, 'the loop must be detached before: nothing may be delivered'
         self.uid = None
         self.closed += 1
         for actor in self.actors.values():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The asyncio adapter as the native half uses it in a guest: run(), spawn(), the end of an actor."""
+"""The asyncio adapter as the native half uses it in a guest: run(), spawn(), an actor's end."""
 import asyncio
 
 import coppice

@@ -67,6 +67,11 @@ def test_annotations_can_be_evaluated(function):
     assert typing.get_type_hints(function)
 
 
+def test_public_classes_call_themselves_by_their_public_names():
+    assert coppice.RemoteActorError.__module__ == 'coppice'
+    assert repr(coppice.StopPolicy) == "<class 'coppice.StopPolicy'>"
+
+
 def test_a_missing_native_half_is_said_in_one_sentence():
     done = subprocess.run(
         [sys.executable, '-S', '-I', '-c',

@@ -260,7 +260,7 @@ def test_what_unwinding_raises_there_is_the_cancellation_here(portal_test, nativ
     portal_test(body, on_cancel='ignore')
 
 
-def test_an_actor_that_ends_while_a_call_of_it_is_cancelled_is_the_cancellation(portal_test, native):
+def test_an_end_of_the_actor_while_a_call_is_cancelled_is_the_cancellation(portal_test, native):
     async def body(portal):
         task = asyncio.create_task(portal.run('m:f'))
         await asyncio.sleep(0.01)
@@ -357,11 +357,12 @@ def test_an_actor_that_is_no_child_is_asked_to_end(run, native):
             child = await an.start_actor('a')
             peer = coppice.Portal(child._live_link())
             assert peer.start_method == ''
-            assert await peer.cancel_actor() is True
+            assert (await peer.cancel_actor()).rung == 'asked'
             (call,) = native.actor('a').served
             assert (call.ns, call.func) == ('self', 'cancel')
             native.actor('a').endpoints['self:cancel'] = lambda: HOLD
-            assert await peer.cancel_actor(timeout=0.01) is False
+            with pytest.raises(TimeoutError, match="'a' was asked to end.* 0.01 s"):
+                await peer.cancel_actor(timeout=0.01)
             await an.cancel()
 
     native.plan('a', endpoints={'self:cancel': lambda: True})

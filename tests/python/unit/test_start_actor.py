@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What start_actor() and open_nursery() hand on, and what they refuse."""
+import coppice
+import pytest
+
+
+def f(x=0): return x
+
+
+def test_the_options_of_a_child_are_complete(run, native):
+    native.vars = {'level': 3}
+
+    async def main():
+        async with coppice.open_nursery(start_method='process') as an:
+            await an.start_actor('a', enable_modules=['json', 'no_such_module'], cwd='/tmp',
+                                 stop=coppice.StopPolicy(total=1), start_within=4)
+            await an.start_actor('b', start_method='subint', gil='shared',
+                                 inherit_parent_main=False)
+            await an.cancel()
+
+    run(main)
+    import json
+    options = native.actor('a').options
+    assert options['start_method'] == 'process'
+    assert options['enable_modules'] == {'json': json.__file__, 'no_such_module': ''}
+    assert options['stop'] == pytest.approx((1 / 6, 1 / 60, 1 / 3, 0.5, 1.0, True))
+    assert options['start_within'] == 4.0
+    assert options['cwd'] == '/tmp'
+    assert options['loop'] == 'asyncio'
+    assert options['gil'] == 'own'
+    assert options['runtime_vars'] == {'level': 3}
+    assert all(entry.startswith('/') for entry in options['sys_path'])
+    options = native.actor('b').options
+    assert options['gil'] == 'shared'
+    assert options['main'] == {}
+
+
+@pytest.mark.parametrize('arguments, error', [
+    (dict(start_method='bogus'), r"no start method 'bogus': use one of auto, process, subint"),
+    (dict(start_method='forkserver'), "'forkserver' is not in this version"),
+    (dict(start_method='mp_forkserver'), "'forkserver' is not in this version"),
+    (dict(start_method='thread'), 'written in C'),
+    (dict(gil='none'), "write 'own' or 'shared'"),
+    (dict(loop='trio'), 'comes with contexts'),
+    (dict(loop='curio'), "knows 'asyncio'"),
+    (dict(enable_modules='json'), r"write \['json'\]"),
+    (dict(enable_modules=[f]), 'takes names'),
+    (dict(cwd='/tmp', start_method='subint'), "start_method='process'"),
+])
+def test_a_wrong_argument_is_refused_at_once_with_the_choices(run, native, arguments, error):
+    async def main():
+        async with coppice.open_nursery() as an:
+            await an.start_actor('a', **arguments)
+
+    with pytest.raises((ValueError, TypeError, coppice.BackendUnavailable, NotImplementedError),
+                       match=error):
+        run(main)
+    assert not native.actors
+
+
+def test_a_backend_that_this_machine_cannot_serve_is_refused_in_its_own_words(run, native):
+    native.available = [('subint', 'this CPython has no GIL: use process'), ('process', None)]
+
+    async def main():
+        async with coppice.open_nursery() as an:
+            await an.start_actor('a', start_method='subint')
+
+    with pytest.raises(coppice.BackendUnavailable, match='subint.*has no GIL: use process'):
+        run(main)
+
+
+def test_an_unknown_start_method_of_the_root_is_refused_before_it_opens(run, native):
+    async def main():
+        async with coppice.open_nursery(start_method='bogus'):
+            pass
+
+    with pytest.raises(ValueError, match='bogus'):
+        run(main)
+    assert not native.roots
