@@ -30,9 +30,11 @@ class MainFence : public ::testing::Test {
     testing::exec("import threading, time, _thread\nbusy = threading.Event()");
   }
   void TearDown() override {
+    runtime.control()->post([f = fence] { f->forget_loop(); });
     runtime.stop();
-    ::signal(SIGTERM, SIG_DFL);
-    ::signal(SIGINT, SIG_DFL);
+    testing::exec(
+        "import signal\nfor n in signal.valid_signals():\n"
+        "  if callable(signal.getsignal(n)): signal.signal(n, signal.SIG_DFL)");
   }
 
   // Runs `source` as call `id` while another thread does `meanwhile` to it; what it raised.
