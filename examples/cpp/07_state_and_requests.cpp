@@ -35,8 +35,8 @@ task<> root(actor& self) {
                                          kw("limit", 3));  // what a Python caller sends
     try {
       co_await a.run("index:find", kw("txt", "yew"));
-    } catch (const remote_actor_error& x) {
-      std::printf("%s | ", x.what());
+    } catch (const remote_actor_error& e) {
+      std::printf("%s | ", e.what());
     }
     std::printf("%s | ", g.c_str());
     auto w = co_await b.run<std::string>("who:am_i");

@@ -76,7 +76,9 @@ TEST(ActorNursery, EveryFailureOfTheBlockComesOut) {
     auto r = co_await as_result(block());
     auto* group = r.error<error_group>();
     EXPECT_TRUE(group);
-    if (group) EXPECT_EQ(group->errors().size(), 2u);
+    if (group) {
+      EXPECT_EQ(group->errors().size(), 2u);
+    }
   });
 }
 
@@ -103,7 +105,9 @@ TEST(ActorNursery, AStartThatTimesOutLeavesNothing) {
     auto r = co_await as_result(block());
     auto* e = r.error<timeout_error>();
     EXPECT_TRUE(e);
-    if (e) EXPECT_NE(std::string(e->what()).find("'late'"), std::string::npos);
+    if (e) {
+      EXPECT_NE(std::string(e->what()).find("'late'"), std::string::npos);
+    }
   });
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <future>
@@ -182,7 +183,7 @@ struct runtime::state {
   actor_nursery* actors = nullptr;
   base::os_thread thread;
   std::size_t left = 0;
-  bool stopped = false;
+  std::atomic<bool> stopped{false};
 };
 
 runtime::runtime(main_options options) : state_(std::make_unique<state>(options)) {
@@ -200,6 +201,7 @@ void runtime::run_erased(std::function<task<>(actor&)> body) {
   COPPICE_ASSERT(
       core::loop::current() == nullptr,
       "a blocking call on a loop's thread would wait for itself: co_await there instead");
+  if (state_->stopped) throw error("the runtime has stopped");
   std::promise<void> done;
   auto finished = done.get_future();
   auto one = [&](actor* self) -> task<> {
@@ -242,9 +244,12 @@ exit_report blocking_portal::cancel_actor() const {
 }
 
 bool runtime::stop(duration bound) {
-  if (std::exchange(state_->stopped, true)) return state_->left == 0;
+  if (state_->stopped.exchange(true)) return state_->left == 0;
   state_->self->cancel("the runtime stops");
   state_->thread.join();  // Every ladder in there has its bound.
+  // Calls that other threads posted meanwhile find that it has stopped.
+  auto nothing = []() -> task<> { co_return; };
+  state_->loop->run(nothing());
   if (!state_->rt.stop(bound)) state_->left = state_->rt.quarantined_count();
   return state_->left == 0;
 }

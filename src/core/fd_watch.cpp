@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/fd_watch.hpp"
 
+// tidy: allow library-home: the reactor's own wait for a descriptor that is not a socket
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <utility>
 

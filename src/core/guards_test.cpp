@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Misuse that must not compile: one per case, each with the sentence that the user has to see.
 // Compiled case by case by ctest, see CMakeLists.txt.
+// tidy: allow dead-file: CMakeLists.txt compiles it case by case, by its full path
 #include <coroutine>
 #include <string>
 

@@ -103,6 +103,7 @@ class posted_function final : public inbox_item {
  public:
   explicit posted_function(base::unique_function<void()> fn) noexcept : fn_(std::move(fn)) {}
   void run() override;
+  // tidy: allow new: a posted function owns itself until it is run or dropped
   void drop() noexcept override { delete this; }
 
  private:

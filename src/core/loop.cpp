@@ -85,6 +85,7 @@ void loop::at_turn_end(turn_hook& hook) noexcept {
 }
 
 void loop::at_turn_end(base::unique_function<void()> fn) {
+  // tidy: allow new: it owns itself until it has run
   at_turn_end(*new function_hook(std::move(fn)));  // Ends itself when it has run.
 }
 

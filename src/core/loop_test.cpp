@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+// tidy: allow library-home: an Asio operation for asio_op to wrap
 #include <boost/asio/steady_timer.hpp>
 #include <deque>
 #include <optional>
@@ -95,6 +96,7 @@ TEST(Loop, APostWakesALoopThatSleepsOnAFutexOrInEpoll) {
     }
     event done;
     base::os_thread other("poster", [&done, ref = l.ref()] {
+      // tidy: allow sleep: only a wait of the thread lets the loop fall asleep
       ::usleep(20'000);  // Long enough for the loop to fall asleep; right too if it did not.
       ref.post([&done] { done.set(); });
     });
@@ -237,6 +239,7 @@ TEST(Loop, OutsideWorkHoldsVirtualTimeStill) {
   const int got = l.run([](loop& here, one_shot<int>& slot, base::os_thread& thread) -> task<int> {
     const loop::outside_work expected(here);
     thread = base::os_thread("replier", [ref = here.ref(), &slot] {
+      // tidy: allow sleep: only a wait of the thread lets the loop fall asleep
       ::usleep(20'000);
       ref.post([&slot] { slot.set(7); });
     });

@@ -116,6 +116,7 @@ void child_base::finished() noexcept {
   list_link<in_scope>::unlink();
   list_link<in_nursery>::unlink();
   scope = nullptr;
+  // tidy: allow new: a task owns itself until it has ended
   delete this;  // Before the nursery can end: arguments may refer to what lives around it.
   n.child_ended(std::move(e), ended);
 }

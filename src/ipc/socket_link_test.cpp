@@ -537,7 +537,9 @@ TEST_F(SocketLink, ATractorPeerIsSentNothingThatItsProtocolDoesNotHave) {
       link_->send(msg::to_message(group, "cid"), urgency::now);
       const auto m = co_await peer.receive();
       EXPECT_TRUE(m);
-      if (m) EXPECT_EQ(std::get<msg::boxed_error>(*m).members.size(), ours ? 2u : 0u);
+      if (m) {
+        EXPECT_EQ(std::get<msg::boxed_error>(*m).members.size(), ours ? 2u : 0u);
+      }
     });
   }
 }

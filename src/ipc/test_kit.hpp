@@ -2,6 +2,7 @@
 // What tests of links share: a sink that writes down, a socket directory of their own, a raw peer.
 #pragma once
 
+// tidy: allow library-home: shared by the tests of this folder and included by nothing else
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>

@@ -288,8 +288,8 @@ request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std
   auto it = links_.find(to.get());
   if (it == links_.end()) {
     // A child whose report is still to come answers through child_ended().
-    auto child = children_.find(to->peer().uuid);
-    if (child == children_.end() || child->second.link != to)
+    auto found = children_.find(to->peer().uuid);
+    if (found == children_.end() || found->second.link != to)
       complete(id, closed_reply("it had ended before the call"), out);
     return id;
   }

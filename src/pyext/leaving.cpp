@@ -65,7 +65,7 @@ PyObject* at_exit(PyObject* self, PyObject*) {
   // A guest's interpreter that is being ended right now is in nobody's reach: the end of the main
   // one beside it would free what it still uses.
   for (const quarantine_entry& e : host->guests()->quarantined())
-    if (e.stuck_in == to_string(stuck_in::finalizer)) ::_exit(status);
+    if (e.stuck_in != to_string(stuck_in::native_code)) ::_exit(status);
   silence_cpython();
   leave_after(what->linger, status);
   Py_RETURN_NONE;

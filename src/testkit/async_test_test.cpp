@@ -2,6 +2,7 @@
 #include "coppice/testkit/async_test.hpp"
 
 #include "coppice/event.hpp"
+#include "coppice/testkit/test_env.hpp"
 
 namespace coppice {
 namespace {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coppice/testkit/fake_clock.hpp"
 
+#include "coppice/clock.hpp"
+
 #include <gtest/gtest.h>
 
 namespace coppice::testkit {

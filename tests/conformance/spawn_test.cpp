@@ -67,7 +67,9 @@ TEST_P(SpawnBackend, AnErrorArrivesWithTypeMessageAndPath) {
   EXPECT_EQ(error->message(), "boom");
   EXPECT_TRUE(error->is<std::invalid_argument>());
   EXPECT_EQ(error->path(), std::vector<std::string>{"subject"});
-  if (GetParam().python) EXPECT_NE(error->traceback().find("in fail"), std::string::npos);
+  if (GetParam().python) {
+    EXPECT_NE(error->traceback().find("in fail"), std::string::npos);
+  }
 }
 
 TEST_P(SpawnBackend, EveryMemberOfAGroupArrives) {

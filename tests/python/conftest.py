@@ -103,6 +103,7 @@ class Running:
         """Marked processes that are there after `within` seconds still."""
         deadline = time.monotonic() + within
         while (there := marked(self.mark)) and time.monotonic() < deadline:
+            # tidy: allow sleep: the end of a process that is not ours has no event
             time.sleep(0.02)
         return there
 

@@ -67,6 +67,7 @@ def interrupted(script, send, times=1):
     began = time.monotonic()
     for _ in range(times):
         send(script.process.pid, signal.SIGINT)
+        # tidy: allow sleep: a person pressing Ctrl-C again
         time.sleep(0.05 if times > 1 else 0)
     outcome = script.wait()
     return outcome, time.monotonic() - began
