@@ -23,7 +23,8 @@ namespace {
 std::atomic<python_side*> loaded{nullptr};
 // tidy: allow lock: any thread may be the first to need Python, and has to wait for it
 std::mutex loading;
-const std::string* failed = nullptr;  // Guarded by `loading`.
+const std::string* failed = nullptr;                   // Guarded by `loading`, as is the next.
+const std::vector<std::string>* child_argv = nullptr;  // Asking a Python takes longer than a start.
 
 [[noreturn]] void refuse(const std::string& why) {
   throw backend_unavailable("no Python actors in this program: " + why);
@@ -138,11 +139,16 @@ std::string python_package_path() {
 }
 
 std::vector<std::string> python_child_program() {
+  std::lock_guard lock(loading);
+  if (child_argv) return *child_argv;
   const std::string package = python_package_path();
   if (!is_there(fs::path(package) / "coppice" / "_child.py"))
     throw backend_unavailable("process: the package coppice is not in " + package +
                               ", so no Python child can be started; reinstall it");
-  return {usable_python().executable, "-P", package + "/coppice/_child.py"};
+  std::vector<std::string> argv = {usable_python().executable, "-P",
+                                   package + "/coppice/_child.py"};
+  child_argv = new std::vector(argv);  // tidy: allow new: remembered until the process ends
+  return argv;
 }
 
 std::unique_ptr<spawn::backend> make_lazy_subint_backend(process_runtime& rt) {

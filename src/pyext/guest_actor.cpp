@@ -155,8 +155,7 @@ void guest_actor::act(port::spec_arrived&& e) {
   for (const auto& [name, path] : e.spec.enable_modules.list) ok = ok && expose(name, path);
   if (!ok) {
     const ref error = take_error();
-    // Struck while it imported: who did that knows why, and nobody is to take it for the modules'
-    // fault.
+    // Struck while it imported: who did that knows why, and it is no fault of the modules.
     if (error && is_interrupted(error.get())) return;
     return fail(errors_.describe(error.get()));
   }

@@ -11,6 +11,7 @@
 #include "actor/signals.hpp"
 #include "base/thread.hpp"
 #include "pyext/ref.hpp"
+#include "pyext/root.hpp"
 #include "pyhost/guest_host.hpp"
 #include "pyhost/guest_thread.hpp"
 
@@ -54,7 +55,8 @@ void leave_after(duration linger, int status) {
 PyObject* at_exit(PyObject* self, PyObject*) {
   auto* what = static_cast<leaving*>(PyCapsule_GetPointer(self, capsule_key));
   if (!what) return nullptr;
-  const auto& host = what->host;
+  close_root();  // Its program left it open: no guest may run while CPython takes itself down.
+  const std::shared_ptr<python_host> host = what->host;
   if (!host || !host->guests() || host->guests()->counts().quarantined == 0) Py_RETURN_NONE;
   int status = ref::of(PySys_GetObject("last_exc")) ? 1 : 0;
   if (tree::signal_watch::first() == SIGINT) status = 128 + SIGINT;

@@ -4,9 +4,10 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
-#include "core/alarm.hpp"
 #include "pyhost/guest_side.hpp"
 
 namespace coppice::py {
@@ -59,12 +60,14 @@ bool raise_interrupted() {
 }  // namespace
 
 bool main_fence::install() {
-  // Kept for the rest of the process: handlers stay until it ends, and any of them may be running.
-  static std::shared_ptr<main_fence>* kept = nullptr;
-  // tidy: allow new: outlives every static
-  kept = new std::shared_ptr<main_fence>(shared_from_this());
-  const ref capsule = ref::take(PyCapsule_New(kept->get(), capsule_name, nullptr));
-  if (!capsule) return false;
+  // Handlers keep the capsule, and that keeps us, until others take their place or CPython ends.
+  auto self = std::make_unique<std::shared_ptr<main_fence>>(shared_from_this());
+  const ref capsule = ref::take(PyCapsule_New(this, capsule_name, [](PyObject* c) {
+    // tidy: allow new: the capsule is the owner
+    delete static_cast<std::shared_ptr<main_fence>*>(PyCapsule_GetContext(c));
+  }));
+  if (!capsule || PyCapsule_SetContext(capsule.get(), self.get()) != 0) return false;
+  (void)self.release();  // The capsule's from here on.
   signal_ = free_realtime_signal();
   if (signal_ != 0 && !handle(signal_, strike_definition, capsule.get())) return false;
   return handle(SIGTERM, terminate_definition, capsule.get()) &&
@@ -91,22 +94,15 @@ bool main_fence::on_terminate() {
   return raise_interrupted();
 }
 
-/// The signal may come in the moment before the thread enters a wait, which then does not see it:
-/// so it is sent again until the handler has run.
-struct main_fence::repeater : std::enable_shared_from_this<repeater> {
-  repeater(std::shared_ptr<main_fence> f, core::loop& l, std::uint64_t call)
-      : fence(std::move(f)), again(l), id(call) {}
-  void send() {
-    if (fence->wanted_ != id) return;
-    ::pthread_kill(fence->main_thread_, fence->signal_);
-    again.set(gap, [me = shared_from_this()] { me->send(); });
-    gap = std::min<duration>(2 * gap, std::chrono::milliseconds(100));
-  }
-  const std::shared_ptr<main_fence> fence;
-  core::alarm again;
-  const std::uint64_t id;
-  duration gap = std::chrono::milliseconds(2);
-};
+void main_fence::send(std::uint64_t id, duration gap) {
+  if (wanted_ != id || !again_) return;
+  ::pthread_kill(main_thread_, signal_);
+  again_->set(gap, [this, id, gap] {
+    send(id, std::min<duration>(2 * gap, std::chrono::milliseconds(100)));
+  });
+}
+
+void main_fence::forget_loop() { again_.reset(); }
 
 void main_fence::strike(const std::shared_ptr<core::loop>& control, std::uint64_t id) {
   if (signal_ == 0 || innermost_ != id) return;
@@ -118,7 +114,8 @@ void main_fence::strike(const std::shared_ptr<core::loop>& control, std::uint64_
   }
   ::pthread_kill(main_thread_, signal_);
   control->post([me = shared_from_this(), loop = control.get(), id] {
-    std::make_shared<repeater>(me, *loop, id)->send();
+    if (!me->again_) me->again_.emplace(*loop);
+    me->send(id, std::chrono::milliseconds(2));
   });
 }
 

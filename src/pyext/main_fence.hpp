@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
+#include "core/alarm.hpp"
 #include "core/loop.hpp"
 #include "port/guest_port.hpp"
 #include "pyext/guest_actor.hpp"
@@ -37,23 +39,29 @@ class main_fence final : public call_fence, public std::enable_shared_from_this<
   void begin_call(std::uint64_t id) noexcept override { innermost_ = id; }
   void end_call(std::uint64_t id) noexcept override;
   bool stopping() const noexcept override { return false; }
+  bool runs(std::uint64_t id) const noexcept { return innermost_ == id; }
 
   /// Raises Interrupted in call `id` if that is what runs, again and again until it has been
   /// raised. Nothing otherwise.
   void strike(const std::shared_ptr<core::loop>& control, std::uint64_t id);
+  /// Control loop only: it is about to end.
+  void forget_loop();
 
   // The handlers, on the main thread. False: an exception is set.
   bool on_strike();
   bool on_terminate();
 
  private:
-  struct repeater;
+  // The signal may come in the moment before the thread enters a wait, which then does not see it:
+  // so it is sent again until the handler has run.
+  void send(std::uint64_t id, duration gap);
 
   const std::shared_ptr<port::guest_port> port_;
   pthread_t main_thread_ = ::pthread_self();
   int signal_ = 0;
   std::atomic<std::uint64_t> innermost_{0};
   std::atomic<std::uint64_t> wanted_{0};
+  std::optional<core::alarm> again_;  // Control loop only.
 };
 
 }  // namespace coppice::py

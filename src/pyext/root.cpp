@@ -201,6 +201,7 @@ int child_main(const std::string& uid_text, const std::string& parent_text) {
   actor.release();
 
   fence->give_back_sigterm();
+  rt.control()->post([fence] { fence->forget_loop(); });
   const int status = failure->empty() && actor.failure().empty() ? 0 : 1;
   if (!failure->empty())
     std::fprintf(stderr, "actor '%s': cannot join its parent: %s\n", name.c_str(),
