@@ -31,7 +31,6 @@ remote_error_info simple_error(const uid& self, std::string type, std::string me
   return e;
 }
 
-
 // Wrong arguments throw before anything runs: inside a task that is an error of the call like any.
 task<payload> invoke(exposed endpoint, actor* self, payload kwargs) {
   co_return co_await endpoint.invoke(*self, std::move(kwargs));
@@ -40,13 +39,17 @@ task<payload> invoke(exposed endpoint, actor* self, payload kwargs) {
 
 native_actor::native_actor(process_runtime& runtime, std::shared_ptr<core::loop> loop,
                            msg::aid self, std::vector<exposed> endpoints)
-    : actor_port(self), runtime_(runtime), loop_(std::move(loop)),
-      id_{self.name, self.uuid}, table_(id_, runtime.options().calls),
-      endpoints_(std::move(endpoints)), face_(*this) {}
+    : actor_port(self),
+      runtime_(runtime),
+      loop_(std::move(loop)),
+      id_{self.name, self.uuid},
+      table_(id_, runtime.options().calls),
+      endpoints_(std::move(endpoints)),
+      face_(*this) {}
 
 native_actor::~native_actor() = default;
 
-// --- actor_port --------------------------------------------------------------------------------------
+// --- actor_port ----------------------------------------------------------------------------------
 
 template <class F>
 void native_actor::on_loop(F&& f, bool quiet) {
@@ -86,7 +89,9 @@ void native_actor::on_closed(const ipc::link_ptr& from, const std::string& why) 
 
 void native_actor::adopt(const std::string& uuid, port::child_watch watch) {
   on_loop([uuid, watch = std::move(watch)](native_actor& me) mutable {
-    me.table_.adopt(uuid, std::move(watch));
+    port::effects out;
+    me.table_.adopt(uuid, std::move(watch), out);
+    me.apply(std::move(out));
   });
 }
 
@@ -103,7 +108,7 @@ void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, p
 void native_actor::child_changed(port::child_changed change) {
   on_loop([change = std::move(change)](native_actor& me) mutable {
     port::effects out;
-    if (change.what == port::child_changed::kind::ended)
+    if (change.what != port::child_changed::kind::started)
       me.table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
     me.apply(std::move(out));
@@ -135,23 +140,23 @@ void native_actor::apply(port::effects&& out) {
   out.perform();
 }
 
-// --- events --------------------------------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------------------
 
 void native_actor::act(port::call_started&& e) {
   const std::string name = e.ns + ":" + e.func;
   const auto visible = [&](const exposed& x) {
-    return enabled_.empty() ||
-           std::ranges::find(enabled_, x.name().module()) != enabled_.end();
+    return enabled_.empty() || std::ranges::find(enabled_, x.name().module()) != enabled_.end();
   };
   bool module_known = false;
   for (const exposed& x : endpoints_) {
     if (!visible(x)) continue;
     if (x.name().text() == name && calls_) {
-      calls_->start_soon(name,
-                         [](native_actor* me, port::call_id id, exposed endpoint, payload kwargs) {
-                           return me->run_call(id, endpoint, std::move(kwargs));
-                         },
-                         this, e.id, x, std::move(e.kwargs));
+      calls_->start_soon(
+          name,
+          [](native_actor* me, port::call_id id, exposed endpoint, payload kwargs) {
+            return me->run_call(id, endpoint, std::move(kwargs));
+          },
+          this, e.id, x, std::move(e.kwargs));
       return;
     }
     module_known |= x.name().module() == e.ns;
@@ -167,7 +172,8 @@ void native_actor::act(port::call_started&& e) {
     error = simple_error(
         id_, "ModuleNotExposed",
         fmt::format("'{}' is not exposed by actor '{}': list its endpoints in main(), or name the "
-                    "module in enable_modules", e.ns, id_.name));
+                    "module in enable_modules",
+                    e.ns, id_.name));
   table_.finish(e.id, std::move(error), out);
   apply(std::move(out));
 }
@@ -259,7 +265,7 @@ void native_actor::act(port::child_changed&& e) {
   }
 }
 
-// --- its life ------------------------------------------------------------------------------------------
+// --- its life ------------------------------------------------------------------------------------
 
 task<> native_actor::serving(std::function<task<>()> body) {
   co_await open_nursery(id_.name, [&](nursery& n) -> task<> {
@@ -309,7 +315,7 @@ void native_actor::leave(const std::string& why) {
   apply(std::move(out));
 }
 
-// --- children --------------------------------------------------------------------------------------------
+// --- children ------------------------------------------------------------------------------------
 
 child_slot& native_actor::start_child(std::string_view name, const actor_options& options) {
   spawn::child_spec spec;

@@ -11,7 +11,8 @@
 namespace coppice::port {
 
 /// The thread-safe face of an actor's port: links deliver to it, supervisors talk through it.
-/// There are two kinds: a native actor's, which posts to its loop, and a guest's, which has a mutex.
+/// There are two kinds: a native actor's, which posts to its loop, and a guest's, which has a
+/// mutex.
 ///
 /// Thread: any. Nothing here blocks, runs user code or needs a GIL.
 class actor_port : public ipc::link_sink {
