@@ -13,7 +13,8 @@ namespace coppice::spawn {
 
 /// How to execute children; each throws backend_unavailable with the sentence to show.
 struct process_programs {
-  /// argv of a native child without the actor's own arguments: this program, which reaches run_main().
+  /// argv of a native child without the actor's own arguments: this program, which reaches
+  /// run_main().
   std::function<std::vector<std::string>()> native;
   /// argv of a Python child likewise: the interpreter and `coppice/_child.py`.
   std::function<std::vector<std::string>()> python;
@@ -22,8 +23,8 @@ struct process_programs {
 /// Ladder: SIGTERM as "interrupt", SIGKILL as "force". A killed child has always ended; only one in
 /// uninterruptible sleep in the kernel can end `abandoned`.
 ///
-/// The child is started with `--uid "('name', 'uuid')" --parent_addr "('dir', 'file')"` and inherits
-/// stdin, stdout, stderr and the environment.
+/// The child is started with `--uid "('name', 'uuid')" --parent_addr "('dir', 'file')"` and
+/// inherits stdin, stdout, stderr and the environment.
 ///
 /// Owner: process_runtime. Thread: the control loop.
 std::unique_ptr<backend> make_process_backend(std::shared_ptr<core::loop> control,

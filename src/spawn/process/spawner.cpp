@@ -14,6 +14,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/assert.hpp"
+
 namespace coppice::spawn {
 
 namespace {
@@ -29,7 +31,8 @@ struct child_arguments {
   const char* step = "";
 };
 
-// Runs in the child, in the parent's memory: async-signal-safe calls only, nothing may be allocated.
+// Runs in the child, in the parent's memory: async-signal-safe calls only, nothing may be
+// allocated.
 int child_main(void* p) noexcept {
   auto* a = static_cast<child_arguments*>(p);
   const auto fail = [&](const char* step) {
@@ -39,9 +42,9 @@ int child_main(void* p) noexcept {
   };
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != a->parent) ::_exit(127);  // It died before prctl: nobody is left to tell.
-  // Our handlers are functions of the parent's program; exec would reset them, but a signal may come
-  // before that. Ignored ones stay ignored across exec, and children must not inherit that.
-  struct sigaction fallback {};
+  // Our handlers are functions of the parent's program; exec would reset them, but a signal may
+  // come before that. Ignored ones stay ignored across exec, and children must not inherit that.
+  struct sigaction fallback{};
   fallback.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     if (s != SIGKILL && s != SIGSTOP) ::sigaction(s, &fallback, nullptr);
@@ -107,6 +110,7 @@ started_process start_now(const command& c) {
 }  // namespace
 
 void spawner::start(command c, base::unique_function<void(started_process)> done) {
+  COPPICE_ASSERT(!c.argv.empty(), "a process needs a program");
   thread_.post([c = std::move(c), done = std::move(done)]() mutable { done(start_now(c)); });
 }
 

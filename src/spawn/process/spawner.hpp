@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -13,7 +14,7 @@
 
 namespace coppice::spawn {
 
-/// What to execute. Strings are complete: no shell, no search path.
+/// What to execute. Strings are complete: no shell, no search path. REQUIRES: argv is not empty.
 struct command {
   std::vector<std::string> argv;         // argv[0] is the path of the program.
   std::vector<std::string> environment;  // "NAME=value", the whole of it.
@@ -24,8 +25,8 @@ struct command {
 struct started_process {
   pid_t pid = -1;
   base::unique_fd pidfd;
-  int error = 0;         // errno if it could not be started; then pid is -1.
-  const char* step = ""; // What failed: "clone", "chdir", "execve".
+  int error = 0;          // errno if it could not be started; then pid is -1.
+  const char* step = "";  // What failed: "clone", "chdir", "execve".
 };
 
 /// Starts processes one after the other on its own thread. A child gets: SIGKILL when that thread
@@ -41,6 +42,8 @@ class spawner {
   spawner() : thread_("coppice-spawn") {}
   /// `done` is called on the spawner's thread.
   void start(command c, base::unique_function<void(started_process)> done);
+  /// Runs something there that may block for a moment: what must not hold up the control loop.
+  void post(base::unique_function<void()> work) { thread_.post(std::move(work)); }
   void stop() { thread_.stop(); }
 
  private:
