@@ -9,7 +9,7 @@
 #include "coppice/errors.hpp"
 #include "coppice/nursery.hpp"
 #include "core/reactor.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {

@@ -9,7 +9,7 @@
 #include <set>
 
 #include "base/thread.hpp"
-#include "port/test_kit.hpp"
+#include "port/port_test_kit.hpp"
 
 namespace coppice::port {
 namespace {

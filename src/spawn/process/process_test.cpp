@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "coppice/errors.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::spawn {
 namespace {
@@ -37,7 +37,7 @@ bool ignores_term(pid_t pid) {
   return false;
 }
 
-// The backend on a loop of the test's own; children are this program, see test_main.cpp.
+// The backend on a loop of the test's own; children are this program, see main_for_test.cpp.
 class ProcessBackend : public testing::Test {
  protected:
   template <class Body>

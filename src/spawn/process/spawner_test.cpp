@@ -33,7 +33,7 @@ class Spawner : public testing::Test {
     s.start(std::move(c), [&](started_process p) { done.set_value(std::move(p)); });
     return done.get_future().get();
   }
-  /// This program as a child that does `what`; see test_main.cpp.
+  /// This program as a child that does `what`; see main_for_test.cpp.
   static command child(const std::string& what, const std::string& argument = "") {
     return {
         .argv = {fs::read_symlink("/proc/self/exe"), what, argument}, .environment = {}, .cwd = {}};
