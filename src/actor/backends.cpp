@@ -20,8 +20,8 @@ key parse(std::string_view name) {
   const std::string wanted = tree::canonical_key(std::string(name));
   for (key k : {automatic, thread, process, subint})
     if (k.text() == wanted) return k;
-  throw backend_unavailable(fmt::format(
-      "unknown spawn backend '{}': there are auto, thread, process and subint", name));
+  throw backend_unavailable(
+      fmt::format("unknown spawn backend '{}': there are auto, thread, process and subint", name));
 }
 }  // namespace spawn
 
@@ -42,8 +42,10 @@ namespace {
 std::string own_executable() {
   char path[4096];
   const auto n = ::readlink("/proc/self/exe", path, sizeof path);
-  if (n <= 0) throw backend_unavailable("process: /proc is not mounted, so this program cannot be "
-                                        "found again; mount it");
+  if (n <= 0)
+    throw backend_unavailable(
+        "process: /proc is not mounted, so this program cannot be "
+        "found again; mount it");
   return std::string(path, static_cast<std::size_t>(n));
 }
 
@@ -77,12 +79,12 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
   spawn::process_programs programs;
   programs.native = [can = choices.reaches_run_main]() -> std::vector<std::string> {
     if (!can)
-      throw backend_unavailable("process: a native child runs this program again and must reach "
-                                "run_main(); use it, or the backend 'thread'");
+      throw backend_unavailable(
+          "process: a native child runs this program again and must reach "
+          "run_main(); use it, or the backend 'thread'");
     return {own_executable(), "--coppice-child"};
   };
-  programs.python = choices.python_child ? std::move(choices.python_child)
-                                         : &python_child_program;
+  programs.python = choices.python_child ? std::move(choices.python_child) : &python_child_program;
   all.push_back(spawn::make_process_backend(rt.control(), std::move(programs)));
   all.push_back(choices.make_subint ? choices.make_subint(rt) : make_lazy_subint_backend(rt));
   return all;

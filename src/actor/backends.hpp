@@ -15,7 +15,8 @@ namespace coppice::tree {
 struct backend_choices {
   std::vector<exposed> endpoints = {};  // What native children expose.
   bool reaches_run_main = false;        // Native children can re-execute this program.
-  // When Python is the host: its own program and its own guests. Else Python is loaded on first use.
+  // When Python is the host: its own program and its own guests. Else Python is loaded on first
+  // use.
   std::function<std::vector<std::string>()> python_child = {};
   std::function<std::unique_ptr<spawn::backend>(process_runtime&)> make_subint = {};
 };

@@ -13,8 +13,8 @@
 #include "actor/process_runtime.hpp"
 #include "coppice/actor.hpp"
 #include "coppice/detail/call.hpp"
-#include "coppice/exposed.hpp"
 #include "coppice/event.hpp"
+#include "coppice/exposed.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/spawn.hpp"
 #include "core/loop.hpp"
@@ -27,18 +27,18 @@ namespace coppice::tree {
 struct child_slot {
   explicit child_slot(uid who) : id(std::move(who)) {}
   const uid id;
-  ipc::link_ptr link;             // Once it is up.
+  ipc::link_ptr link;  // Once it is up.
   std::exception_ptr start_error;
   exit_report report;
   bool up = false;
   bool ended = false;
-  bool requested = false;  // Its end was asked for.
+  bool requested = false;             // Its end was asked for.
   event settled{"an actor's start"};  // Up, or failed to start.
   event gone{"an actor's end"};
 };
 
-/// A native actor's runtime. Its port belongs to its loop: other threads deliver by posting to it, so
-/// nothing here is locked; a socket of its own is read on the same loop, without a hop.
+/// A native actor's runtime. Its port belongs to its loop: other threads deliver by posting to it,
+/// so nothing here is locked; a socket of its own is read on the same loop, without a hop.
 ///
 /// Owner: shared by its links and whoever runs it. Thread: its loop's; the actor_port side any.
 class native_actor final : public port::actor_port,
@@ -76,8 +76,8 @@ class native_actor final : public port::actor_port,
   detail::call_target target_of(const child_slot& c) const;
   child_slot* find(detail::call_target t);  // Null: its nursery has ended.
   void release(detail::call_target t);
-  /// Calls "module:function" of a child. A cancelled call cancels the callee's side and waits for its
-  /// end, at most call_cancel_within, then throws call_stuck.
+  /// Calls "module:function" of a child. A cancelled call cancels the callee's side and waits for
+  /// its end, at most call_cancel_within, then throws call_stuck.
   task<payload> call(detail::call_target t, std::string name, payload kwargs);
   task<exit_report> cancel_child(detail::call_target t);
   const uid& id() const noexcept { return id_; }
@@ -108,10 +108,10 @@ class native_actor final : public port::actor_port,
   const std::shared_ptr<core::loop> loop_;  // Shared: links may outlive our thread.
   const uid id_;
   port::call_table table_;
-  const std::vector<exposed> endpoints_;    // Of the program: what main() listed.
-  std::vector<std::string> enabled_;        // Modules; empty: all of endpoints_.
+  const std::vector<exposed> endpoints_;  // Of the program: what main() listed.
+  std::vector<std::string> enabled_;      // Modules; empty: all of endpoints_.
   actor face_;
-  nursery* calls_ = nullptr;                // While serving.
+  nursery* calls_ = nullptr;  // While serving.
   std::unordered_map<port::call_id, cancel_scope*> running_;
   std::unordered_map<port::call_id, std::string> cancelled_early_;
   struct slot_entry {

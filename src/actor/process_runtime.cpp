@@ -16,7 +16,8 @@
 namespace coppice::tree {
 
 namespace {
-// The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md, "Globals").
+// The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md,
+// "Globals").
 std::atomic<process_runtime*> the_runtime{nullptr};
 }  // namespace
 

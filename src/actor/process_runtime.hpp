@@ -48,19 +48,20 @@ class process_runtime {
   supervisor& supervision() noexcept { return *supervisor_; }
   const process_options& options() const noexcept { return options_; }
 
-  /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list of
-  /// known ones, or why it cannot serve this child. May run a Python once (never on the control loop).
+  /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list
+  /// of known ones, or why it cannot serve this child. May run a Python once (never on the control
+  /// loop).
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
-  /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend needs
-  /// one, spec.parent_address from the parent's listener, opened on first use. The outcome is a
-  /// child_changed event at the parent's port.
+  /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
+  /// needs one, spec.parent_address from the parent's listener, opened on first use. The outcome is
+  /// a child_changed event at the parent's port.
   void start_child(port::actor_port_ptr parent, spawn::backend& backend, spawn::child_spec spec,
                    stop_policy stop, duration start_within);
 
-  /// Connects an actor of this process to its parent in another one, on the control loop, which then
-  /// owns the socket. `done` runs there too: null, or why not.
+  /// Connects an actor of this process to its parent in another one, on the control loop, which
+  /// then owns the socket. `done` runs there too: null, or why not.
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
 

@@ -24,9 +24,12 @@ namespace {
 
 tree::signal_mode mode_of(signals s) {
   switch (s) {
-    case signals::none: return tree::signal_mode::none;
-    case signals::interrupt: return tree::signal_mode::interrupt;
-    case signals::all: return tree::signal_mode::all;
+    case signals::none:
+      return tree::signal_mode::none;
+    case signals::interrupt:
+      return tree::signal_mode::interrupt;
+    case signals::all:
+      return tree::signal_mode::all;
   }
   return tree::signal_mode::none;
 }
@@ -36,7 +39,8 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
-    return tree::standard_backends(rt, {.endpoints = endpoints, .reaches_run_main = reaches_run_main});
+    return tree::standard_backends(rt,
+                                   {.endpoints = endpoints, .reaches_run_main = reaches_run_main});
   };
   return out;
 }
@@ -82,8 +86,8 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
 int run_child(const child_arguments& arguments, const main_options& options) {
   process_runtime rt(process_options_of(options, true));
   auto loop = std::make_shared<core::loop>(core::loop_options{.name = arguments.self.name});
-  auto self = std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self),
-                                             options.endpoints);
+  auto self =
+      std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self), options.endpoints);
   self->set_alone();
   rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
   std::string failure;
@@ -145,14 +149,14 @@ void leave(int status) noexcept {
   ::_exit(status);
 }
 
-// --- runtime -------------------------------------------------------------------------------------------
+// --- runtime -------------------------------------------------------------------------------------
 
 struct runtime::state {
   explicit state(const main_options& options)
       : rt(process_options_of(options, false)),
         loop(std::make_shared<core::loop>(core::loop_options{.name = options.name})),
-        self(std::make_shared<native_actor>(rt, loop, tree::aid_of({options.name, base::new_uuid()}),
-                                            options.endpoints)) {}
+        self(std::make_shared<native_actor>(
+            rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)) {}
 
   // Runs on the root's thread: opens a nursery for the actors that start_actor() makes, and stays.
   void main(std::promise<void>& up) {
@@ -192,8 +196,9 @@ runtime::~runtime() {
 }
 
 void runtime::run_erased(std::function<task<>(actor&)> body) {
-  COPPICE_ASSERT(core::loop::current() == nullptr,
-                 "a blocking call on a loop's thread would wait for itself: co_await there instead");
+  COPPICE_ASSERT(
+      core::loop::current() == nullptr,
+      "a blocking call on a loop's thread would wait for itself: co_await there instead");
   std::promise<void> done;
   auto finished = done.get_future();
   auto one = [&](actor* self) -> task<> {

@@ -75,11 +75,11 @@ bool watched(signal_mode mode, int i) noexcept {
 
 // Puts our handler in front of whatever is there.
 void install(int i) noexcept {
-  struct sigaction now {};
+  struct sigaction now{};
   ::sigaction(numbers[i], nullptr, &now);
   if (is_ours(now)) return;
   previous[i] = now;
-  struct sigaction ours {};
+  struct sigaction ours{};
   ours.sa_sigaction = handler;
   ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (now.sa_flags & SA_RESTART);
   ::sigaction(numbers[i], &ours, nullptr);
@@ -116,7 +116,7 @@ signal_watch::~signal_watch() {
   watch_.reset();
   ring_fd = -1;
   for (int i = 0; i < 3; ++i) {
-    struct sigaction now {};
+    struct sigaction now{};
     ::sigaction(numbers[i], nullptr, &now);
     if (watched(mode_, i) && is_ours(now)) ::sigaction(numbers[i], &previous[i], nullptr);
   }
@@ -135,8 +135,8 @@ void signal_watch::read() {
     const int have = counts[i].load();
     if (have == seen_[i]) continue;
     seen_[i] = have;
-    const bool again = numbers[i] == SIGINT && recent_ns[0] != 0 &&
-                       recent_ns[1] - recent_ns[0] < 2'000'000'000ll;
+    const bool again =
+        numbers[i] == SIGINT && recent_ns[0] != 0 && recent_ns[1] - recent_ns[0] < 2'000'000'000ll;
     on_signal_(numbers[i], again ? 2 : 1);
   }
 }

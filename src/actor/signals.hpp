@@ -18,8 +18,8 @@ enum class signal_mode : std::uint8_t {
   all,        // SIGINT, SIGTERM and SIGUSR1: the program is ours.
 };
 
-/// Turns signals into calls on the control loop. The handler counts, writes an eventfd, and calls the
-/// handler that was there before; masks are not touched, since they would survive exec.
+/// Turns signals into calls on the control loop. The handler counts, writes an eventfd, and calls
+/// the handler that was there before; masks are not touched, since they would survive exec.
 ///
 /// The third SIGINT leaves from the handler itself, with status 130: it works whatever hangs.
 ///

@@ -26,12 +26,12 @@ struct capabilities {
 
 /// Everything that a child is started with.
 struct child_spec {
-  msg::aid self;    // The child.
+  msg::aid self;  // The child.
   msg::aid parent;
   msg::spawn_spec spec;  // Sent to the child after the handshake, by its supervisor.
   bool native = false;   // In C++: exposes the endpoints of this program.
   gil_mode gil = gil_mode::own;
-  std::string cwd;       // Of a process; empty: ours.
+  std::string cwd;                              // Of a process; empty: ours.
   std::shared_ptr<ipc::link_sink> parent_sink;  // A child in this process joins it by memory link.
   std::optional<ipc::address> parent_address;   // A child in another process connects back to it.
 };
@@ -40,9 +40,9 @@ struct child_spec {
 class child_observer {
  public:
   virtual ~child_observer() = default;
-  /// It has ended: thread joined, interpreter destroyed, process reaped; nothing of it is left. Last,
-  /// and exactly once, unless the child was abandoned and never comes back. `report.rung` and `.took`
-  /// are the supervisor's to fill in.
+  /// It has ended: thread joined, interpreter destroyed, process reaped; nothing of it is left.
+  /// Last, and exactly once, unless the child was abandoned and never comes back. `report.rung` and
+  /// `.took` are the supervisor's to fill in.
   virtual void ended(exit_report report) = 0;
   /// What it waits in cannot be interrupted: the next rung is the first that can help.
   virtual void cannot_unwind() = 0;
