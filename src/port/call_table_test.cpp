@@ -224,7 +224,7 @@ TEST_F(CallTable, AskersThatLeaveAreForgotten) {
   deliver(peer, start_of("peer", "k2", "self", "cancel"));
   deliver(peer, start_of("peer", "c", "mod", "f"));
   deliver(peer, start_of("peer", "k3", "self", "_cancel_task", test::arguments("cid", "c")));
-  const std::weak_ptr<fake_link> seen = peer;
+  const std::weak_ptr<test::fake_link> seen = peer;
   lose(peer);
   take(sent);
   table.finish(started[0], to_payload(1), out);
