@@ -57,7 +57,11 @@ void native_actor::on_loop(F&& f, bool quiet) {
     f(*this);
     return;
   }
-  auto run = [me = shared_from_this(), f = std::forward<F>(f)]() mutable { f(*me); };
+  // Weak: an item in the inbox of a loop that runs no more must not keep us, who keep the loop.
+  // Whoever runs the loop keeps us until its run ends.
+  auto run = [weak = weak_from_this(), f = std::forward<F>(f)]() mutable {
+    if (const auto me = weak.lock()) f(*me);
+  };
   quiet ? loop_->post_quiet(std::move(run)) : loop_->post(std::move(run));
 }
 
@@ -97,6 +101,10 @@ void native_actor::adopt(const std::string& uuid, port::child_watch watch) {
 
 void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                            port::reply_handler on_reply) {
+  const std::size_t largest = runtime_.options().calls.payload_bytes_max;
+  if (kwargs.size() > largest)  // Here, where there is somebody to hear it.
+    throw limit_exceeded(fmt::format("arguments of '{}:{}' take {} bytes; payload_bytes_max is {}",
+                                     ns, func, kwargs.size(), largest));
   on_loop([to = std::move(to), ns = std::move(ns), func = std::move(func),
            kwargs = std::move(kwargs), on_reply = std::move(on_reply)](native_actor& me) mutable {
     port::effects out;
@@ -122,6 +130,11 @@ void native_actor::cancel(std::string why) {
 }
 
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
+
+void native_actor::listens(std::shared_ptr<ipc::uds_listener> listener) {
+  if (left_) return listener->close();
+  listener_ = std::move(listener);
+}
 
 void native_actor::close(std::string why) {
   on_loop([why = std::move(why)](native_actor& me) { me.leave(why); });
@@ -271,8 +284,11 @@ task<> native_actor::serving(std::function<task<>()> body) {
   co_await open_nursery(id_.name, [&](nursery& n) -> task<> {
     calls_ = &n;
     if (cancel_why_) n.cancel(*cancel_why_);
-    co_await body();
+    auto inner = detail::take(body());
+    auto how = co_await detail::captured<void>(std::move(inner));
+    calls_ = nullptr;  // From here on its block ends: nothing may be started in it any more.
     n.cancel("the actor has ended");
+    if (how.error()) std::rethrow_exception(how.error());
   });
 }
 
@@ -286,7 +302,6 @@ task<> native_actor::serve(std::string parent_uuid, std::function<void()> connec
   std::function<task<>()> body = join;
   auto frame = detail::take(serving(std::move(body)));
   auto how = co_await detail::captured<void>(std::move(frame));
-  calls_ = nullptr;
   port::effects out;
   table_.acknowledge_cancel(out);
   apply(std::move(out));
@@ -302,13 +317,13 @@ task<> native_actor::run_root(std::function<task<>(actor&)> body) {
   std::function<task<>()> run = [this, &body] { return body(face_); };
   auto frame = detail::take(serving(std::move(run)));
   auto how = co_await detail::captured<void>(std::move(frame));
-  calls_ = nullptr;
   leave("the root has ended");
   if (how.error()) std::rethrow_exception(how.error());
 }
 
 void native_actor::leave(const std::string& why) {
   if (std::exchange(left_, true)) return;
+  if (auto l = std::exchange(listener_, nullptr)) l->close();
   runtime_.actor_ended(*this);
   port::effects out;
   table_.close(why, out);
