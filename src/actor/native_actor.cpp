@@ -49,8 +49,7 @@ native_actor::native_actor(process_runtime& runtime, std::shared_ptr<core::loop>
 
 native_actor::~native_actor() = default;
 
-// --- actor_port
-// --------------------------------------------------------------------------------------
+// --- actor_port ----------------------------------------------------------------------------------
 
 template <class F>
 void native_actor::on_loop(F&& f, bool quiet) {
@@ -58,7 +57,11 @@ void native_actor::on_loop(F&& f, bool quiet) {
     f(*this);
     return;
   }
-  auto run = [me = shared_from_this(), f = std::forward<F>(f)]() mutable { f(*me); };
+  // Weak: an item in the inbox of a loop that runs no more must not keep us, who keep the loop.
+  // Whoever runs the loop keeps us until its run ends.
+  auto run = [weak = weak_from_this(), f = std::forward<F>(f)]() mutable {
+    if (const auto me = weak.lock()) f(*me);
+  };
   quiet ? loop_->post_quiet(std::move(run)) : loop_->post(std::move(run));
 }
 
@@ -90,12 +93,18 @@ void native_actor::on_closed(const ipc::link_ptr& from, const std::string& why) 
 
 void native_actor::adopt(const std::string& uuid, port::child_watch watch) {
   on_loop([uuid, watch = std::move(watch)](native_actor& me) mutable {
-    me.table_.adopt(uuid, std::move(watch));
+    port::effects out;
+    me.table_.adopt(uuid, std::move(watch), out);
+    me.apply(std::move(out));
   });
 }
 
 void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                            port::reply_handler on_reply) {
+  const std::size_t largest = runtime_.options().calls.payload_bytes_max;
+  if (kwargs.size() > largest)  // Here, where there is somebody to hear it.
+    throw limit_exceeded(fmt::format("arguments of '{}:{}' take {} bytes; payload_bytes_max is {}",
+                                     ns, func, kwargs.size(), largest));
   on_loop([to = std::move(to), ns = std::move(ns), func = std::move(func),
            kwargs = std::move(kwargs), on_reply = std::move(on_reply)](native_actor& me) mutable {
     port::effects out;
@@ -107,7 +116,7 @@ void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, p
 void native_actor::child_changed(port::child_changed change) {
   on_loop([change = std::move(change)](native_actor& me) mutable {
     port::effects out;
-    if (change.what == port::child_changed::kind::ended)
+    if (change.what != port::child_changed::kind::started)
       me.table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
     me.apply(std::move(out));
@@ -121,6 +130,11 @@ void native_actor::cancel(std::string why) {
 }
 
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
+
+void native_actor::listens(std::shared_ptr<ipc::uds_listener> listener) {
+  if (left_) return listener->close();
+  listener_ = std::move(listener);
+}
 
 void native_actor::close(std::string why) {
   on_loop([why = std::move(why)](native_actor& me) { me.leave(why); });
@@ -139,8 +153,7 @@ void native_actor::apply(port::effects&& out) {
   out.perform();
 }
 
-// --- events
-// --------------------------------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------------------
 
 void native_actor::act(port::call_started&& e) {
   const std::string name = e.ns + ":" + e.func;
@@ -265,15 +278,17 @@ void native_actor::act(port::child_changed&& e) {
   }
 }
 
-// --- its life
-// ------------------------------------------------------------------------------------------
+// --- its life ------------------------------------------------------------------------------------
 
 task<> native_actor::serving(std::function<task<>()> body) {
   co_await open_nursery(id_.name, [&](nursery& n) -> task<> {
     calls_ = &n;
     if (cancel_why_) n.cancel(*cancel_why_);
-    co_await body();
+    auto inner = detail::take(body());
+    auto how = co_await detail::captured<void>(std::move(inner));
+    calls_ = nullptr;  // From here on its block ends: nothing may be started in it any more.
     n.cancel("the actor has ended");
+    if (how.error()) std::rethrow_exception(how.error());
   });
 }
 
@@ -287,7 +302,6 @@ task<> native_actor::serve(std::string parent_uuid, std::function<void()> connec
   std::function<task<>()> body = join;
   auto frame = detail::take(serving(std::move(body)));
   auto how = co_await detail::captured<void>(std::move(frame));
-  calls_ = nullptr;
   port::effects out;
   table_.acknowledge_cancel(out);
   apply(std::move(out));
@@ -303,21 +317,20 @@ task<> native_actor::run_root(std::function<task<>(actor&)> body) {
   std::function<task<>()> run = [this, &body] { return body(face_); };
   auto frame = detail::take(serving(std::move(run)));
   auto how = co_await detail::captured<void>(std::move(frame));
-  calls_ = nullptr;
   leave("the root has ended");
   if (how.error()) std::rethrow_exception(how.error());
 }
 
 void native_actor::leave(const std::string& why) {
   if (std::exchange(left_, true)) return;
+  if (auto l = std::exchange(listener_, nullptr)) l->close();
   runtime_.actor_ended(*this);
   port::effects out;
   table_.close(why, out);
   apply(std::move(out));
 }
 
-// --- children
-// --------------------------------------------------------------------------------------------
+// --- children ------------------------------------------------------------------------------------
 
 child_slot& native_actor::start_child(std::string_view name, const actor_options& options) {
   spawn::child_spec spec;

@@ -2,11 +2,14 @@
 #include "actor/process_runtime.hpp"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <climits>
 #include <cstdio>
-#include <future>
+#include <string_view>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -19,6 +22,18 @@ namespace {
 // The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md,
 // "Globals").
 std::atomic<process_runtime*> the_runtime{nullptr};
+
+/// To stderr, as much of it as goes there at once: the reader of a full pipe must not hold up the
+/// control loop.
+void print_without_waiting(std::string_view text) {
+  pollfd out{STDERR_FILENO, POLLOUT, 0};
+  while (!text.empty() && ::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT)) {
+    // A pipe that is said to be writable takes that much without blocking.
+    const auto n = ::write(STDERR_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
 }  // namespace
 
 process_runtime* process_runtime::current() noexcept { return the_runtime.load(); }
@@ -39,10 +54,10 @@ process_runtime::process_runtime(process_options options)
   try {
     if (options_.make_backends) backends_ = options_.make_backends(*this);
     std::promise<void> up;
-    control_->post([&up] { up.set_value(); });
-    control_thread_ = base::os_thread("coppice-ctl", [this] { control_main(); });
-    up.get_future().wait();
+    control_thread_ = base::os_thread("coppice-ctl", [this, &up] { control_main(up); });
+    up.get_future().get();
   } catch (...) {
+    if (control_thread_.joinable()) control_thread_.join();
     the_runtime = nullptr;
     throw;
   }
@@ -50,24 +65,41 @@ process_runtime::process_runtime(process_options options)
 
 process_runtime::~process_runtime() { stop(); }
 
-void process_runtime::control_main() {
-  control_->run([](process_runtime* me) -> task<> {
-    me->signals_ = std::make_unique<signal_watch>(
-        *me->control_, me->options_.signals, [me](int number, int nth) {
-          if (number == SIGUSR1) {
-            base::tree_writer w;
-            me->supervisor_->describe(w);
-            std::fputs(w.text().c_str(), stderr);
-            return;
-          }
-          if (nth >= 2) return me->supervisor_->hurry();
-          if (me->cancel_root_) me->cancel_root_(number == SIGINT ? "SIGINT" : "SIGTERM");
-        });
-    co_await me->supervisor_->run();
-    me->signals_.reset();
-    for (auto& [uuid, l] : std::exchange(me->listeners_, {}))
-      if (l.on == me->control_ && l.listener) l.listener->close();
-  }(this));
+void process_runtime::control_main(std::promise<void>& up) {
+  try {
+    control_->run(control_life(&up));
+  } catch (...) {
+    // Every supervising task has been cancelled with it: nobody is left to stop what runs.
+    std::fprintf(stderr, "coppice: the control loop failed: %s\n",
+                 describe_exception(std::current_exception()).c_str());
+    COPPICE_ASSERT(false, "what is posted to the control loop does not throw");
+  }
+}
+
+task<> process_runtime::control_life(std::promise<void>* up) {
+  try {
+    signals_ = std::make_unique<signal_watch>(
+        *control_, options_.signals, [this](int number, int nth) { on_signal(number, nth); });
+  } catch (...) {  // No descriptor for it.
+    up->set_exception(std::current_exception());
+    co_return;
+  }
+  up->set_value();
+  co_await supervisor_->run();
+  signals_.reset();
+  for (auto& [uuid, l] : std::exchange(listeners_, {}))
+    if (l.on == control_ && l.listener) l.listener->close();
+}
+
+void process_runtime::on_signal(int number, int nth) {
+  if (number == SIGUSR1) {
+    base::tree_writer w;
+    supervisor_->describe(w);
+    return print_without_waiting(w.text());
+  }
+  // The second of two that came at once may be the only one that is seen.
+  if (cancel_root_) cancel_root_(number == SIGINT ? "SIGINT" : "SIGTERM");
+  if (nth >= 2) supervisor_->hurry();
 }
 
 spawn::backend& process_runtime::backend_for(const std::string& key,
@@ -85,49 +117,45 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
 }
 
-void process_runtime::listen(port::actor_port_ptr parent, std::function<void(ipc::address)> then,
-                             std::function<void(std::exception_ptr)> failed) {
-  const std::string uuid = parent->self().uuid;
-  auto& entry = listeners_[uuid];
-  if (entry.listener) return then(entry.listener->at());
-  entry.waiting.push_back({std::move(then), std::move(failed)});
+void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
+  auto& entry = listeners_[parent->self().uuid];
+  if (entry.listener) return start.then(entry.listener->at());
+  entry.waiting.push_back(std::move(start));
   if (entry.waiting.size() > 1) return;  // It is being opened.
   auto own = parent->own_loop();
   entry.on = own ? own : control_;
-  auto open = [this, parent, uuid, on = entry.on] {
+  auto open = [this, parent, on = entry.on] {
+    const auto& self = parent->self();
     std::shared_ptr<ipc::uds_listener> listener;
-    std::exception_ptr failure;
+    std::exception_ptr error;
     try {
-      const auto& self = parent->self();
       auto at = ipc::socket_address(self.name, self.uuid, parent->alone_in_process());
       listener = ipc::uds_listener::open(on, std::move(at), self, parent, options_.limits);
+      if (on != control_) parent->listens(listener);
     } catch (...) {
-      failure = std::current_exception();
+      error = std::current_exception();
     }
-    control_->post([this, uuid, on, listener, failure] { opened(uuid, on, listener, failure); });
+    control_->post([this, uuid = self.uuid, on, listener, error] { opened(uuid, on, listener, error); });
   };
   if (entry.on == control_)
     open();
-  else
-    entry.on->post(std::move(open));
+  else if (!entry.on->post(std::move(open)))
+    opened(parent->self().uuid, entry.on, nullptr,
+           std::make_exception_ptr(actor_start_error("its parent has ended")));
 }
 
+// Null and an error, or the listener.
 void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-                             const std::shared_ptr<ipc::uds_listener>& listener,
-                             const std::exception_ptr& failure) {
+                             std::shared_ptr<ipc::uds_listener> listener,
+                             std::exception_ptr error) {
   const auto it = listeners_.find(uuid);
-  if (it == listeners_.end()) {  // The actor has ended meanwhile.
-    if (listener) on->post([listener] { listener->close(); });
+  if (it == listeners_.end()) {  // The actor has ended meanwhile, and so have the starts that waited.
+    if (listener && on == control_) listener->close();
     return;
   }
-  auto waiting = std::exchange(it->second.waiting, {});
   it->second.listener = listener;
-  if (failure) listeners_.erase(it);
-  for (auto& w : waiting)
-    if (failure)
-      w.failed(failure);
-    else
-      w.then(listener->at());
+  for (auto& start : std::exchange(it->second.waiting, {}))
+    listener ? start.then(listener->at()) : start.failed(error);
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
@@ -138,19 +166,19 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
   control_->post([this, parent, request] {
-    listen(
-        parent,
-        [this, request](ipc::address at) {
-          request->spec.parent_address = std::move(at);
-          supervisor_->start(std::move(*request));
-        },
-        [parent, request](std::exception_ptr e) {
-          port::child_changed change;
-          change.what = port::child_changed::kind::start_failed;
-          change.uuid = request->spec.self.uuid;
-          change.error = e;
-          parent->child_changed(std::move(change));
-        });
+    start_waiting start;
+    start.then = [this, request](ipc::address at) {
+      request->spec.parent_address = std::move(at);
+      supervisor_->start(std::move(*request));
+    };
+    start.failed = [parent, request](std::exception_ptr e) {
+      port::child_changed change;
+      change.what = port::child_changed::kind::start_failed;
+      change.uuid = request->spec.self.uuid;
+      change.error = e;
+      parent->child_changed(std::move(change));
+    };
+    listen(parent, std::move(start));
   });
 }
 
@@ -163,23 +191,15 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
 }
 
 void process_runtime::actor_ended(const port::actor_port& port) {
-  auto own = port.own_loop();
-  std::promise<std::shared_ptr<ipc::uds_listener>> taken;
-  const auto take = [this, &taken, uuid = port.self().uuid] {
+  control_->post([this, uuid = port.self().uuid] {
     auto node = listeners_.extract(uuid);
-    taken.set_value(node.empty() ? nullptr : node.mapped().listener);
-  };
-  if (control_->on_loop_thread()) {
-    take();
-  } else {
-    control_->post(take);
-  }
-  auto listener = taken.get_future().get();
-  if (!listener) return;
-  if (own)
-    listener->close();
-  else
-    control_->post([listener] { listener->close(); });
+    if (node.empty()) return;
+    auto& l = node.mapped();
+    if (l.listener && l.on == control_) l.listener->close();
+    for (auto& start : l.waiting)
+      start.failed(std::make_exception_ptr(
+          actor_start_error("an actor was not started: its parent has ended")));
+  });
 }
 
 void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root) {
@@ -188,21 +208,29 @@ void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root)
 
 bool process_runtime::stop(duration bound) {
   if (std::exchange(stopped_, true)) return !left_behind_;
-  COPPICE_ASSERT(!control_->on_loop_thread(), "the control loop cannot stop the runtime it runs");
-  std::promise<void> closing;
-  control_->post([this, &closing] {
+  COPPICE_ASSERT(core::loop::current() == nullptr,
+                 "a loop's thread cannot stop the runtime: what runs on it would have to end first");
+  control_->post([this] {
     cancel_root_ = nullptr;
     supervisor_->close();
-    closing.set_value();
   });
-  closing.get_future().wait();
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
   const bool ended =
-      control_thread_.join_for(std::chrono::duration_cast<std::chrono::milliseconds>(bound));
-  left_count_ = ended ? supervisor_->quarantined().size() : 1;
-  left_behind_ = left_count_ != 0;
-  if (!ended) control_thread_.abandon();
-  for (auto& b : backends_) b->shut_down();
+      control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
+  if (ended) {
+    // What was told too late for the loop's run: that an abandoned child came back, perhaps.
+    try {
+      control_->run([]() -> task<> { co_await checkpoint(); }());
+    } catch (...) {  // Whoever posted it is gone.
+    }
+    left_ = supervisor_->quarantined();
+  } else {
+    control_thread_.abandon();
+    left_.push_back({{"(the control loop)", ""}, "it did not end", control_->now()});
+  }
+  left_behind_ = !left_.empty();
+  if (ended)
+    for (auto& b : backends_) b->shut_down();
   if (left_behind_) {
     // Native code of this process may still come back and report here: it must find us.
     for (auto& b : backends_) (void)b.release();
@@ -212,24 +240,27 @@ bool process_runtime::stop(duration bound) {
   return !left_behind_;
 }
 
-std::vector<quarantine_entry> process_runtime::quarantined() {
-  std::promise<std::vector<quarantine_entry>> answer;
-  control_->post([&] { answer.set_value(supervisor_->quarantined()); });
+// Blocks for a turn of the control loop, or not at all on its own thread.
+template <class T>
+T process_runtime::ask_control(base::unique_function<T()> question) {
+  if (control_->on_loop_thread()) return question();
+  std::promise<T> answer;
+  control_->post([&] { answer.set_value(question()); });
   return answer.get_future().get();
 }
 
-std::size_t process_runtime::quarantined_count() {
-  return stopped_ ? left_count_ : quarantined().size();
+std::vector<quarantine_entry> process_runtime::quarantined() {
+  if (stopped_) return left_;
+  return ask_control<std::vector<quarantine_entry>>([this] { return supervisor_->quarantined(); });
 }
 
 std::string process_runtime::describe() {
-  std::promise<std::string> answer;
-  control_->post([&] {
+  if (stopped_) return "";
+  return ask_control<std::string>([this] {
     base::tree_writer w;
     supervisor_->describe(w);
-    answer.set_value(w.text());
+    return w.text();
   });
-  return answer.get_future().get();
 }
 
 }  // namespace coppice::tree

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -65,30 +66,39 @@ class process_runtime {
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
 
-  /// The actor has ended: closes its listener. On its own loop's thread if it has one.
+  /// The actor has ended: its listener is closed, by itself if it has a loop of its own, and starts
+  /// that wait for one fail. Does not block.
   void actor_ended(const port::actor_port& port);
 
-  /// What the first SIGINT or SIGTERM does, on the control loop; a second SIGINT within 2 s makes
-  /// every ladder hurry, the third leaves from the handler itself.
+  /// What SIGINT and SIGTERM do, on the control loop; a second SIGINT within 2 s makes every ladder
+  /// hurry besides, the third leaves from the handler itself.
   void on_interrupt(std::function<void(std::string why)> cancel_root);
 
   /// Ends everything: children still running are stopped, threads joined. True: nothing is left;
   /// false: native code is in quarantine, and the process has to leave by coppice::leave().
-  /// Idempotent. Not on the control loop.
+  /// Idempotent. Not on the control loop, nor inside a run of any other. After a false this object has
+  /// to live until the process ends: what is in quarantine may still come back to it.
   bool stop(duration bound = std::chrono::seconds(5));
 
   /// After stop(): what was left. Before: blocks for a turn of the control loop.
-  std::size_t quarantined_count();
-  std::vector<quarantine_entry> quarantined();  // Blocks for a turn of the control loop.
-  std::string describe();                       // Likewise: the tree of this process, as text.
+  std::size_t quarantined_count() { return quarantined().size(); }
+  std::vector<quarantine_entry> quarantined();
+  std::string describe();  // Likewise: the tree of this process, as text; empty after stop().
 
  private:
-  void control_main();
-  void listen(port::actor_port_ptr parent, std::function<void(ipc::address)> then,
-              std::function<void(std::exception_ptr)> failed);
+  struct start_waiting {
+    std::function<void(ipc::address)> then;
+    std::function<void(std::exception_ptr)> failed;
+  };
+
+  void control_main(std::promise<void>& up);
+  task<> control_life(std::promise<void>* up);
+  void on_signal(int number, int nth);
+  void listen(port::actor_port_ptr parent, start_waiting start);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-              const std::shared_ptr<ipc::uds_listener>& listener,
-              const std::exception_ptr& failure);
+              std::shared_ptr<ipc::uds_listener> listener, std::exception_ptr error);
+  template <class T>
+  T ask_control(base::unique_function<T()> question);
 
   const process_options options_;
   std::shared_ptr<core::loop> control_;
@@ -96,8 +106,8 @@ class process_runtime {
   std::vector<std::unique_ptr<spawn::backend>> backends_;
   base::os_thread control_thread_;
   bool stopped_ = false;
-  bool left_behind_ = false;  // Quarantine was not empty at the end.
-  std::size_t left_count_ = 0;
+  bool left_behind_ = false;  // Quarantine was not empty at the end, or the end did not come.
+  std::vector<quarantine_entry> left_;
 
   // Control loop only.
   std::unique_ptr<signal_watch> signals_;
@@ -105,11 +115,7 @@ class process_runtime {
   struct listening {
     std::shared_ptr<core::loop> on;
     std::shared_ptr<ipc::uds_listener> listener;
-    struct waiter {
-      std::function<void(ipc::address)> then;
-      std::function<void(std::exception_ptr)> failed;
-    };
-    std::vector<waiter> waiting = {};  // Starts that came while it was being opened.
+    std::vector<start_waiting> waiting;  // Until it is open.
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.
 };

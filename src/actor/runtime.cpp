@@ -150,8 +150,7 @@ void leave(int status) noexcept {
   ::_exit(status);
 }
 
-// --- runtime
-// -------------------------------------------------------------------------------------------
+// --- runtime -------------------------------------------------------------------------------------
 
 struct runtime::state {
   explicit state(const main_options& options)

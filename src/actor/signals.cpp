@@ -2,6 +2,7 @@
 #include "actor/signals.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ constexpr int numbers[3] = {SIGINT, SIGTERM, SIGUSR1};
 // What the handler reads. Set before it is installed; trivially destructible, so it may run at any
 // moment of the process's life.
 std::atomic<int> ring_fd{-1};
+std::atomic<int> ringing{0};  // Handlers that may be about to write to ring_fd.
 std::atomic<int> counts[3];
 std::atomic<int> first_signal{0};
 std::atomic<std::int64_t> recent_ns[2];  // Times of the last two SIGINTs.
@@ -53,9 +55,11 @@ void handler(int number, siginfo_t* info, void* context) noexcept {
   }
   const int saved = errno;
   const std::uint64_t one = 1;
+  ringing.fetch_add(1);
   if (const int fd = ring_fd.load(); fd >= 0) {
     [[maybe_unused]] auto n = ::write(fd, &one, sizeof one);
   }
+  ringing.fetch_sub(1);
   errno = saved;
   const struct sigaction& p = previous[i];
   if (p.sa_flags & SA_SIGINFO) {
@@ -86,8 +90,6 @@ void install(int i) noexcept {
 }
 
 std::optional<base::event_fd>& ring() {
-  static_assert(sizeof(std::optional<base::event_fd>) > 0);
-  // Leaked on purpose: a handler of an earlier runtime may still write to it.
   static auto* fd = new std::optional<base::event_fd>();  // tidy: allow new: no static destructors
   if (!*fd) fd->emplace();
   return *fd;
@@ -120,7 +122,11 @@ signal_watch::~signal_watch() {
     ::sigaction(numbers[i], nullptr, &now);
     if (watched(mode_, i) && is_ours(now)) ::sigaction(numbers[i], &previous[i], nullptr);
   }
-  ring().reset();
+  // A handler on another thread that read the number before must not write to whatever gets it next.
+  // It is two instructions from its end; should its thread have been parked there, the next watch
+  // uses the same descriptor.
+  for (int i = 0; i < 1000 && ringing.load() != 0; ++i) ::sched_yield();
+  if (ringing.load() == 0) ring().reset();
 }
 
 void signal_watch::look_again() {

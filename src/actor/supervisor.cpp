@@ -3,9 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
-#include "base/assert.hpp"
+#include "base/uuid.hpp"
 #include "coppice/channel.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/event.hpp"
@@ -18,56 +19,72 @@ constexpr time_point never = time_point::max();
 // A child's connection is gone: for so long we wait to hear how it ended before we end it
 // ourselves.
 constexpr duration lost_grace = std::chrono::milliseconds(100);
+// The longest on any rung but the last once somebody is in a hurry: enough for whoever unwinds at
+// all.
+constexpr duration hurried_max = std::chrono::milliseconds(100);
 
 payload no_arguments() { return to_payload(std::map<std::string, std::string>()); }
 time_point later(time_point t, duration d) { return d >= never - t ? never : t + d; }
+
+/// A further request: it may shorten what is under way, never prolong it.
+void tighten(stop_policy& now, const stop_policy& asked) {
+  for (auto rung : {&stop_policy::ask, &stop_policy::unseen, &stop_policy::interrupt,
+                    &stop_policy::force, &stop_policy::total})
+    now.*rung = std::min(now.*rung, asked.*rung);
+  now.may_force = now.may_force || asked.may_force;
+}
 }  // namespace
 
-/// Something that a supervising task has to know. Made on any thread, read on the control loop.
-struct supervisor::news {
-  enum class kind : std::uint8_t {
-    connected,
-    lost,
-    ready,
-    refused,
-    ended,
-    deaf,
-    native_code,
-    stop,
-    hurry
-  };
-  kind what;
-  ipc::link_ptr link = {};                 // connected
-  std::string why = {};                    // lost
-  std::exception_ptr error = {};           // refused
-  exit_report report = {};                 // ended
-  std::optional<stop_policy> policy = {};  // stop
-};
-
-/// One child. It is also what its backend reports to, from any thread.
+/// One child. It is also what its backend reports to, from any thread: each report becomes a fact
+/// about the child on the control loop, and the task that supervises it looks at the facts again.
+///
+/// # Why facts, not a queue of news?
+/// A queue has a limit, and news that is read in the wrong phase is lost. Facts are neither.
 struct supervisor::record final : spawn::child_observer,
                                   std::enable_shared_from_this<supervisor::record> {
   record(core::loop_ref control_loop, start_request r)
       : control(std::move(control_loop)), request(std::move(r)), policy(request.stop) {}
 
-  void tell(news n) {
-    control.post([me = shared_from_this(), n = std::move(n)]() mutable { me->take(std::move(n)); });
+  /// Any thread: states a fact on the control loop.
+  template <class F>
+  void tell(F fact) {
+    control.post([me = shared_from_this(), fact = std::move(fact)]() mutable {
+      fact(*me);
+      me->look();
+    });
   }
-  void take(news n) {  // Control loop.
-    if (n.what == news::kind::ended && quarantined) return came_back();
-    const bool room = mailbox.try_send(std::move(n));
-    COPPICE_ASSERT(room, "a child's mailbox holds every kind of news once");
+  /// Control loop: the supervising task is to look again. A look that is still to come is enough.
+  void look() { (void)looks.try_send('!'); }
+
+  void ended(exit_report how) override {
+    tell([how = std::move(how)](record& r) mutable {
+      if (r.has_ended) return;
+      r.has_ended = true;
+      if (r.quarantined) return r.came_back();
+      r.report.how = how.how;
+      r.report.status = how.status;
+      r.report.detail = std::move(how.detail);
+    });
+  }
+  void cannot_unwind() override {
+    tell([](record& r) { r.deaf = true; });
+  }
+  void in_native_code() override {
+    tell([](record& r) { r.native_code = true; });
+  }
+  void ask_to_stop(const std::optional<stop_policy>& how) {  // Control loop.
+    const bool first = !std::exchange(stop_asked, true);
+    if (how && first && !climbing)
+      policy = *how;
+    else if (how)
+      tighten(policy, *how);
+    look();
   }
   void came_back() {
     if (on_came_back) std::exchange(on_came_back, nullptr)();
   }
 
-  void ended(exit_report how) override {
-    tell({.what = news::kind::ended, .report = std::move(how)});
-  }
-  void cannot_unwind() override { tell({.what = news::kind::deaf}); }
-  void in_native_code() override { tell({.what = news::kind::native_code}); }
-
+  bool over() const { return has_ended || stop_asked; }
   const std::string& uuid() const { return request.spec.self.uuid; }
   const std::string& name() const { return request.spec.self.name; }
 
@@ -75,23 +92,32 @@ struct supervisor::record final : spawn::child_observer,
   start_request request;
 
   // Control loop only, from here on.
-  channel<news> mailbox{256, "news of a child"};
+  channel<char> looks{1, "news of a child"};
   std::unique_ptr<spawn::child> child;
-  ipc::link_ptr link;
   stop_policy policy;
   std::exception_ptr start_error;  // Why it could not be started.
   exit_report report;
+  event done{"a child's end"};
+
+  // Facts.
+  ipc::link_ptr link;
   bool up = false;
   bool has_ended = false;
   bool stop_asked = false;  // By its owner, or by the end of the runtime.
-  bool climbing = false;    // The ladder has begun, for whatever reason.
   bool link_lost = false;
-  bool native_code = false;
+  std::string lost_why;
+  bool deaf = false;         // Since its present rung began.
+  bool native_code = false;  // Likewise.
   bool hurried = false;
+
+  // How far it is.
+  bool climbing = false;  // The ladder has begun, for whatever reason.
+  time_point climb_began{};
+  bool asked = false;    // It was sent the request to end.
+  bool leaving = false;  // Only its descendants are waited for: it gets no new ones.
   bool quarantined = false;
   time_point since{};  // In quarantine.
   std::function<void()> on_came_back;
-  event done{"a child's end"};
 };
 
 supervisor::supervisor(std::shared_ptr<core::loop> control)
@@ -99,15 +125,18 @@ supervisor::supervisor(std::shared_ptr<core::loop> control)
 
 supervisor::~supervisor() = default;
 
-// --- any thread
-// ------------------------------------------------------------------------------------
+// --- any thread ----------------------------------------------------------------------------------
 
 void supervisor::start(start_request request) {
   auto r = std::make_shared<record>(control_->ref(), std::move(request));
   control_->post([this, r] {
-    if (closing_ || !children_) {
-      r->start_error = std::make_exception_ptr(actor_start_error(
-          fmt::format("actor '{}' was not started: the runtime ends", r->name())));
+    const auto parent = records_.find(r->request.spec.parent.uuid);
+    const char* why = closing_ || !children_                                ? "the runtime ends"
+                      : parent != records_.end() && parent->second->leaving ? "its parent has ended"
+                                                                            : nullptr;
+    if (why) {
+      r->start_error = std::make_exception_ptr(
+          actor_start_error(fmt::format("actor '{}' was not started: {}", r->name(), why)));
       return announce(*r);
     }
     records_.emplace(r->uuid(), r);
@@ -120,19 +149,20 @@ void supervisor::start(start_request request) {
 
 void supervisor::stop(std::string uuid, std::optional<stop_policy> policy) {
   control_->post([this, uuid = std::move(uuid), policy] {
-    if (auto it = records_.find(uuid); it != records_.end())
-      it->second->take({.what = news::kind::stop, .policy = policy});
+    if (auto it = records_.find(uuid); it != records_.end()) it->second->ask_to_stop(policy);
   });
 }
 
 void supervisor::hurry() {
   control_->post([this] {
-    for (auto& [uuid, r] : records_) r->take({.what = news::kind::hurry});
+    for (auto& [uuid, r] : records_) {
+      r->hurried = true;
+      r->look();
+    }
   });
 }
 
-// --- control loop
-// -------------------------------------------------------------------------------------
+// --- control loop --------------------------------------------------------------------------------
 
 task<> supervisor::run() {
   co_await open_nursery("children", [this](nursery& n) -> task<> {
@@ -144,11 +174,26 @@ task<> supervisor::run() {
 
 void supervisor::close() {
   closing_ = true;
-  for (auto& [uuid, r] : records_) r->take({.what = news::kind::stop});
+  for (auto& [uuid, r] : records_) r->ask_to_stop({});
   close_asked_->set();
 }
 
 task<> supervisor::supervise(std::shared_ptr<record> r) {
+  auto life = detail::take(live(r));
+  auto how = co_await detail::captured<void>(std::move(life));
+  // No child's trouble may become the others': an error here would end every supervising task.
+  if (how.error()) {
+    r->report.detail = "its supervision failed: " + describe_exception(how.error());
+    if (!r->up && !r->start_error) r->start_error = how.error();
+    if (r->child && !r->has_ended && !r->quarantined) give_up(r);
+  }
+  records_.erase(r->uuid());
+  announce(*r);
+  r->done.set();
+  if (r->has_ended) r->child.reset();
+}
+
+task<> supervisor::live(std::shared_ptr<record> r) {
   co_await bring_up(r);
   if (r->up) {
     port::child_changed change;
@@ -160,154 +205,165 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
   }
   if (!r->has_ended && r->child) co_await climb(r);
   co_await end_descendants(r);
-  records_.erase(r->uuid());
-  announce(*r);
-  r->done.set();
-  if (r->has_ended) r->child.reset();
 }
 
 task<> supervisor::bring_up(std::shared_ptr<record> r) {
   auto& request = r->request;
   const time_point until = later(control_->now(), request.start_within);
   // The handlers run on the parent's thread; all that they do is tell.
-  request.parent->adopt(
-      r->uuid(),
-      {.on_connected =
-           [r](ipc::link_ptr l) { r->tell({.what = news::kind::connected, .link = std::move(l)}); },
-       .on_lost =
-           [r](std::string why) { r->tell({.what = news::kind::lost, .why = std::move(why)}); }});
+  request.parent->adopt(r->uuid(), {.on_connected =
+                                        [r](ipc::link_ptr l) {
+                                          r->tell([l = std::move(l)](record& of) { of.link = l; });
+                                        },
+                                    .on_lost =
+                                        [r](std::string why) {
+                                          r->tell([why = std::move(why)](record& of) {
+                                            of.link_lost = true;
+                                            of.lost_why = why;
+                                          });
+                                        }});
   try {
     r->child = request.backend->start(request.spec, r);
   } catch (...) {
     r->start_error = std::current_exception();
     co_return;
   }
-  co_await wait_for_end(r, until);  // Returns when it is up, too.
-  if (r->up || r->start_error) co_return;
-  if (r->has_ended)
-    r->start_error = std::make_exception_ptr(actor_start_error(
-        fmt::format("actor '{}' ended before it was up: {}", r->name(), r->report.text()),
-        r->report));
-  else if (r->stop_asked)
-    r->start_error = std::make_exception_ptr(
-        actor_start_error(fmt::format("actor '{}' was stopped before it was up", r->name())));
-  else
-    r->start_error = std::make_exception_ptr(timeout_error(fmt::format(
-        "actor '{}' ({}) was not up within {} s{}", r->name(), r->child->describe(),
-        std::chrono::duration<double>(request.start_within).count(),
-        r->link ? ": its modules are still being imported" : ": it did not connect back")));
+  co_await wait(r, [](const record& x) { return x.link || x.over() || x.link_lost; }, until);
+  if (r->link && !r->over()) greet(r);
+  co_await wait(
+      r, [](const record& x) { return x.up || x.start_error || x.over() || x.link_lost; }, until);
+  if (r->link_lost && !r->up && !r->start_error) co_await wait_for_report(r);
+  if (!r->up && !r->start_error) r->start_error = why_not_up(*r);
+}
+
+// The child has connected: it is told what it is to be, and asked whether it can serve.
+void supervisor::greet(const std::shared_ptr<record>& r) {
+  r->link->send(r->request.spec.spec);
+  r->request.parent->request(
+      r->link, "self", "wait_ready", no_arguments(), [r](port::reply&& reply) {
+        if (reply.how == port::reply::kind::value)
+          r->tell([](record& of) { of.up = true; });
+        else if (reply.how == port::reply::kind::error)
+          r->tell([e = reply.to_exception(r->name())](record& of) {
+            // Once it is being stopped, it fails because of that.
+            if (!of.climbing && !of.start_error) of.start_error = e;
+          });
+      });
+}
+
+std::exception_ptr supervisor::why_not_up(const record& r) {
+  if (r.has_ended)
+    return std::make_exception_ptr(actor_start_error(
+        fmt::format("actor '{}' ended before it was up: {}", r.name(), r.report.text()), r.report));
+  if (r.stop_asked)
+    return std::make_exception_ptr(
+        actor_start_error(fmt::format("actor '{}' was stopped before it was up", r.name())));
+  if (r.link_lost)
+    return std::make_exception_ptr(actor_start_error(fmt::format(
+        "actor '{}' closed its connection before it was up: {}", r.name(), r.lost_why)));
+  return std::make_exception_ptr(timeout_error(fmt::format(
+      "actor '{}' ({}) was not up within {} s{}", r.name(), r.child->describe(),
+      std::chrono::duration<double>(r.request.start_within).count(),
+      r.link ? ": its modules are still being imported" : ": it did not connect back")));
 }
 
 task<> supervisor::watch(std::shared_ptr<record> r) {
-  while (!r->has_ended && !r->stop_asked && !r->link_lost) co_await wait_for_end(r, never);
-  if (r->link_lost && !r->has_ended && !r->stop_asked)
-    co_await wait_for_end(r, later(control_->now(), lost_grace));
+  co_await wait(r, [](const record& x) { return x.over() || x.link_lost; }, never);
+  if (r->link_lost) co_await wait_for_report(r);
 }
 
-// Takes news until the child has ended or something happened that its phase waits for: coming up, a
-// stop, a lost link, a hurry. At most until `until`.
-task<> supervisor::wait_for_end(std::shared_ptr<record> r, time_point until) {
-  while (!r->has_ended) {
-    std::optional<news> n = r->mailbox.try_receive();
-    if (!n) {
-      const duration left = until == never ? duration::max() : until - control_->now();
-      if (left <= duration::zero()) co_return;
-      auto got = co_await move_on_after(left, [](std::shared_ptr<record> of) -> task<news> {
-        auto one = co_await of->mailbox.receive();
-        co_return std::move(*one);
-      }(r));
-      if (!got) co_return;
-      n = std::move(*got);
-    }
-    switch (n->what) {
-      case news::kind::connected: {
-        r->link = std::move(n->link);
-        r->link->send(r->request.spec.spec);
-        r->request.parent->request(
-            r->link, "self", "wait_ready", no_arguments(), [r](port::reply&& reply) {
-              if (reply.how == port::reply::kind::value)
-                r->tell({.what = news::kind::ready});
-              else if (reply.how == port::reply::kind::error)
-                r->tell({.what = news::kind::refused, .error = reply.to_exception(r->name())});
-            });
-        break;
-      }
-      case news::kind::ready:
-        r->up = true;
-        co_return;
-      case news::kind::refused:
-        if (r->climbing || r->start_error) break;  // It failed because it is being stopped.
-        r->start_error = n->error;
-        co_return;
-      case news::kind::ended:
-        r->has_ended = true;
-        r->report.how = n->report.how;
-        r->report.status = n->report.status;
-        r->report.detail = std::move(n->report.detail);
-        co_return;
-      case news::kind::lost:
-        r->link_lost = true;
-        r->report.detail = n->why;
-        if (r->up && !r->stop_asked && !r->climbing) co_return;
-        break;
-      case news::kind::deaf:
-        if (r->report.rung == rung::interrupted) co_return;
-        break;
-      case news::kind::native_code:
-        r->native_code = true;
-        if (r->climbing) co_return;
-        break;
-      case news::kind::hurry:
-        r->hurried = true;
-        if (r->climbing) co_return;
-        break;
-      case news::kind::stop: {
-        const bool first = !std::exchange(r->stop_asked, true);
-        if (n->policy) r->policy = *n->policy;
-        if (first && !r->climbing) co_return;
-        break;
-      }
-    }
+// Its connection is gone: most likely it has ended, and its backend is about to say how.
+task<> supervisor::wait_for_report(std::shared_ptr<record> r) {
+  const time_point until = later(control_->now(), lost_grace);
+  co_await wait(r, [](const record& x) { return x.over(); }, until);
+  if (!r->has_ended) r->report.detail = r->lost_why;
+}
+
+// Until something is so, at most until `until`.
+task<> supervisor::wait(std::shared_ptr<record> r, bool (*so)(const record&), time_point until) {
+  while (!so(*r) && control_->now() < until) co_await look_again(r, until);
+}
+
+// The wait on one rung of the ladder, at most `bound` of the policy, whose total leaves a share to
+// the rungs above. The bounds are read anew at each look: a hurry or a stricter request shortens
+// them.
+task<> supervisor::wait_on_rung(std::shared_ptr<record> r, duration stop_policy::* bound,
+                                bool (*so)(const record&)) {
+  const bool asking = bound == &stop_policy::unseen || bound == &stop_policy::ask;
+  const time_point began = asking ? r->climb_began : control_->now();
+  for (;;) {
+    const stop_policy& p = r->policy;
+    const auto share = [&](duration d) { return std::min(d, p.total / 4); };
+    duration longest = p.*bound, rest{};
+    if (asking) rest += share(p.interrupt);
+    if (asking || bound == &stop_policy::interrupt)
+      rest += p.may_force ? share(p.force) : duration();
+    if (r->hurried && bound != &stop_policy::force) longest = std::min(longest, hurried_max);
+    const time_point until = std::min(later(began, longest), later(r->climb_began, p.total - rest));
+    ask(*r);  // Perhaps it has only just connected.
+    if (so(*r) || control_->now() >= until) co_return;
+    co_await look_again(r, until);
   }
+}
+
+task<> supervisor::look_again(std::shared_ptr<record> r, time_point until) {
+  auto next = [](record* of) -> task<> { co_await of->looks.receive(); };
+  if (until == never) {
+    co_await next(r.get());
+  } else {
+    co_await move_on_after(until - control_->now(), next(r.get()));
+  }
+}
+
+// Asks the child to end, once. On the link itself, not through its parent's port: that one's loop
+// may be stuck, and is perhaps why we are here. The acknowledgement is not waited for, its end is.
+void supervisor::ask(record& r) {
+  if (!r.link || r.link_lost || r.has_ended || std::exchange(r.asked, true)) return;
+  if (r.report.rung == rung::none) r.report.rung = rung::asked;
+  const msg::aid& parent = r.request.spec.parent;
+  r.link->send(msg::start{base::new_uuid(), "self", "cancel", no_arguments(),
+                          uid{parent.name, parent.uuid}});
 }
 
 // The ladder. Each rung is given its bound, none more than what is left of the total.
 task<> supervisor::climb(std::shared_ptr<record> r) {
-  const time_point begun = control_->now();
-  const auto& policy = r->policy;
-  const time_point end = later(begun, policy.total);
-  // The gentle rungs leave force its share, at most half, of a total that is too short for all.
-  const duration share = policy.may_force ? std::min(policy.force, policy.total / 2) : duration{};
-  const auto until = [&](duration d) { return std::min(later(control_->now(), d), end); };
-  const auto gently = [&](duration d) { return std::min(later(control_->now(), d), end - share); };
   r->climbing = true;
+  r->climb_began = control_->now();
+  r->deaf = r->native_code = false;  // What was so before, of some call, need not be so now.
 
-  if (r->link && !r->link_lost && !r->hurried) {
-    r->report.rung = rung::asked;
-    r->request.parent->request(r->link, "self", "cancel", no_arguments(), [](port::reply&&) {});
-    const time_point limit = gently(policy.ask);
-    co_await wait_for_end(r, std::min(limit, gently(policy.unseen)));
-    const bool looks = !r->has_ended && r->child->cancel_seen();
-    if (looks && !r->hurried) co_await wait_for_end(r, limit);
+  if (r->link && !r->link_lost) {
+    const auto ended = [](const record& x) { return x.has_ended; };
+    ask(*r);
+    const auto least = r->policy.unseen < r->policy.ask ? &stop_policy::unseen : &stop_policy::ask;
+    co_await wait_on_rung(r, least, ended);
+    if (!r->has_ended && r->child->cancel_seen())
+      co_await wait_on_rung(r, &stop_policy::ask, ended);
   }
   if (!r->has_ended) stop_descendants(*r);
   bool has_rungs = false;
-  if (!r->has_ended && !r->native_code && r->child->interrupt()) {
+  r->deaf = r->native_code = false;
+  if (!r->has_ended && r->child->interrupt()) {
     has_rungs = true;
     r->report.rung = rung::interrupted;
-    co_await wait_for_end(r, gently(policy.interrupt));
+    co_await wait_on_rung(r, &stop_policy::interrupt,
+                          [](const record& x) { return x.has_ended || x.deaf || x.native_code; });
   }
-  if (!r->has_ended && !r->native_code && policy.may_force && r->child->force()) {
+  if (!r->has_ended && !r->native_code && r->policy.may_force && r->child->force()) {
     has_rungs = true;
     r->report.rung = rung::forced;
-    co_await wait_for_end(r, until(policy.force));
+    co_await wait_on_rung(r, &stop_policy::force,
+                          [](const record& x) { return x.has_ended || x.native_code; });
     if (r->has_ended) ++forced_stops_;
   }
   // Only waiting is left to a backend without rungs: it gets what remains of the total.
-  if (!r->has_ended && !has_rungs && !r->native_code) co_await wait_for_end(r, end);
-  r->report.took = control_->now() - begun;
-  if (r->has_ended) co_return;
+  if (!r->has_ended && !has_rungs)
+    co_await wait_on_rung(r, &stop_policy::total, [](const record& x) { return x.has_ended; });
+  r->report.took = control_->now() - r->climb_began;
+  if (!r->has_ended) give_up(r);
+}
 
+// Rung 4.
+void supervisor::give_up(const std::shared_ptr<record>& r) {
   r->report.rung = rung::abandoned;
   r->report.how = exit_report::cause::abandoned;
   r->report.detail = r->child->describe();
@@ -323,10 +379,11 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
 
 void supervisor::stop_descendants(const record& r) {
   for (auto& [uuid, other] : records_)
-    if (other->request.spec.parent.uuid == r.uuid()) other->take({.what = news::kind::stop});
+    if (other->request.spec.parent.uuid == r.uuid()) other->ask_to_stop({});
 }
 
 task<> supervisor::end_descendants(std::shared_ptr<record> r) {
+  r->leaving = true;
   stop_descendants(*r);
   for (;;) {
     std::shared_ptr<record> next;

@@ -36,9 +36,13 @@ struct quarantine_entry {
 /// Every child of every actor in this process has one supervising task here, on the control loop.
 /// Promises:
 /// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`.
-/// - A start is raced against the child's exit, an error of its imports, and `start_within`.
+/// - A start is raced against the child's exit, the loss of its connection, an error of its
+/// imports,
+///   and `start_within`.
 /// - A stop climbs the ladder within `stop_policy::total`, all children in parallel, and ends in a
-///   report. Descendants in this process end with their ancestor.
+///   report. No rung takes the time of those above it: each is left its bound, or at least a
+///   quarter of the total. Descendants in this process end with their ancestor.
+/// - What goes wrong with one child is reported to its parent and concerns no other.
 /// - Nothing here needs a GIL or blocks.
 ///
 /// Owner: the process's runtime. Thread: as each member says.
@@ -49,10 +53,11 @@ class supervisor {
 
   // --- any thread ---
   void start(start_request request);
-  /// Stops one child; no policy: the one that it was started with. Idempotent: a second request
-  /// with a shorter policy does not prolong the first.
+  /// Stops one child; no policy: the one that it was started with. Idempotent: a second request may
+  /// shorten the first, by whatever bound of its policy is shorter, and never prolongs it.
   void stop(std::string uuid, std::optional<stop_policy> policy = {});
-  /// Every ladder climbs at once from now on, without waiting on its present rung (second Ctrl-C).
+  /// Every ladder hurries from now on (second Ctrl-C): 100 ms on each rung but "force", which keeps
+  /// its bound, because only abandoning comes after it.
   void hurry();
 
   // --- control loop ---
@@ -65,13 +70,21 @@ class supervisor {
 
  private:
   struct record;
-  struct news;
 
   task<> supervise(std::shared_ptr<record> r);
+  task<> live(std::shared_ptr<record> r);
   task<> bring_up(std::shared_ptr<record> r);
+  void greet(const std::shared_ptr<record>& r);
+  static std::exception_ptr why_not_up(const record& r);
   task<> watch(std::shared_ptr<record> r);
+  task<> wait_for_report(std::shared_ptr<record> r);
   task<> climb(std::shared_ptr<record> r);
-  task<> wait_for_end(std::shared_ptr<record> r, time_point until);
+  static void ask(record& r);
+  void give_up(const std::shared_ptr<record>& r);
+  task<> wait(std::shared_ptr<record> r, bool (*so)(const record&), time_point until);
+  task<> wait_on_rung(std::shared_ptr<record> r, duration stop_policy::* bound,
+                      bool (*so)(const record&));
+  task<> look_again(std::shared_ptr<record> r, time_point until);
   task<> end_descendants(std::shared_ptr<record> r);
   void stop_descendants(const record& r);
   void announce(record& r);

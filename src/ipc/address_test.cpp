@@ -9,7 +9,7 @@
 #include <set>
 
 #include "coppice/errors.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {

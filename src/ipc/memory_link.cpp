@@ -16,7 +16,7 @@ struct memory_pair {
     msg::message message;
     urgency how;
   };
-  // tidy: allow lock: two actors' threads send, close and connect at once
+  // tidy: allow lock: a transport is where threads meet
   std::mutex mutex;  // Guards the rest. Never held while a sink is called.
   bool closed = false;
   std::string why;  // It was closed.

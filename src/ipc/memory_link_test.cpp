@@ -6,7 +6,7 @@
 #include <atomic>
 
 #include "base/thread.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {

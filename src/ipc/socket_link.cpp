@@ -55,8 +55,7 @@ std::string socket_link::describe() const {
   return fmt::format("uds to {} fd {}", peer_.name.empty() ? "(handshake)" : peer_.name, fd_);
 }
 
-// --- handshake
-// ---------------------------------------------------------------------------------------
+// --- handshake -----------------------------------------------------------------------------------
 
 void socket_link::begin(handshake_done done) {
   done_ = std::move(done);
@@ -90,8 +89,7 @@ void socket_link::finish_handshake(std::exception_ptr e) {
   done(std::move(e), std::move(made));
 }
 
-// --- reading
-// -------------------------------------------------------------------------------------------
+// --- reading -------------------------------------------------------------------------------------
 
 void socket_link::read() {
   if (!open_) return;
@@ -188,8 +186,7 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
   return open_;
 }
 
-// --- writing
-// -------------------------------------------------------------------------------------------
+// --- writing -------------------------------------------------------------------------------------
 
 void socket_link::send(msg::message m, urgency) {
   if (closed_.load(std::memory_order_relaxed)) return;
@@ -262,8 +259,7 @@ void socket_link::wait_writable() {
   });
 }
 
-// --- the end
-// -------------------------------------------------------------------------------------------
+// --- the end -------------------------------------------------------------------------------------
 
 void socket_link::close(std::string why) {
   if (closed_.exchange(true)) return;

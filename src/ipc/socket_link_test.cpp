@@ -9,7 +9,7 @@
 #include "coppice/errors.hpp"
 #include "coppice/nursery.hpp"
 #include "core/reactor.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {
@@ -82,8 +82,7 @@ class SocketLink : public testing::Test {
   std::string failure_ = "(nothing)";
 };
 
-// --- handshake
-// ---------------------------------------------------------------------------------------
+// --- handshake -----------------------------------------------------------------------------------
 
 TEST_F(SocketLink, SendsItsAidAtOnceAndIsSilentUntilThePeersHasCome) {
   run([&]() -> task<> {
@@ -226,8 +225,7 @@ TEST_F(SocketLink, CloseGivesUpAHandshake) {
   EXPECT_NE(failure_.find("changed my mind"), std::string::npos) << failure_;
 }
 
-// --- reading
-// -------------------------------------------------------------------------------------------
+// --- reading -------------------------------------------------------------------------------------
 
 TEST_F(SocketLink, MessagesSplitAtAnyByteArrive) {
   const std::string all = bytes_of(aid("peer")) + bytes_of(numbered(1)) +
@@ -439,8 +437,7 @@ TEST_F(SocketLink, AResetIsTheEndAndIsSaidOnce) {
   EXPECT_FALSE(sink->why().empty());
 }
 
-// --- writing
-// -------------------------------------------------------------------------------------------
+// --- writing -------------------------------------------------------------------------------------
 
 TEST_F(SocketLink, MessagesOfManyThreadsArriveEachThreadsInOrder) {
   constexpr int threads = 4, each = 500;
@@ -544,8 +541,7 @@ TEST_F(SocketLink, ATractorPeerIsSentNothingThatItsProtocolDoesNotHave) {
   }
 }
 
-// --- the end
-// -------------------------------------------------------------------------------------------
+// --- the end -------------------------------------------------------------------------------------
 
 TEST_F(SocketLink, WhatWasSentBeforeCloseArrivesAndWhatIsSentAfterDoesNot) {
   run([&]() -> task<> {

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "coppice/errors.hpp"
-#include "ipc/test_kit.hpp"
+#include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {

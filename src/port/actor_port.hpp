@@ -8,6 +8,10 @@
 #include "core/loop.hpp"
 #include "port/call_table.hpp"
 
+namespace coppice::ipc {
+class uds_listener;
+}
+
 namespace coppice::port {
 
 /// The thread-safe face of an actor's port: links deliver to it, supervisors talk through it.
@@ -33,9 +37,13 @@ class actor_port : public ipc::link_sink {
   virtual void cancel(std::string why) = 0;
   /// Closes every link and completes every wait; the actor's own code is not touched.
   virtual void close(std::string why) = 0;
+  /// A guest's: any thread. A native actor's: its loop's, which alone may look at its table.
   virtual void describe(base::tree_writer& w) = 0;
   /// The loop that runs this port and owns its sockets; null: the control loop does.
   virtual std::shared_ptr<core::loop> own_loop() const { return nullptr; }
+  /// The actor's listener is open, on its own loop and told there; the actor closes it before that
+  /// loop's run ends. One without a loop of its own leaves that to the control loop.
+  virtual void listens(std::shared_ptr<ipc::uds_listener> listener) { static_cast<void>(listener); }
   /// No other actor lives in this process: its socket file needs no uuid in its name.
   virtual bool alone_in_process() const { return false; }
 

@@ -58,8 +58,14 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get(), link_state{l, {}, {}});
-  if (auto it = children_.find(l->peer().uuid); it != children_.end() && !it->second.link) {
+  links_.try_emplace(l.get(), link_state{l, {}, {}, {}});
+  if (!closed_.empty()) {
+    out.closes.push_back({l, closed_});
+    return;
+  }
+  const std::string& uuid = l->peer().uuid;
+  if (!parent_link_ && !parent_uuid_.empty() && uuid == parent_uuid_) parent_link_ = l;
+  if (auto it = children_.find(uuid); it != children_.end() && !it->second.link) {
     it->second.link = l;
     if (it->second.watch.on_connected)
       out.notices.push_back([f = std::move(it->second.watch.on_connected), l]() mutable { f(l); });
@@ -69,21 +75,42 @@ void call_table::connected(const ipc::link_ptr& l, effects& out) {
 void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects& out) {
   auto node = links_.extract(l.get());
   if (node.empty()) return;
+  for (auto* list : {&wait_ready_, &cancel_asked_})
+    std::erase_if(*list, [&](const waiting_peer& peer) { return peer.link == l; });
   for (auto& [cid, id] : node.mapped().served) {
     auto& call = served_.at(id);
     if (!std::exchange(call.cancelled, true))
       out.events.push_back(call_cancelled{id, "its caller's connection closed: " + why});
   }
+  if (l == parent_link_) {
+    parent_link_.reset();
+    out.events.push_back(cancel_requested{"its parent's connection closed: " + why, true});
+  }
   // A child's requests wait for its exit report: the supervisor always delivers one, and it says
   // more than "closed".
-  if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l) {
-    if (auto& lost = it->second.watch.on_lost)
-      out.notices.push_back([f = std::move(lost), why]() mutable { f(why); });
-    return;
-  }
+  if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l)
+    return lost(it->second, why, out);
   fail_requests(l, closed_reply(why), out);
-  if (l->peer().uuid == parent_uuid_)
-    out.events.push_back(cancel_requested{"its parent's connection closed: " + why, true});
+}
+
+void call_table::lost(child& c, const std::string& why, effects& out) {
+  if (auto f = std::exchange(c.watch.on_lost, {}))
+    out.notices.push_back([f = std::move(f), why]() mutable { f(why); });
+}
+
+void call_table::set_parent(const std::string& uuid) {
+  parent_uuid_ = uuid;
+  for (const auto& [raw, state] : links_)
+    if (!parent_link_ && !uuid.empty() && state.link->peer().uuid == uuid)
+      parent_link_ = state.link;
+}
+
+void call_table::adopt(const std::string& uuid, child_watch watch, effects& out) {
+  child c{std::move(watch), {}};
+  if (closed_.empty())
+    children_[uuid] = std::move(c);
+  else
+    lost(c, closed_, out);
 }
 
 void call_table::fail_requests(const ipc::link_ptr& l, const reply& r, effects& out) {
@@ -104,11 +131,15 @@ void call_table::child_ended(const std::string& uuid, const exit_report& report,
 }
 
 void call_table::close(const std::string& why, effects& out) {
+  if (closed_.empty()) closed_ = why.empty() ? "the actor has ended" : why;
   std::vector<request_id> all;
   for (auto& [id, request] : requests_) all.push_back(id);
   for (auto& [link, state] : links_) out.closes.push_back({state.link, why});
   for (auto id : all) complete(id, closed_reply(why), out);
+  for (auto& [uuid, c] : children_) lost(c, why, out);
   children_.clear();
+  wait_ready_.clear();
+  cancel_asked_.clear();
 }
 
 void call_table::breach(const ipc::link_ptr& from, std::string what, effects& out) {
@@ -151,13 +182,7 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
       table.answer(from, m.cid, std::move(r), out);
     }
     void operator()(msg::boxed_error&& m) { table.on_error(from, std::move(m), out); }
-    void operator()(msg::spawn_spec&& m) {
-      if (from->peer().uuid != table.parent_uuid_) {
-        table.breach(from, "SpawnSpec from an actor that is not the parent", out);
-        return;
-      }
-      out.events.push_back(spec_arrived{std::move(m)});
-    }
+    void operator()(msg::spawn_spec&& m) { table.on_spec(from, std::move(m), out); }
     void operator()(msg::aid&&) { table.breach(from, "a second Aid", out); }
     // Parts of dialogs that ended, or that run() refused: late, not wrong.
     void operator()(msg::started&&) {}
@@ -167,6 +192,13 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
   std::visit(visitor{*this, from, state->second, out}, std::move(m));
 }
 
+void call_table::on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out) {
+  if (from != parent_link_)
+    return breach(from, "SpawnSpec from an actor that is not the parent", out);
+  if (std::exchange(has_spec_, true)) return breach(from, "a second SpawnSpec", out);
+  out.events.push_back(spec_arrived{std::move(m)});
+}
+
 void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& out) {
   auto& state = links_.at(from.get());
   if (m.uid != from->peer_uid())
@@ -174,16 +206,17 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
         from,
         fmt::format("Start from '{}' on the connection of '{}'", m.uid.name, from->peer().name),
         out);
-  if (state.served.contains(m.cid)) return breach(from, "call id '" + m.cid + "' twice", out);
-  if (m.ns == "self") return on_self_call(from, std::move(m), out);
+  if (state.served.contains(m.cid) || state.waiting.contains(m.cid))
+    return breach(from, "call id '" + m.cid + "' twice", out);
+  const bool to_us = m.ns == "self";
+  const std::size_t open = to_us ? state.waiting.size() : state.served.size();
+  if (open >= limits_.calls_per_peer_max) {
+    auto text = fmt::format("actor '{}' serves {} calls of '{}' already (calls_per_peer_max)",
+                            self_.name, open, from->peer().name);
+    return send_error(from, m.cid, error_of(self_, "LimitExceeded", std::move(text)), out);
+  }
+  if (to_us) return on_self_call(from, std::move(m), out);
   if (readiness_ == readiness::failed) return send_error(from, m.cid, start_failure_, out);
-  if (state.served.size() >= limits_.calls_per_peer_max)
-    return send_error(from, m.cid,
-                      error_of(self_, "LimitExceeded",
-                               fmt::format("actor '{}' serves {} calls of '{}' already "
-                                           "(calls_per_peer_max)",
-                                           self_.name, state.served.size(), from->peer().name)),
-                      out);
   const call_id id = next_id_++;
   state.served.emplace(m.cid, id);
   served_call call;
@@ -199,13 +232,13 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
   auto ack = [&] { out.sends.push_back({from, msg::start_ack{m.cid}, {}}); };
   if (m.func == "cancel") {
     ack();  // Seen: at once, whatever the actor's own code is doing.
-    cancel_asked_.push_back({from, m.cid});
+    wait_for_us(from, cancel_asked_, m.cid);
     out.events.push_back(cancel_requested{fmt::format("cancelled by '{}'", from->peer().name)});
   } else if (m.func == "_cancel_task") {
     on_cancel_task(from, m, out);
   } else if (m.func == "wait_ready") {
     ack();
-    wait_ready_.push_back({from, m.cid});
+    wait_for_us(from, wait_ready_, m.cid);
     if (readiness_ == readiness::ready) set_ready(nullptr, out);
     if (readiness_ == readiness::failed) set_ready(&start_failure_, out);
   } else {
@@ -216,23 +249,38 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
   }
 }
 
+void call_table::wait_for_us(const ipc::link_ptr& from, std::vector<waiting_peer>& list,
+                             std::string cid) {
+  links_.at(from.get()).waiting.insert(cid);
+  list.push_back({from, std::move(cid)});
+}
+
+bool call_table::no_longer_waits(const waiting_peer& peer) {
+  const auto it = links_.find(peer.link.get());
+  return it != links_.end() && it->second.waiting.erase(peer.cid) != 0;
+}
+
 void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out) {
+  const auto refuse = [&](const std::string& why) {
+    send_error(from, m.cid, error_of(self_, "TypeError", "_cancel_task(): " + why), out);
+  };
   std::string cid;
   try {
     cid = from_payload<cancel_task_arguments>(m.kwargs).cid;
   } catch (const error& e) {
-    return send_error(
-        from, m.cid, error_of(self_, "TypeError", std::string("_cancel_task(): ") + e.what()), out);
+    return refuse(e.what());
   }
+  if (cid.empty()) return refuse("the argument 'cid' is missing");
   out.sends.push_back({from, msg::start_ack{m.cid}, {}});
-  auto& served = links_.at(from.get()).served;
-  auto it = served.find(cid);
-  if (it == served.end()) {  // It has ended already: that is what was wanted.
+  auto& state = links_.at(from.get());
+  auto it = state.served.find(cid);
+  if (it == state.served.end()) {  // It has ended already: that is what was wanted.
     out.sends.push_back({from, msg::cancel_ack{m.cid, true}, {}});
     return;
   }
   auto& call = served_.at(it->second);
   call.cancel_cids.push_back(m.cid);
+  state.waiting.insert(m.cid);
   if (std::exchange(call.cancelled, true)) return;
   call.canceller = from->peer_uid();
   out.events.push_back(
@@ -269,8 +317,7 @@ void call_table::complete(request_id id, reply&& r, effects& out) {
     out.events.push_back(reply_arrived{id, std::move(r)});
 }
 
-// --- calls that this actor makes
-// -------------------------------------------------------------------
+// --- calls that this actor makes -----------------------------------------------------------------
 
 request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                                payload kwargs, reply_handler on_reply, effects& out) {
@@ -320,8 +367,7 @@ void call_table::forget(request_id id) {
   complete(id, closed_reply("forgotten"), dropped);
 }
 
-// --- calls that this actor serves
-// --------------------------------------------------------------------
+// --- calls that this actor serves ----------------------------------------------------------------
 
 void call_table::acknowledge(call_id id, msg::call_kind functype, effects& out) {
   auto it = served_.find(id);
@@ -336,12 +382,6 @@ bool call_table::was_cancelled(call_id id) const {
   return it != served_.end() && it->second.cancelled;
 }
 
-ipc::link_ptr call_table::parent_link() const {
-  for (const auto& [raw, state] : links_)
-    if (!parent_uuid_.empty() && state.link->peer().uuid == parent_uuid_) return state.link;
-  return nullptr;
-}
-
 call_table::served_call call_table::take_served(call_id id) {
   auto node = served_.extract(id);
   COPPICE_ASSERT(!node.empty(), "a served call is finished once");
@@ -352,7 +392,8 @@ call_table::served_call call_table::take_served(call_id id) {
 
 void call_table::ack_cancels(const served_call& call, effects& out) {
   for (const auto& cid : call.cancel_cids)
-    out.sends.push_back({call.link, msg::cancel_ack{cid, true}, ipc::urgency::now});
+    if (no_longer_waits({call.link, cid}))
+      out.sends.push_back({call.link, msg::cancel_ack{cid, true}, ipc::urgency::now});
 }
 
 void call_table::finish(call_id id, payload value, effects& out) {
@@ -389,7 +430,7 @@ void call_table::set_ready(const remote_error_info* failure, effects& out) {
   if (failure && failure != &start_failure_) start_failure_ = *failure;
   readiness_ = failure ? readiness::failed : readiness::ready;
   for (auto& peer : std::exchange(wait_ready_, {})) {
-    if (!links_.contains(peer.link.get())) continue;
+    if (!no_longer_waits(peer)) continue;
     if (failure)
       send_error(peer.link, peer.cid, start_failure_, out);
     else
@@ -399,7 +440,7 @@ void call_table::set_ready(const remote_error_info* failure, effects& out) {
 
 void call_table::acknowledge_cancel(effects& out) {
   for (auto& peer : std::exchange(cancel_asked_, {}))
-    if (links_.contains(peer.link.get()))
+    if (no_longer_waits(peer))
       out.sends.push_back({peer.link, msg::cancel_ack{peer.cid, true}, ipc::urgency::now});
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -39,7 +40,7 @@ struct reply {
 };
 using reply_handler = base::unique_function<void(reply&&)>;
 
-// --- What the actor's own code has to act on ----------------------------------------------------
+// --- What the actor's own code has to act on -----------------------------------------------------
 struct call_started {
   call_id id;
   std::string ns, func;
@@ -107,7 +108,9 @@ struct child_watch {
 };
 
 struct table_limits {
-  std::size_t calls_per_peer_max = 10'000;     // Served at once for one link.
+  // Served at once for one link; and likewise of its requests to us ourselves that wait
+  // (wait_ready, cancel, _cancel_task).
+  std::size_t calls_per_peer_max = 10'000;
   std::size_t payload_bytes_max = 256u << 20;  // Of one message; sockets refuse larger frames too.
 };
 
@@ -116,6 +119,7 @@ struct table_limits {
 /// - Every request gets exactly one reply, whatever happens to its link.
 /// - A peer that breaks the protocol loses its link and nothing else does.
 /// - A call served for a link that closes is cancelled.
+/// - After close() nothing stays: what connects or is adopted later is turned away.
 ///
 /// # Why no thread, lock or I/O?
 /// A native actor drives it on its loop, a guest's port under a mutex from whichever thread
@@ -151,11 +155,13 @@ class call_table {
   void acknowledge_cancel(effects& out);
 
   // --- parent and children ---
-  void set_parent(const std::string& uuid) { parent_uuid_ = uuid; }
-  void adopt(const std::string& uuid, child_watch watch) {
-    children_[uuid] = {std::move(watch), {}};
-  }
-  /// The child's OS-level end is known: every request on its link is answered with the report.
+  /// The first link to an actor with this uuid is the one to the parent: it alone may send a
+  /// SpawnSpec, once, and its end asks this actor to end.
+  void set_parent(const std::string& uuid);
+  /// A child with this uuid will connect. The watch is kept until child_ended() or close().
+  void adopt(const std::string& uuid, child_watch watch, effects& out);
+  /// The child's OS-level end is known, or its start has failed: every request on its link is
+  /// answered with the report.
   void child_ended(const std::string& uuid, const exit_report& report, effects& out);
 
   /// Closes every link; every request is answered.
@@ -164,7 +170,7 @@ class call_table {
   /// Did its caller cancel this served call?
   bool was_cancelled(call_id id) const;
   /// The open link to the parent, or null.
-  ipc::link_ptr parent_link() const;
+  ipc::link_ptr parent_link() const { return parent_link_; }
   const uid& self() const { return self_; }
   std::size_t served() const { return served_.size(); }
   void describe(base::tree_writer& w) const;
@@ -188,18 +194,27 @@ class call_table {
     ipc::link_ptr link;
     std::unordered_map<std::string, call_id> served;       // by cid
     std::unordered_map<std::string, request_id> requests;  // by cid
+    std::unordered_set<std::string> waiting;  // cids of its requests to ourselves, not yet answered
   };
   struct child {
     child_watch watch;
     ipc::link_ptr link;
   };
+  struct waiting_peer {
+    ipc::link_ptr link;
+    std::string cid;
+  };
 
   void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out);
+  void wait_for_us(const ipc::link_ptr& from, std::vector<waiting_peer>& list, std::string cid);
+  bool no_longer_waits(const waiting_peer& peer);  // False: its link is gone.
   void on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out);
   void answer(const ipc::link_ptr& from, const std::string& cid, reply&& r, effects& out);
   void complete(request_id id, reply&& r, effects& out);
+  static void lost(child& c, const std::string& why, effects& out);
   void fail_requests(const ipc::link_ptr& l, const reply& r, effects& out);
   void breach(const ipc::link_ptr& from, std::string what, effects& out);
   void send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
@@ -209,7 +224,10 @@ class call_table {
 
   const uid self_;
   const table_limits limits_;
-  std::string parent_uuid_;
+  std::string parent_uuid_;  // Empty: none, or not known yet.
+  ipc::link_ptr parent_link_;
+  bool has_spec_ = false;
+  std::string closed_;  // Why; empty while open.
   std::uint64_t next_id_ = 1;
   std::unordered_map<call_id, served_call> served_;
   std::unordered_map<request_id, open_request> requests_;
@@ -217,10 +235,6 @@ class call_table {
   std::unordered_map<std::string, child> children_;  // by uuid
   enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
   remote_error_info start_failure_;
-  struct waiting_peer {
-    ipc::link_ptr link;
-    std::string cid;
-  };
   std::vector<waiting_peer> wait_ready_;    // wait_ready requests to answer
   std::vector<waiting_peer> cancel_asked_;  // self.cancel requests to acknowledge
 };

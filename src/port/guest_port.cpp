@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace coppice::port {
@@ -44,8 +45,7 @@ void guest_port::wake() {
   if (asleep_.exchange(false)) wake_.ring();
 }
 
-// --- any thread
-// ------------------------------------------------------------------------------------
+// --- any thread ----------------------------------------------------------------------------------
 
 void guest_port::on_connected(const ipc::link_ptr& l) {
   locked([&](effects& out) { table_.connected(l, out); });
@@ -60,7 +60,7 @@ void guest_port::on_closed(const ipc::link_ptr& from, const std::string& why) {
 }
 
 void guest_port::adopt(const std::string& uuid, child_watch watch) {
-  locked([&](effects&) { table_.adopt(uuid, std::move(watch)); });
+  locked([&](effects& out) { table_.adopt(uuid, std::move(watch), out); });
 }
 
 void guest_port::request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
@@ -72,7 +72,7 @@ void guest_port::request(ipc::link_ptr to, std::string ns, std::string func, pay
 
 void guest_port::child_changed(port::child_changed change) {
   locked([&](effects& out) {
-    if (change.what == port::child_changed::kind::ended)
+    if (change.what != port::child_changed::kind::started)
       table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
   });
@@ -113,8 +113,7 @@ void guest_port::describe(base::tree_writer& w) {
   table_.describe(w);
 }
 
-// --- the guest's own thread
-// --------------------------------------------------------------------------
+// --- the guest's own thread ----------------------------------------------------------------------
 
 std::optional<event> guest_port::take() {
   std::lock_guard lock(mutex_);
@@ -125,12 +124,19 @@ std::optional<event> guest_port::take() {
   return e;
 }
 
+void guest_port::nudge() noexcept {
+  nudged_.store(true);
+  wake_.ring();
+}
+
 bool guest_port::prepare_to_sleep() {
   wake_.clear();
   asleep_.store(true);
-  // Whoever delivered before the store above saw us awake and did not ring: look once more.
+  // Whoever delivered before the store above saw us awake and did not ring, and the ring of a nudge
+  // may just have been cleared: look once more.
+  const bool nudged = nudged_.exchange(false);
   std::lock_guard lock(mutex_);
-  if (inbox_.empty()) return true;
+  if (inbox_.empty() && !nudged) return true;
   asleep_.store(false);
   return false;
 }
@@ -139,8 +145,10 @@ void guest_port::wait(duration bound) {
   if (!prepare_to_sleep()) return;
   pollfd p{wake_.fd(), POLLIN, 0};
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(bound).count();
-  // One poll: EINTR is a kick, and the caller must attach to find out what it means.
-  ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(ms, 1 << 30)));
+  // One poll: EINTR is a kick, and the caller must attach to find out what it means. A bound that
+  // has passed is not poll()'s negative one, which is for ever.
+  ::poll(&p, 1, static_cast<int>(std::clamp<std::int64_t>(ms, 0, 1 << 30)));
+  nudged_.store(false);  // If it was one, this was what it was for.
   asleep_.store(false);
 }
 

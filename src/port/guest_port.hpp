@@ -40,8 +40,9 @@ class guest_port final : public actor_port {
   ipc::link_ptr parent_link() const;  // Null: not connected, or not any more.
   void set_alone() noexcept { alone_ = true; }
   bool alone_in_process() const override { return alone_; }
-  /// Wakes whatever the guest sleeps in, though its inbox may be empty. Any thread.
-  void nudge() noexcept { wake_.ring(); }
+  /// Wakes whatever the guest sleeps in, or is about to sleep in, though its inbox may be empty.
+  /// Any thread.
+  void nudge() noexcept;
 
   /// Has the guest taken everything that was in its inbox when cancel was last asked? False: it
   /// runs code that does not look, and waiting for it to unwind by itself is pointless.
@@ -58,7 +59,8 @@ class guest_port final : public actor_port {
   /// Sleeps until the inbox is not empty or a signal arrives (the caller then attaches: a guest
   /// that is being destroyed must notice). Call without a GIL. Always returns within `bound`.
   void wait(duration bound);
-  /// Announces that the next event must ring wake_fd(); false: something is there already.
+  /// Announces that the next event must ring wake_fd(); false: something is there already, or there
+  /// was a nudge() since the last time.
   bool prepare_to_sleep();
 
   request_id call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
@@ -92,6 +94,7 @@ class guest_port final : public actor_port {
   std::atomic<std::uint64_t> taken_{0};        // Events taken out so far.
   std::atomic<std::uint64_t> cancel_mark_{0};  // `delivered_` right after cancel was asked.
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> nudged_{false};
   std::atomic<bool> alone_{false};
   base::event_fd wake_;
 };

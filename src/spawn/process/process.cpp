@@ -14,6 +14,7 @@
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
 #include "core/fd_watch.hpp"
+#include "ipc/uds.hpp"
 
 namespace coppice::spawn {
 
@@ -43,8 +44,8 @@ exit_report reap(int pidfd) {
 /// State that the handle, the spawner's answer and the pidfd's watch share: a child may be dropped
 /// while its start is still under way.
 struct process_state : std::enable_shared_from_this<process_state> {
-  process_state(std::shared_ptr<core::loop> on, std::shared_ptr<child_observer> o)
-      : control(std::move(on)), observer(std::move(o)) {}
+  process_state(std::shared_ptr<core::loop> on, spawner& by, std::shared_ptr<child_observer> o)
+      : control(std::move(on)), starter(by), observer(std::move(o)) {}
 
   // Control loop only.
   void started(started_process p, const std::string& program) {
@@ -58,10 +59,24 @@ struct process_state : std::enable_shared_from_this<process_state> {
     pid = p.pid;
     pidfd = std::move(p.pidfd);
     if (wanted_signal != 0) send(wanted_signal);
-    watch = std::make_unique<core::fd_watch>(*control, pidfd.get(), [me = shared_from_this()] {
-      auto keep = me;  // The watch, which owns this closure, ends in here.
-      keep->watch.reset();
-      keep->end(reap(keep->pidfd.get()));
+    try {
+      watch = std::make_unique<core::fd_watch>(*control, pidfd.get(), [me = shared_from_this()] {
+        auto keep = me;  // The watch, which owns this closure, ends in here.
+        keep->watch.reset();
+        keep->end(reap(keep->pidfd.get()));
+      });
+    } catch (const std::exception& e) {
+      cannot_watch(e.what());
+    }
+  }
+
+  // It must not run unwatched. Its end is a moment away, but not to be waited for here.
+  void cannot_watch(const std::string& why) {
+    send(SIGKILL);
+    starter.post([me = shared_from_this(), why] {
+      exit_report report = reap(me->pidfd.get());
+      report.detail += " after it could not be watched: " + why;
+      me->control->post([me, report = std::move(report)]() mutable { me->end(std::move(report)); });
     });
   }
 
@@ -71,18 +86,20 @@ struct process_state : std::enable_shared_from_this<process_state> {
   }
 
   void end(exit_report report) {
-    ended = true;
     pidfd.reset();
+    const bool orderly = report.how == exit_report::cause::exited && report.status == 0;
+    // Whoever was killed, or left in a hurry, has not removed its socket file.
+    if (pid > 0 && !orderly) starter.post([] { ipc::remove_dead_sockets(); });
     if (auto o = std::move(observer)) o->ended(std::move(report));
   }
 
   const std::shared_ptr<core::loop> control;
+  spawner& starter;  // The backend's, which outlives its children.
   std::shared_ptr<child_observer> observer;
   pid_t pid = -1;
   base::unique_fd pidfd;
   std::unique_ptr<core::fd_watch> watch;
   int wanted_signal = 0;  // Asked for before the process was there.
-  bool ended = false;
 };
 
 class process_child final : public child {
@@ -137,7 +154,7 @@ class process_backend final : public backend {
     c.argv.push_back(spec.parent_address->text());
     for (char** e = environ; *e; ++e) c.environment.emplace_back(*e);
     c.cwd = spec.cwd;
-    auto state = std::make_shared<process_state>(control_, std::move(observer));
+    auto state = std::make_shared<process_state>(control_, spawner_, std::move(observer));
     spawner_.start(std::move(c), [state, name](started_process p) {
       state->control->post(
           [state, name, p = std::move(p)]() mutable { state->started(std::move(p), name); });

@@ -14,6 +14,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/assert.hpp"
+
 namespace coppice::spawn {
 
 namespace {
@@ -108,6 +110,7 @@ started_process start_now(const command& c) {
 }  // namespace
 
 void spawner::start(command c, base::unique_function<void(started_process)> done) {
+  COPPICE_ASSERT(!c.argv.empty(), "a process needs a program");
   thread_.post([c = std::move(c), done = std::move(done)]() mutable { done(start_now(c)); });
 }
 

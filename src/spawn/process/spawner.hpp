@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -13,7 +14,7 @@
 
 namespace coppice::spawn {
 
-/// What to execute. Strings are complete: no shell, no search path.
+/// What to execute. Strings are complete: no shell, no search path. REQUIRES: argv is not empty.
 struct command {
   std::vector<std::string> argv;         // argv[0] is the path of the program.
   std::vector<std::string> environment;  // "NAME=value", the whole of it.
@@ -41,6 +42,8 @@ class spawner {
   spawner() : thread_("coppice-spawn") {}
   /// `done` is called on the spawner's thread.
   void start(command c, base::unique_function<void(started_process)> done);
+  /// Runs something there that may block for a moment: what must not hold up the control loop.
+  void post(base::unique_function<void()> work) { thread_.post(std::move(work)); }
   void stop() { thread_.stop(); }
 
  private:

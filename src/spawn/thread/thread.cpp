@@ -3,29 +3,65 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <utility>
 
 #include "base/thread.hpp"
+#include "base/worker.hpp"
+#include "coppice/errors.hpp"
 
 namespace coppice::spawn {
 
 namespace {
 
+constexpr auto join_at_a_time = std::chrono::milliseconds(20);
+
+/// A thread, and what is to be said when it has ended. Shared by the child's handle, the thread
+/// itself and the joiner, of which any may be the last.
+struct native_thread {
+  base::os_thread thread;
+  std::atomic<bool> stored{false};  // `thread` is set: from now on the joiner's.
+  pid_t tid = 0;
+  std::shared_ptr<child_observer> observer;
+  exit_report report;
+};
+
+/// Joins threads that are at their end, where waiting for them holds up nobody: the destructors of
+/// what user code has in thread_local variables may take their time, or never return.
+class joiner {
+ public:
+  void join(std::shared_ptr<native_thread> t) {
+    thread_.post([this, t = std::move(t)]() mutable {
+      t->stored.wait(false);
+      if (t->thread.join_for(join_at_a_time))
+        std::exchange(t->observer, nullptr)->ended(std::move(t->report));
+      else if (stopping_)
+        t->thread.abandon();
+      else
+        join(std::move(
+            t));  // Behind the others: each is held up by one that hangs, but not for long.
+    });
+  }
+  void stop() {
+    stopping_ = true;
+    thread_.stop();
+  }
+
+ private:
+  std::atomic<bool> stopping_{false};
+  base::worker thread_{"coppice-join"};
+};
+
 class thread_child final : public child {
  public:
-  explicit thread_child(base::os_thread thread) : thread_(std::move(thread)), tid_(thread_.tid()) {}
-  ~thread_child() override {
-    if (thread_.joinable()) thread_.join();  // ended() was its last act.
-  }
+  explicit thread_child(pid_t tid) : tid_(tid) {}
 
   bool interrupt() override { return false; }
   bool force() override { return false; }
-  // The thread is not detached: should its code come back, ended() is told and we are destroyed.
-  void abandon() override {}
+  void abandon() override {}  // Should its code come back, ended() is told like any.
   std::string describe() const override { return fmt::format("thread {}", tid_); }
 
  private:
-  base::os_thread thread_;
   const pid_t tid_;
 };
 
@@ -46,17 +82,37 @@ class thread_backend final : public backend {
 
   std::unique_ptr<child> start(const child_spec& spec,
                                std::shared_ptr<child_observer> observer) override {
-    return std::make_unique<thread_child>(base::os_thread(
-        "actor/" + spec.self.name, [entry = entry_, mine = std::make_shared<child_spec>(spec),
-                                    observer = std::move(observer)]() mutable {
-          exit_report report = entry(*mine);
+    auto made = std::make_shared<native_thread>();
+    made->observer = std::move(observer);
+    made->thread = base::os_thread(
+        "actor/" + spec.self.name,
+        [this, made, mine = std::make_shared<child_spec>(spec)]() mutable {
+          made->report = run(*mine);
           mine.reset();  // Its parent's port: nothing of the child is left when ended() is told.
-          observer->ended(std::move(report));
-        }));
+          joiner_.join(std::move(made));
+        });
+    const pid_t tid = made->thread.tid();
+    made->stored = true;
+    made->stored.notify_all();
+    return std::make_unique<thread_child>(tid);
   }
 
+  void shut_down() override { joiner_.stop(); }
+
  private:
+  exit_report run(const child_spec& spec) {
+    try {
+      return entry_(spec);
+    } catch (...) {
+      exit_report report;
+      report.how = exit_report::cause::failed;
+      report.detail = describe_exception(std::current_exception());
+      return report;
+    }
+  }
+
   const native_entry entry_;
+  joiner joiner_;
 };
 
 }  // namespace

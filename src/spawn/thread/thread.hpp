@@ -14,7 +14,8 @@ namespace coppice::spawn {
 using native_entry = std::function<exit_report(const child_spec&)>;
 
 /// Ladder: none. C++ code that is stuck cannot be stopped from outside within its process; use
-/// `process` where that may happen.
+/// `process` where that may happen. Threads are joined on one of their own, so that what user code
+/// does in the destructors of its thread_local variables holds up nobody else.
 std::unique_ptr<backend> make_thread_backend(native_entry entry);
 
 }  // namespace coppice::spawn

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// This program is its own child process: it then says how it was started, or waits to be killed.
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+namespace {
+
+std::string status_line(const std::string& name) {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind(name + ":", 0) == 0) return line;
+  return name + ": missing";
+}
+
+void report(const char* path) {
+  std::ofstream out(path);
+  char cwd[4096] = {};
+  out << "cwd " << ::getcwd(cwd, sizeof cwd) << "\n";
+  int death = 0;
+  ::prctl(PR_GET_PDEATHSIG, &death);
+  out << "pdeathsig " << death << "\n";
+  for (const char* name : {"SigBlk", "SigIgn", "SigCgt"}) out << status_line(name) << "\n";
+  for (char** e = environ; *e; ++e) out << "env " << *e << "\n";
+  out << "ppid " << ::getppid() << "\n";
+}
+
+// Without any library that opens files of its own.
+void report_descriptors(const char* path) {
+  bool open[1024] = {};
+  for (int fd = 0; fd < 1024; ++fd) {
+    char link[64];
+    std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    open[fd] = ::access(link, F_OK) == 0;
+  }
+  std::ofstream out(path);
+  for (int fd = 0; fd < 1024; ++fd)
+    if (open[fd]) out << fd << " ";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  if (what == "--report") return report(argv[2]), 0;
+  if (what == "--descriptors") return report_descriptors(argv[2]), 0;
+  if (what == "--exit") return std::atoi(argv[2]);
+  if (what == "--wait")
+    for (;;) ::pause();
+  if (what == "--deaf") {
+    ::signal(SIGTERM, SIG_IGN);
+    for (;;) ::pause();
+  }
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

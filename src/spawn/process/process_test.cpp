@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spawn/process/process.hpp"  // First: proves the header stands alone.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "coppice/errors.hpp"
+#include "ipc/link_test_kit.hpp"
+
+namespace coppice::spawn {
+namespace {
+
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+using ipc::test::until;
+
+struct noting_observer final : child_observer {
+  void ended(exit_report r) override {
+    ++ends;
+    report = std::move(r);
+  }
+  void cannot_unwind() override { ADD_FAILURE(); }
+  void in_native_code() override { ADD_FAILURE(); }
+  int ends = 0;
+  exit_report report;
+};
+
+bool ignores_term(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string name, mask; in >> name;)
+    if (name == "SigIgn:" && in >> mask) return std::stoull(mask, nullptr, 16) >> (SIGTERM - 1) & 1;
+  return false;
+}
+
+// The backend on a loop of the test's own; children are this program, see main_for_test.cpp.
+class ProcessBackend : public testing::Test {
+ protected:
+  template <class Body>
+  void run(Body body) {
+    loop->run(body());
+    backend->shut_down();
+  }
+  std::unique_ptr<child> start(std::vector<std::string> program, child_spec spec = {}) {
+    argv = std::move(program);
+    spec.native = true;
+    spec.self.name = "kid";
+    spec.self.uuid = "u-1";
+    spec.parent_address.emplace(ipc::address{own.path(), "parent.sock"});
+    return backend->start(spec, seen);
+  }
+  std::vector<std::string> me(const std::string& what, const std::string& argument = "") {
+    return {fs::read_symlink("/proc/self/exe"), what, argument};
+  }
+  task<bool> ended() {
+    co_return co_await until([this] { return seen->ends > 0; });
+  }
+  task<pid_t> pid_of(child* c) {
+    EXPECT_TRUE(co_await until([c] { return c->describe().rfind("pid ", 0) == 0; }));
+    co_return std::stoi(c->describe().substr(4));
+  }
+
+  ipc::test::own_runtime_directory own;
+  std::shared_ptr<core::loop> loop = std::make_shared<core::loop>();
+  std::shared_ptr<noting_observer> seen = std::make_shared<noting_observer>();
+  std::vector<std::string> argv;
+  std::unique_ptr<backend> backend =
+      make_process_backend(loop, {.native = [this] { return argv; },
+                                  .python = []() -> std::vector<std::string> {
+                                    throw backend_unavailable("no Python here: install one");
+                                  }});
+};
+
+TEST_F(ProcessBackend, ReportsAnExitStatus) {
+  run([&]() -> task<> {
+    auto c = start(me("--exit", "3"));
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->ends, 1);
+  EXPECT_EQ(seen->report.how, exit_report::cause::exited);
+  EXPECT_EQ(seen->report.status, 3);
+}
+
+TEST_F(ProcessBackend, ReportsASignalByName) {
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    const pid_t pid = co_await pid_of(c.get());
+    ::kill(pid, SIGSEGV);
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->report.how, exit_report::cause::signalled);
+  EXPECT_EQ(seen->report.status, SIGSEGV);
+  EXPECT_EQ(seen->report.detail.rfind("SIGSEGV", 0), 0u) << seen->report.detail;
+}
+
+TEST_F(ProcessBackend, AProgramThatCannotBeStartedHasEndedAndSaysWhy) {
+  run([&]() -> task<> {
+    auto c = start({"/no/such/program"});
+    EXPECT_EQ(c->describe(), "process, starting");
+    EXPECT_TRUE(co_await ended());
+    child_spec spec;
+    spec.cwd = "/no/such/directory";
+    seen->ends = 0;
+    EXPECT_EQ(seen->report.detail,
+              "cannot start /no/such/program: execve: No such file or directory");
+    auto d = start(me("--exit", "0"), spec);
+    EXPECT_TRUE(co_await ended());
+    EXPECT_NE(seen->report.detail.find(": chdir: No such file or directory"), std::string::npos)
+        << seen->report.detail;
+  });
+  EXPECT_EQ(seen->report.how, exit_report::cause::failed);
+}
+
+TEST_F(ProcessBackend, InterruptIsATermAndForceAKill) {
+  run([&]() -> task<> {
+    auto c = start(me("--deaf"));
+    const pid_t pid = co_await pid_of(c.get());
+    // Before that it dies of it, which is tested below.
+    EXPECT_TRUE(co_await until([pid] { return ignores_term(pid); }));
+    EXPECT_TRUE(c->interrupt());
+    co_await sleep_for(20ms);
+    EXPECT_EQ(seen->ends, 0) << "it does not listen";
+    EXPECT_TRUE(c->force());
+    EXPECT_TRUE(c->force());
+    EXPECT_TRUE(co_await ended());
+    EXPECT_TRUE(c->interrupt()) << "nobody there: no harm";
+  });
+  EXPECT_EQ(seen->report.status, SIGKILL);
+  EXPECT_EQ(seen->ends, 1);
+}
+
+TEST_F(ProcessBackend, AnInterruptBeforeTheProcessIsThereReachesIt) {
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    EXPECT_TRUE(c->interrupt());
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->report.status, SIGTERM);
+}
+
+TEST_F(ProcessBackend, AnAbandonedChildStillTellsItsEnd) {
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    const pid_t pid = co_await pid_of(c.get());
+    c->abandon();
+    c.reset();
+    ::kill(pid, SIGKILL);
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->ends, 1);
+}
+
+TEST_F(ProcessBackend, AChildThatSomebodyElseReapedIsLost) {
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    const pid_t pid = co_await pid_of(c.get());
+    ::kill(pid, SIGKILL);
+    EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);  // In the same turn: the loop has not looked yet.
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->report.how, exit_report::cause::lost);
+}
+
+TEST_F(ProcessBackend, WhatItCannotServeItRefusesWithTheSentence) {
+  child_spec native, python;
+  native.native = true;
+  EXPECT_EQ(backend->refusal(native), std::nullopt);
+  EXPECT_EQ(backend->refusal(python), "no Python here: install one");
+  const auto can = backend->can();
+  EXPECT_TRUE(can.native && can.python && can.can_be_killed && !can.in_process);
+  EXPECT_EQ(backend->key(), "process");
+}
+
+TEST_F(ProcessBackend, TheSocketFileOfAKilledChildIsRemoved) {
+  const std::string directory = ipc::runtime_directory();
+  std::string file;
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    const pid_t pid = co_await pid_of(c.get());
+    file = directory + "/kid@" + std::to_string(pid) + ".sock";
+    {
+      base::unique_fd s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_un at{};
+      at.sun_family = AF_UNIX;
+      std::strncpy(at.sun_path, file.c_str(), sizeof at.sun_path - 1);
+      EXPECT_EQ(::bind(s.get(), reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+    }
+    ::kill(pid, SIGKILL);
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_FALSE(fs::exists(file));
+}
+
+TEST_F(ProcessBackend, ChildrenLeaveNoDescriptors) {
+  std::size_t before = 0;
+  run([&]() -> task<> {
+    auto first = start(me("--exit", "0"));
+    EXPECT_TRUE(co_await ended());
+    before = ipc::test::open_descriptors();
+    for (int i = 0; i < 20; ++i) {
+      seen->ends = 0;
+      auto c = start(i % 2 ? me("--exit", "0") : std::vector<std::string>{"/no/such"});
+      EXPECT_TRUE(co_await ended());
+    }
+    co_await sleep_for(1ms);
+    EXPECT_LE(ipc::test::open_descriptors(), before);
+  });
+}
+
+}  // namespace
+}  // namespace coppice::spawn
