@@ -123,7 +123,7 @@ class native_actor final : public port::actor_port,
                                        std::string what);
   std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
-  std::shared_ptr<ipc::uds_listener> listener_;  // Shared with the runtime's list.
+  std::shared_ptr<ipc::uds_listener> listener_;   // Shared with the runtime's list.
   std::optional<std::string> cancel_why_;
   bool alone_ = false;
   bool left_ = false;

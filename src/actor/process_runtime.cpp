@@ -29,7 +29,8 @@ void print_without_waiting(std::string_view text) {
   pollfd out{STDERR_FILENO, POLLOUT, 0};
   while (!text.empty() && ::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT)) {
     // A pipe that is said to be writable takes that much without blocking.
-    const auto n = ::write(STDERR_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    const auto n =
+        ::write(STDERR_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
     if (n <= 0) return;
     text.remove_prefix(static_cast<std::size_t>(n));
   }
@@ -135,7 +136,8 @@ void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
     } catch (...) {
       error = std::current_exception();
     }
-    control_->post([this, uuid = self.uuid, on, listener, error] { opened(uuid, on, listener, error); });
+    control_->post(
+        [this, uuid = self.uuid, on, listener, error] { opened(uuid, on, listener, error); });
   };
   if (entry.on == control_)
     open();
@@ -149,7 +151,8 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
                              std::shared_ptr<ipc::uds_listener> listener,
                              std::exception_ptr error) {
   const auto it = listeners_.find(uuid);
-  if (it == listeners_.end()) {  // The actor has ended meanwhile, and so have the starts that waited.
+  if (it ==
+      listeners_.end()) {  // The actor has ended meanwhile, and so have the starts that waited.
     if (listener && on == control_) listener->close();
     return;
   }
@@ -208,15 +211,15 @@ void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root)
 
 bool process_runtime::stop(duration bound) {
   if (std::exchange(stopped_, true)) return !left_behind_;
-  COPPICE_ASSERT(core::loop::current() == nullptr,
-                 "a loop's thread cannot stop the runtime: what runs on it would have to end first");
+  COPPICE_ASSERT(
+      core::loop::current() == nullptr,
+      "a loop's thread cannot stop the runtime: what runs on it would have to end first");
   control_->post([this] {
     cancel_root_ = nullptr;
     supervisor_->close();
   });
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
-  const bool ended =
-      control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
+  const bool ended = control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
   if (ended) {
     // What was told too late for the loop's run: that an abandoned child came back, perhaps.
     try {

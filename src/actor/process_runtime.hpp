@@ -76,8 +76,8 @@ class process_runtime {
 
   /// Ends everything: children still running are stopped, threads joined. True: nothing is left;
   /// false: native code is in quarantine, and the process has to leave by coppice::leave().
-  /// Idempotent. Not on the control loop, nor inside a run of any other. After a false this object has
-  /// to live until the process ends: what is in quarantine may still come back to it.
+  /// Idempotent. Not on the control loop, nor inside a run of any other. After a false this object
+  /// has to live until the process ends: what is in quarantine may still come back to it.
   bool stop(duration bound = std::chrono::seconds(5));
 
   /// After stop(): what was left. Before: blocks for a turn of the control loop.

@@ -122,9 +122,9 @@ signal_watch::~signal_watch() {
     ::sigaction(numbers[i], nullptr, &now);
     if (watched(mode_, i) && is_ours(now)) ::sigaction(numbers[i], &previous[i], nullptr);
   }
-  // A handler on another thread that read the number before must not write to whatever gets it next.
-  // It is two instructions from its end; should its thread have been parked there, the next watch
-  // uses the same descriptor.
+  // A handler on another thread that read the number before must not write to whatever gets it
+  // next. It is two instructions from its end; should its thread have been parked there, the next
+  // watch uses the same descriptor.
   for (int i = 0; i < 1000 && ringing.load() != 0; ++i) ::sched_yield();
   if (ringing.load() == 0) ring().reset();
 }

@@ -239,16 +239,16 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
 // The child has connected: it is told what it is to be, and asked whether it can serve.
 void supervisor::greet(const std::shared_ptr<record>& r) {
   r->link->send(r->request.spec.spec);
-  r->request.parent->request(
-      r->link, "self", "wait_ready", no_arguments(), [r](port::reply&& reply) {
-        if (reply.how == port::reply::kind::value)
-          r->tell([](record& of) { of.up = true; });
-        else if (reply.how == port::reply::kind::error)
-          r->tell([e = reply.to_exception(r->name())](record& of) {
-            // Once it is being stopped, it fails because of that.
-            if (!of.climbing && !of.start_error) of.start_error = e;
-          });
-      });
+  r->request.parent->request(r->link, "self", "wait_ready", no_arguments(),
+                             [r](port::reply&& reply) {
+                               if (reply.how == port::reply::kind::value)
+                                 r->tell([](record& of) { of.up = true; });
+                               else if (reply.how == port::reply::kind::error)
+                                 r->tell([e = reply.to_exception(r->name())](record& of) {
+                                   // Once it is being stopped, it fails because of that.
+                                   if (!of.climbing && !of.start_error) of.start_error = e;
+                                 });
+                             });
 }
 
 std::exception_ptr supervisor::why_not_up(const record& r) {

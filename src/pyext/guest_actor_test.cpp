@@ -207,10 +207,10 @@ TEST_F(GuestActor, FindsAModuleByItsFileWhenSysPathDoesNotHaveIt) {
 
 TEST_F(GuestActor, RunsTheParentsMainScriptAsMpMainWithItsGuardRespected) {
   const std::string script = write("script.py",
-                                 "import sys\nkey = 7\nguarded = __name__ == '__main__'\n"
-                                 "def where(): return [__name__, __file__[-9:], guarded, key,\n"
-                                 "  sys.modules['__main__'].__dict__ is globals(),\n"
-                                 "  sys.modules['__mp_main__'].__dict__ is globals()]");
+                                   "import sys\nkey = 7\nguarded = __name__ == '__main__'\n"
+                                   "def where(): return [__name__, __file__[-9:], guarded, key,\n"
+                                   "  sys.modules['__main__'].__dict__ is globals(),\n"
+                                   "  sys.modules['__mp_main__'].__dict__ is globals()]");
   send_spec({"__main__"}, script);
   EXPECT_EQ(call("where", no_arguments(), "__main__"),
             "['__mp_main__', 'script.py', False, 7, True, True]");
