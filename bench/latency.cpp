@@ -35,7 +35,7 @@ task<> measure(actor& self, std::string kind, bool cross) {
     std::vector<double> times;
     for (int i = 0; i < warm_up + rounds; ++i) {
       const auto t = bench::clock::now();
-      co_await p.run<std::int64_t>(function_name::parse(name), kw("x", i));
+      co_await p.run<std::int64_t>(function_name::parse(std::string_view(name)), kw("x", i));
       if (i >= warm_up) times.push_back(bench::us_since(t));
     }
     fmt::print("{:.3f}\n", bench::median(times));

@@ -82,15 +82,17 @@ void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects&
     if (!std::exchange(call.cancelled, true))
       out.events.push_back(call_cancelled{id, "its caller's connection closed: " + why});
   }
+  // A child's requests wait for its exit report: the supervisor always delivers one, and it says
+  // more than "closed".
+  if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l)
+    lost(it->second, why, out);
+  else
+    fail_requests(l, closed_reply(why), out);
+  // After the replies: whoever waited learns why before it is told to end.
   if (l == parent_link_) {
     parent_link_.reset();
     out.events.push_back(cancel_requested{"its parent's connection closed: " + why, true});
   }
-  // A child's requests wait for its exit report: the supervisor always delivers one, and it says
-  // more than "closed".
-  if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l)
-    return lost(it->second, why, out);
-  fail_requests(l, closed_reply(why), out);
 }
 
 void call_table::lost(child& c, const std::string& why, effects& out) {
