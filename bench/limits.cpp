@@ -43,6 +43,7 @@ double uds_round_trip(bool cross) {
   char frame[160] = {};
   const pid_t child = ::fork();
   if (child == 0) {
+    ::close(ends[0]);  // Or its own copy would keep the end from it.
     if (cross) bench::pin(0, 1);
     while (::read(ends[1], frame, sizeof frame) > 0)
       if (::write(ends[1], frame, 64) != 64) std::abort();

@@ -21,8 +21,11 @@ SECONDS_MAX = 300
 
 def run(command):
     """The numbers that a program prints on its last line."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
-                          timeout=SECONDS_MAX)
+    try:
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
+                              timeout=SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        sys.exit(f'bench: {" ".join(map(str, command))} did not end within {SECONDS_MAX} s')
     if done.returncode != 0 or not done.stdout.strip():
         sys.exit(f'bench: {" ".join(map(str, command))} ended with status {done.returncode}\n'
                  f'{done.stderr.strip()}')

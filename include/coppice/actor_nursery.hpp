@@ -29,7 +29,7 @@ class actor_set {
 
   void mind_in(nursery& minders) { minders_ = &minders; }
   task<call_target> start(std::string_view name, const actor_options& options);
-  void stop_all();  // The block is over: its actors are asked to end.
+  void stop_all();  // Asks all of them to end.
 
  private:
   tree::native_actor& owner_;
@@ -42,9 +42,9 @@ class actor_set {
 /// Tasks and actors that live and die together. Opened by open_nursery(self, body).
 ///
 /// Promises, beyond those of nursery:
-/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors
-/// are
-///   stopped, all at once, each by its ladder. cancel() does not wait for the body.
+/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors are
+///   stopped, all at once, each by its ladder.
+/// - cancel() asks the actors to end at once, beside the body and the tasks: it waits for neither.
 /// - An actor that dies unasked is a failure of the block, even if nobody was calling it.
 /// - A start that fails, times out or is cancelled leaves nothing of the actor.
 ///
@@ -69,6 +69,11 @@ class actor_nursery : public nursery {
   /// failed.
   task<portal> start_actor(std::string_view name, actor_options options = {}) {
     return up(detail::take(actors_.start(name, options)));
+  }
+
+  void cancel(std::string_view reason = {}) {
+    nursery::cancel(reason);
+    actors_.stop_all();
   }
 
  private:

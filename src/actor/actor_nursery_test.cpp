@@ -95,6 +95,23 @@ TEST(ActorNursery, CancelEndsCallsAndActors) {
   });
 }
 
+TEST(ActorNursery, CancelStopsTheActorsBesideTheBody) {
+  run_root([](actor& self) -> task<> {
+    bool over = false;
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal a = co_await an.start_actor("a", on_a_thread);
+      an.cancel("enough");
+      auto late = [&]() -> task<> {  // Shielded: only the actor's end can end this call.
+        auto r = co_await as_result(a.run(forever_e));
+        over = r.error<error>() != nullptr;
+      };
+      co_await finally(checkpoint(), {.within = 10s}, late());
+    };
+    co_await open_nursery(self, body);
+    EXPECT_TRUE(over);
+  });
+}
+
 TEST(ActorNursery, AStartThatTimesOutLeavesNothing) {
   run_root([](actor& self) -> task<> {
     auto body = [&](actor_nursery& an) -> task<> {
