@@ -47,7 +47,13 @@ int main(int argc, char** argv) {
   // What follows the script is the script's own.
   run_command->prefix_command();
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version.
+    std::fprintf(stderr, "error: %s; see coppice --help\n", e.what());
+    return 2;
+  }
   if (*tour_command) return tour(argc, argv, t);
   std::vector<std::string> arguments = run_command->remaining();
   arguments.insert(arguments.begin(), script);

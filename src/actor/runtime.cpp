@@ -48,12 +48,17 @@ tree::process_options process_options_of(const main_options& options, bool reach
 
 /// One line for people; the text of a remote traceback below it, since only that says where.
 void print_error(const std::exception_ptr& e) {
-  std::fprintf(stderr, "error: %s\n", describe_exception(e).c_str());
   try {
     std::rethrow_exception(e);
   } catch (const remote_actor_error& remote) {
+    std::fprintf(stderr, "error: %s\n", remote.what());
     if (!remote.traceback().empty()) std::fprintf(stderr, "%s", remote.traceback().c_str());
+  } catch (const error& plain) {
+    // The base type's name would say nothing that the text does not.
+    const bool typed = typeid(plain) != typeid(error);
+    std::fprintf(stderr, "error: %s\n", typed ? describe_exception(e).c_str() : plain.what());
   } catch (...) {
+    std::fprintf(stderr, "error: %s\n", describe_exception(e).c_str());
   }
 }
 
