@@ -47,7 +47,7 @@ struct exit_report {
   cause how = cause::returned;
   int status = 0;      // Exit status or signal number.
   duration took{};     // From the first request to the end; zero if nobody asked.
-  std::string detail;  // One line: a signal's name, an error's text.
+  std::string detail;  // One line: what `how` does not say, such as an error's text.
 
   std::string text() const;  // "killed by SIGKILL", "exited with status 3", …
 };

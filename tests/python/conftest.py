@@ -19,6 +19,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 METHODS = ('subint', 'process')
+# A shell that starts us in the background has it ignored, and scripts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 END = '''
 
 if __name__ == '__main__':

@@ -34,9 +34,7 @@ exit_report reap(int pidfd) {
     report.how = exit_report::cause::exited;
   } else {
     report.how = exit_report::cause::signalled;
-    if (const char* name = ::sigabbrev_np(info.si_status))
-      report.detail =
-          std::string("SIG") + name + (info.si_code == CLD_DUMPED ? " (core dumped)" : "");
+    if (info.si_code == CLD_DUMPED) report.detail = "core dumped";
   }
   return report;
 }

@@ -94,7 +94,7 @@ TEST_F(ProcessBackend, ReportsASignalByName) {
   });
   EXPECT_EQ(seen->report.how, exit_report::cause::signalled);
   EXPECT_EQ(seen->report.status, SIGSEGV);
-  EXPECT_EQ(seen->report.detail.rfind("SIGSEGV", 0), 0u) << seen->report.detail;
+  EXPECT_EQ(seen->report.text().rfind("killed by SIGSEGV", 0), 0u) << seen->report.text();
 }
 
 TEST_F(ProcessBackend, AProgramThatCannotBeStartedHasEndedAndSaysWhy) {
