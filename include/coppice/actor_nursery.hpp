@@ -42,8 +42,8 @@ class actor_set {
 /// Tasks and actors that live and die together. Opened by open_nursery(self, body).
 ///
 /// Promises, beyond those of nursery:
-/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors are
-///   stopped, all at once, each by its ladder.
+/// - When the block ends, every actor in it has ended too: body and tasks first, then the actors,
+///   all at once, each by its ladder.
 /// - cancel() asks the actors to end at once, beside the body and the tasks: it waits for neither.
 /// - An actor that dies unasked is a failure of the block, even if nobody was calling it.
 /// - A start that fails, times out or is cancelled leaves nothing of the actor.

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "actor/one_copy.hpp"
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
@@ -49,6 +50,7 @@ process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       control_(std::make_shared<core::loop>(core::loop_options{.name = "coppice-ctl"})),
       supervisor_(std::make_unique<supervisor>(control_)) {
+  refuse_second_copy();
   process_runtime* none = nullptr;
   if (!the_runtime.compare_exchange_strong(none, this))
     throw error("a runtime is open in this process already: one at a time, so end that one first");

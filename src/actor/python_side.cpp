@@ -9,9 +9,8 @@
 #include <mutex>
 #include <utility>
 
+#include "actor/find_python.hpp"
 #include "coppice/errors.hpp"
-// tidy: allow layer: this file of pyhost runs a Python to ask it, and needs none itself
-#include "pyhost/find_python.hpp"
 
 namespace coppice::tree {
 

@@ -25,7 +25,7 @@ class python_side {
   virtual std::string standard_library() = 0;         // Folder of its Python files.
 };
 
-/// Finds a Python (pyhost/find_python.hpp), loads libpython with RTLD_GLOBAL, without which no C
+/// Finds a Python (actor/find_python.hpp), loads libpython with RTLD_GLOBAL, without which no C
 /// extension imports, then libcoppice_py of its version, and brings the main interpreter up. Once
 /// per process; a failure is remembered too. Throws backend_unavailable: one sentence. Blocks for
 /// tens of milliseconds (the candidate is run once). Not on the control loop.

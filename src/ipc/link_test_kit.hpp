@@ -2,7 +2,6 @@
 // What tests of links share: a sink that writes down, a socket directory of their own, a raw peer.
 #pragma once
 
-// tidy: allow library-home: shared by the tests of this folder and included by nothing else
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -130,9 +129,7 @@ class recorder : public link_sink {
     return this->*field;
   }
 
-  // tidy: allow lock: the test waits here for what other threads deliver
   std::mutex mutex_;
-  // tidy: allow lock: the test waits on it, with a bound, for the delivery
   std::condition_variable changed_;
   std::vector<link_ptr> links_;
   std::vector<msg::message> messages_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pyhost/find_python.hpp"
+#include "actor/find_python.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
