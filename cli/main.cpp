@@ -51,7 +51,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version.
-    std::fprintf(stderr, "error: %s; see coppice --help\n", e.what());
+    // CLI11 would only say that a subcommand is required.
+    const bool unknown = argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1]);
+    const std::string what =
+        unknown ? "there is no command '" + std::string(argv[1]) + "'" : e.what();
+    std::fprintf(stderr, "error: %s; see coppice --help\n", what.c_str());
     return 2;
   }
   if (*tour_command) return tour(argc, argv, t);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests of a build that is there, and reports them as one.
 
-    test.py                                    ctest, pytest over tests/python, tests of the tools
+    test.py                                    ctest, pytest over tests/python and tests/system, tests of the tools
     test.py --preset gcc --only ctest,pytest   of another build
     test.py --preset asan --only ctest --labels unit,conformance
     test.py --only ctest --match Nursery       by name (a regular expression)
@@ -143,16 +143,14 @@ def python_path(folder: Path, found: cpython.python | None) -> str:
 
 def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | None,
                match: str) -> list[case]:
-    tests = ROOT / "tests" / "python"
-    name = f"{preset}: tests/python"
-    if not any(tests.glob("**/test_*.py")):
-        return [case(name, SKIPPED, "there are none yet")]
+    tests = [str(ROOT / "tests" / part) for part in ("python", "system")]
+    name = f"{preset}: pytest"
     if found is None:
         return [case(name, SKIPPED, "built without Python (PYTHON=none)")]
     junit = folder / "pytest.xml"
     junit.unlink(missing_ok=True)
     command = [str(found.executable), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-               "-o", "faulthandler_timeout=120", f"--junitxml={junit}", str(tests)]
+               "-o", "faulthandler_timeout=120", f"--junitxml={junit}", *tests]
     command += ["-k", match] if match else []
     try:
         status, output = run(command, {**env, "PYTHONPATH": python_path(folder, found)})

@@ -153,7 +153,9 @@ TEST_F(CallTable, AContextCancelledNamesWhoAskedAndOtherErrorsDoNot) {
     table.finish(started.back(), error_info(type, "x"), own);
     const auto& e = std::get<msg::boxed_error>(own.sends[0].message);
     EXPECT_EQ(e.canceller.has_value(), type == std::string("ContextCancelled"));
-    if (e.canceller) EXPECT_EQ(*e.canceller, uid_of("peer"));
+    if (e.canceller) {
+      EXPECT_EQ(*e.canceller, uid_of("peer"));
+    }
   }
 }
 

@@ -27,7 +27,7 @@ class overrun_guard {
   watch::ticket ticket_;
 };
 
-// Instead of a Python function or generator of a forced guest: an error, and the frame is gone.
+// Instead of a Python function or generator of a stopped guest: an error, and the frame is gone.
 PyObject* refuse_to_run(PyThreadState* ts, struct _PyInterpreterFrame* frame, int throwing) {
   if (!throwing) PyErr_SetString(PyExc_RuntimeError, "this interpreter is being destroyed");
   _PyEval_FrameClearAndPop(ts, frame);
@@ -44,8 +44,11 @@ void attach_with_bound(guest_core& guest, PyThreadState* ts) {
   PyEval_RestoreThread(ts);
 }
 
-demolition::demolition(guest_core& guest, PyThreadState* mine)
-    : guest_(guest), mine_(mine), inmates_(guest.host->signals, guest.guest_tid_, guest.leave_) {}
+demolition::demolition(guest_core& guest, PyThreadState* mine, bool interrupted)
+    : guest_(guest),
+      mine_(mine),
+      interrupted_(interrupted),
+      inmates_(guest.host->signals, guest.guest_tid_, guest.leave_) {}
 
 bool demolition::run() {
   wait_for_nested_work();
@@ -99,11 +102,12 @@ void demolition::mark_annexes() {
 }
 
 // Takes away what Py_EndInterpreter would call of the guest: its exit callbacks, the joins of
-// `threading` (and the import lock it might wait for), and, when forced, all Python code.
+// `threading` (and the import lock it might wait for), and, unless it returned by itself, all
+// Python code.
 void demolition::silence() {
   PyInterpreterState* interpreter = PyInterpreterState_Get();
   PyObject* modules = PyImport_GetModuleDict();
-  if (forced_) {
+  if (forced_ || interrupted_) {
     _PyInterpreterState_SetEvalFrameFunc(interpreter, refuse_to_run);
     // The errors of refused finalizers are nobody's business.
     if (PyObject* hook = PyCFunction_New(&say_nothing_definition, nullptr)) {

@@ -14,16 +14,16 @@ namespace coppice::py {
 /// Ends the interpreter of a guest, and the nested ones that it made, whatever their threads are
 /// doing. prototypes/park_and_destroy.cpp has the idea; what is added here is said at each step.
 ///
-/// The reaper runs no Python source of the guest when it forces: from the moment of the mark every
-/// attempt to run a Python function in the interpreter is refused (PEP 523), so neither __del__ nor
-/// a weakref callback can hold it up. After an ordinary return finalizers do run, as in any
-/// program.
+/// The reaper runs no Python source of a guest that it forces, or that had to be interrupted: from
+/// the moment of the mark every attempt to run a Python function in the interpreter is refused
+/// (PEP 523), so neither __del__ nor a coroutine that swallows GeneratorExit can hold it up. After
+/// an ordinary return finalizers do run, as in any program.
 ///
 /// Owner and thread: the reaper.
 class demolition {
  public:
   /// `mine`: the reaper's thread state in the guest's interpreter, detached.
-  demolition(guest_core& guest, PyThreadState* mine);
+  demolition(guest_core& guest, PyThreadState* mine, bool interrupted);
 
   /// Blocks until it is done, however long that takes; says on_stuck() at each bound it passes.
   /// True: the guest's thread was forced; it is on its way out.
@@ -45,6 +45,7 @@ class demolition {
 
   guest_core& guest_;
   PyThreadState* const mine_;
+  const bool interrupted_;  // Its thread has returned, but not by itself.
   bool forced_ = false;
   std::vector<annex> annexes_;
   inmates inmates_;

@@ -110,6 +110,33 @@ TEST_F(Interrupt, IsRepeatedWhenSwallowedOnce) {
   EXPECT_EQ(g.said(), std::vector<std::string>{"swallowed"});
 }
 
+// Closing it never ends, whatever is raised in it.
+constexpr const char* swallower =
+    "def swallow():\n try: yield\n finally:\n  while True:\n"
+    "   try:\n    while True: pass\n   except BaseException: pass\n";
+
+TEST_F(Interrupt, AGeneratorThatCannotBeClosedDoesNotHoldUpTheEnd) {
+  guest g(*host, std::string(swallower) + "g = swallow(); next(g)\nready()\nwhile True: pass");
+  g.wait_ready();
+  g.handle->interrupt();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::interrupted);
+  EXPECT_FALSE(g.events->has("stuck finalizer")) << g.events->events();
+}
+
+TEST_F(Interrupt, OneThatNobodyHoldsIsClosedWhereForceReachesIt) {
+  guest g(*host, std::string(swallower) +
+                     "import gc\ngc.disable()\ng = swallow(); next(g)\nring = [g]\n"
+                     "ring.append(ring)\ndel g, ring\nready()\nwhile True: pass");
+  g.wait_ready();
+  g.handle->interrupt();
+  EXPECT_TRUE(g.events->wait_for("returned"));
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+  EXPECT_FALSE(g.events->has("stuck finalizer")) << g.events->events();
+}
+
 TEST_F(Interrupt, SwallowedForEverNeedsForce) {
   guest g(*host,
           "import time\nready()\nwhile True:\n try: time.sleep(1000)\n except BaseException: "

@@ -89,7 +89,7 @@ class reaper {
     mine_ = PyThreadState_New(guest_.interpreter_);
     COPPICE_ASSERT(mine_, "no memory for a reaper's thread state");
     attend();
-    const bool forced = demolition(guest_, mine_).run();
+    const bool forced = demolition(guest_, mine_, struck_any_).run();
     if (forced && !guest_.options.self_test) guest_.host->forced.fetch_add(1);
     guest_.children.end(children_bound);
     live_interpreters().fetch_sub(1);

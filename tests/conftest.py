@@ -71,21 +71,19 @@ def marked(mark):
 
 
 class Running:
-    """A script that runs. Ends with it whatever it started."""
+    """A program that runs. Ends with it whatever it started."""
 
-    def __init__(self, path, method, seconds, environment):
+    def __init__(self, command, folder, seconds, environment):
         self.mark = uuid.uuid4().hex
         self.sockets = tempfile.mkdtemp(prefix='cpc-')  # Short: unix socket paths are.
         self.seconds = seconds
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=path.parent,
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=folder,
             env={**os.environ, 'COPPICE_TEST_MARK': self.mark, 'XDG_RUNTIME_DIR': self.sockets,
-                 'COPPICE_TEST_START_METHOD': method, 'COPPICE_TEST_SECONDS': str(seconds - 2),
-                 'PYTHONPATH': os.pathsep.join([*filter(None, [os.environ.get('PYTHONPATH')]),
-                                                str(HERE)]),
-                 'PYTHONUNBUFFERED': '', **environment})
+                 'COPPICE_TEST_SECONDS': str(seconds - 2), 'PYTHONUNBUFFERED': '',
+                 **environment})
 
     def line(self):
         """The next line that it prints. The script's own bound makes this one bounded."""
@@ -152,21 +150,33 @@ processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=T
 
 
 @pytest.fixture
-def begin_path(native_half, start_method):
+def begin_program(tmp_path):
     """Starts a program and returns it running; the test ends when all of it has."""
     started = []
 
-    def start(path, *, seconds=30, **environment):
-        started.append(Running(path, start_method, seconds, environment))
+    def start(command, *, seconds=30, **environment):
+        started.append(Running(command, tmp_path, seconds, environment))
         return started[-1]
 
     yield start
     try:
-        for script in started:
-            assert not script.survivors(), 'processes are left'
+        for program in started:
+            assert not program.survivors(), 'processes are left'
     finally:
-        for script in started:
-            script.close()
+        for program in started:
+            program.close()
+
+
+@pytest.fixture
+def begin_path(native_half, start_method, begin_program):
+    """Starts a Python script."""
+    def start(path, *, seconds=30, **environment):
+        path_of_modules = [*filter(None, [os.environ.get('PYTHONPATH')]), str(HERE)]
+        return begin_program([sys.executable, path], seconds=seconds, **{
+            'COPPICE_TEST_START_METHOD': start_method,
+            'PYTHONPATH': os.pathsep.join(path_of_modules), **environment})
+
+    return start
 
 
 @pytest.fixture
