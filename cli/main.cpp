@@ -52,9 +52,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version.
     // CLI11 would only say that a subcommand is required.
-    const bool unknown = argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1]);
-    const std::string what =
-        unknown ? "there is no command '" + std::string(argv[1]) + "'" : e.what();
+    const std::string first = argc > 1 ? argv[1] : "-";
+    const bool known =
+        first[0] == '-' || tour_command->check_name(first) || run_command->check_name(first);
+    const std::string what = known ? e.what() : "there is no command '" + first + "'";
     std::fprintf(stderr, "error: %s; see coppice --help\n", what.c_str());
     return 2;
   }
