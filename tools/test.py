@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests of a build that is there, and reports them as one.
 
-    test.py                                    ctest, pytest over tests/python and tests/system, tests of the tools
+    test.py                                    ctest, pytest, tests of the tools
     test.py --preset gcc --only ctest,pytest   of another build
     test.py --preset asan --only ctest --labels unit,conformance
     test.py --only ctest --match Nursery       by name (a regular expression)
