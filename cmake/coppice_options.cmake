@@ -42,7 +42,16 @@ target_compile_options(coppice_flags INTERFACE
   $<$<AND:$<CXX_COMPILER_ID:Clang>,$<OR:${is_layer}>>:-Wexit-time-destructors>)
 target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE)
 if(COPPICE_SANITIZE)
+  # vptr: asks by pipe() whether memory is readable, so it fails in tests that have no descriptor
+  # left; and its symbols are missing where a Python loads our library.
   target_compile_options(coppice_flags INTERFACE
-    -fsanitize=${COPPICE_SANITIZE} -fno-sanitize-recover=all)
-  target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE})
+    -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all)
+  target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND COPPICE_SANITIZE MATCHES "address")
+    # Shared, so that a plain Python can load it (LD_PRELOAD) and then our library.
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libclang_rt.asan-x86_64.so
+      OUTPUT_VARIABLE asan_runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
+    cmake_path(GET asan_runtime PARENT_PATH asan_folder)
+    target_link_options(coppice_flags INTERFACE -shared-libasan "LINKER:-rpath,${asan_folder}")
+  endif()
 endif()

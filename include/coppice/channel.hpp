@@ -138,7 +138,7 @@ class channel<T>::send_op final : public detail::wait_op, public detail::list_li
  public:
   template <class U>
   send_op(channel& c, U&& value) : channel_(c), value_(std::forward<U>(value)) {}
-  send_op(send_op&& o)
+  send_op(send_op&& o) noexcept(std::is_nothrow_move_constructible_v<T>)
       : detail::wait_op(), link(), channel_(o.channel_), value_(std::move(o.value_)) {}
 
   bool begin() {

@@ -149,7 +149,7 @@ void native_actor::describe(base::tree_writer& w) {
 
 void native_actor::apply(port::effects&& out) {
   auto events = std::exchange(out.events, {});
-  for (auto& e : events) std::visit([this](auto&& one) { act(std::move(one)); }, std::move(e));
+  for (auto& e : events) std::visit([this](auto& one) { act(std::move(one)); }, e);
   out.perform();
 }
 

@@ -112,6 +112,7 @@ class supervised : public testing::Test {
     for (auto& [name, c] : backend.children) {
       EXPECT_EQ(c->handles, c->abandons && c->observer ? 1 : 0) << name << "'s handle";
       c->port->close("the test is over");
+      c->observer.reset();  // One that was given up and never came back: it holds its record.
     }
     parent->close("the test is over");
   }

@@ -35,14 +35,14 @@ class function_hook final : public turn_hook {
 bool loop_ref::post(base::unique_function<void()> fn) const {
   auto item = std::make_unique<posted_function>(std::move(fn));
   if (!inbox_->push(*item, false)) return false;
-  item.release();  // Ends itself when it has run.
+  static_cast<void>(item.release());  // Ends itself when it has run.
   return true;
 }
 
 bool loop_ref::post_quiet(base::unique_function<void()> fn) const {
   auto item = std::make_unique<posted_function>(std::move(fn));
   if (!inbox_->push(*item, true)) return false;
-  item.release();
+  static_cast<void>(item.release());
   return true;
 }
 

@@ -11,7 +11,7 @@ constexpr std::size_t arity = 4;
 
 void timer_heap::place(std::size_t i, const entry& e) noexcept {
   heap_[i] = e;
-  e.owner->index_ = i;
+  e.owner->index = i;
 }
 
 void timer_heap::rise(std::size_t i, const entry& e) noexcept {
@@ -41,18 +41,18 @@ void timer_heap::sink(std::size_t i, const entry& e) noexcept {
 }
 
 void timer_heap::arm(detail::timer& t, time_point when) {
-  if (t.armed()) remove(t.index_);
+  if (t.armed()) remove(t.index);
   const entry e{when, ++armed_so_far_, &t};
   heap_.push_back(e);
   rise(heap_.size() - 1, e);
 }
 
 void timer_heap::disarm(detail::timer& t) noexcept {
-  if (t.armed()) remove(t.index_);
+  if (t.armed()) remove(t.index);
 }
 
 void timer_heap::remove(std::size_t i) noexcept {
-  heap_[i].owner->index_ = detail::timer::npos;
+  heap_[i].owner->index = detail::timer::npos;
   const entry last = heap_.back();
   heap_.pop_back();
   if (i == heap_.size()) return;

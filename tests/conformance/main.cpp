@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // This program is its own native child, so main() reaches run_main() before GoogleTest.
 #include <gtest/gtest.h>
+#include <link.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "tests/conformance/kit.hpp"
@@ -86,6 +88,20 @@ int run_tree(std::function<task<>(actor&)> body) {
   return status;
 }
 
+// Under AddressSanitizer a Python child needs its runtime before anything else.
+void let_python_children_find_asan() {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+  const auto look = [](dl_phdr_info* loaded, std::size_t, void*) {
+    if (std::strstr(loaded->dlpi_name, "libclang_rt.asan"))
+      ::setenv("LD_PRELOAD", loaded->dlpi_name, 1);
+    return 0;
+  };
+  ::dl_iterate_phdr(look, nullptr);
+#endif
+#endif
+}
+
 }  // namespace coppice::conformance
 
 int main(int argc, char** argv) {
@@ -96,6 +112,7 @@ int main(int argc, char** argv) {
     options.endpoints = conformance::endpoints;
     return run_main(argc, argv, none, std::move(options));
   }
+  conformance::let_python_children_find_asan();
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

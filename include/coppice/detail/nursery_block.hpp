@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The coroutines of open_nursery() and nursery::start(). Included by nursery.hpp, at its end.
 #pragma once
+// By name too: nursery.hpp and this include each other, and #pragma once does not hold for the file
+// that a tool is given.
+#ifndef COPPICE_DETAIL_NURSERY_BLOCK
+#define COPPICE_DETAIL_NURSERY_BLOCK
 
 #include <memory>
 #include <optional>
@@ -77,3 +81,5 @@ auto start_child(nursery& n, std::string_view name, Fn&& fn, Args&&... args) {
 }  // namespace detail
 
 }  // namespace coppice
+
+#endif

@@ -22,7 +22,8 @@ class settled {
 
   settled() = default;
   settled(settled&&) = default;
-  settled& operator=(settled&& other) {  // Asks T for no assignment.
+  // Asks T for no assignment.
+  settled& operator=(settled&& other) noexcept(std::is_nothrow_move_constructible_v<stored>) {
     value_.reset();
     if (other.value_) value_.emplace(std::move(*other.value_));
     error_ = std::move(other.error_);

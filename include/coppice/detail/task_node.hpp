@@ -59,10 +59,10 @@ class timer {
   timer(const timer&) = delete;
   timer& operator=(const timer&) = delete;
   virtual void fire() noexcept = 0;
-  bool armed() const noexcept { return index_ != npos; }
+  bool armed() const noexcept { return index != npos; }
 
   static constexpr std::size_t npos = std::numeric_limits<std::size_t>::max();
-  std::size_t index_ = npos;  // Position in the heap; the heap's business.
+  std::size_t index = npos;  // Position in the heap; the heap's business.
 
  protected:
   ~timer() = default;  // REQUIRES: not armed. Owners disarm, because only they know the scheduler.

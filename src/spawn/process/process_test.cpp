@@ -43,7 +43,7 @@ class ProcessBackend : public testing::Test {
   template <class Body>
   void run(Body body) {
     loop->run(body());
-    backend->shut_down();
+    tested->shut_down();
   }
   std::unique_ptr<child> start(std::vector<std::string> program, child_spec spec = {}) {
     argv = std::move(program);
@@ -51,7 +51,7 @@ class ProcessBackend : public testing::Test {
     spec.self.name = "kid";
     spec.self.uuid = "u-1";
     spec.parent_address.emplace(ipc::address{own.path(), "parent.sock"});
-    return backend->start(spec, seen);
+    return tested->start(spec, seen);
   }
   std::vector<std::string> me(const std::string& what, const std::string& argument = "") {
     return {fs::read_symlink("/proc/self/exe"), what, argument};
@@ -68,7 +68,7 @@ class ProcessBackend : public testing::Test {
   std::shared_ptr<core::loop> loop = std::make_shared<core::loop>();
   std::shared_ptr<noting_observer> seen = std::make_shared<noting_observer>();
   std::vector<std::string> argv;
-  std::unique_ptr<backend> backend =
+  std::unique_ptr<backend> tested =
       make_process_backend(loop, {.native = [this] { return argv; },
                                   .python = []() -> std::vector<std::string> {
                                     throw backend_unavailable("no Python here: install one");
@@ -168,11 +168,11 @@ TEST_F(ProcessBackend, AChildThatSomebodyElseReapedIsLost) {
 TEST_F(ProcessBackend, WhatItCannotServeItRefusesWithTheSentence) {
   child_spec native, python;
   native.native = true;
-  EXPECT_EQ(backend->refusal(native), std::nullopt);
-  EXPECT_EQ(backend->refusal(python), "no Python here: install one");
-  const auto can = backend->can();
+  EXPECT_EQ(tested->refusal(native), std::nullopt);
+  EXPECT_EQ(tested->refusal(python), "no Python here: install one");
+  const auto can = tested->can();
   EXPECT_TRUE(can.native && can.python && can.can_be_killed && !can.in_process);
-  EXPECT_EQ(backend->key(), "process");
+  EXPECT_EQ(tested->key(), "process");
 }
 
 TEST_F(ProcessBackend, TheSocketFileOfAKilledChildIsRemoved) {
