@@ -14,6 +14,7 @@
 
 #include "actor/one_copy.hpp"
 #include "base/assert.hpp"
+#include "base/forked.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
 
@@ -51,6 +52,7 @@ process_runtime::process_runtime(process_options options)
       control_(std::make_shared<core::loop>(core::loop_options{.name = "coppice-ctl"})),
       supervisor_(std::make_unique<supervisor>(control_)) {
   refuse_second_copy();
+  base::watch_for_forks();
   process_runtime* none = nullptr;
   if (!the_runtime.compare_exchange_strong(none, this))
     throw error("a runtime is open in this process already: one at a time, so end that one first");

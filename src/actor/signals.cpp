@@ -12,6 +12,7 @@
 
 #include "base/assert.hpp"
 #include "base/fd.hpp"
+#include "base/forked.hpp"
 
 namespace coppice::tree {
 
@@ -43,6 +44,12 @@ int index_of(int number) noexcept {
 void handler(int number, siginfo_t* info, void* context) noexcept {
   const int i = index_of(number);
   if (i < 0) return;
+  if (base::is_forked_copy()) {  // Nobody reads what we would write: it is delivered as it was
+                                 // before.
+    ::sigaction(number, &previous[i], nullptr);
+    ::raise(number);
+    return;
+  }
   counts[i].fetch_add(1);
   if (number != SIGUSR1) {
     int none = 0;

@@ -121,7 +121,7 @@ class supervised : public testing::Test {
   void run(Body body) {
     auto whole = [&]() -> task<> {
       auto both = [&](nursery& n) -> task<> {
-        n.start_soon("supervisor", [](supervisor* s) { return s->run(); }, &s);
+        n.start_soon("supervisor", [](supervisor* tested) { return tested->run(); }, &s);
         co_await settle();
         co_await body();
         s.close();

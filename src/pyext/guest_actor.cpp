@@ -2,10 +2,13 @@
 #include "pyext/guest_actor.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/forked.hpp"
 #include "pyext/convert.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
@@ -115,7 +118,20 @@ void guest_actor::serve() {
   if (done_) port_->acknowledge_cancel();
 }
 
+// A function of the actor has called os.fork(), and returned in the child as well.
+void guest_actor::leave_if_forked() {
+  if (!base::is_forked_copy()) return;
+  fmt::print(
+      stderr,
+      "coppice: a process that was forked in actor '{}' came back from the forking function; "
+      "it ends here: let it exec, or end it with os._exit()\n",
+      port_->self().name);
+  std::fflush(nullptr);
+  ::_exit(1);
+}
+
 void guest_actor::drain() {
+  leave_if_forked();
   if (fence_.stopping()) return leave_loop();
   if (loop_runs_) spawn_pending();
   for (int n = 0; !fence_.stopping() && !done_; ++n) {
@@ -276,6 +292,7 @@ void guest_actor::run(ready_call call) {
   PyObject* result = call.kwargs ? PyObject_Call(call.function, none, call.kwargs)
                                  : PyObject_CallNoArgs(call.function);
   fence_.end_call(call.id);
+  leave_if_forked();
   const bool cancelled = port_->end_running();
 
   ref value = ref::take(result);

@@ -101,6 +101,7 @@ class guest_actor {
   void unwatch_child(const std::string& uuid);
 
  private:
+  void leave_if_forked();
   struct ready_call {  // Trivial: a forced stop drops the frames it lies in.
     port::call_id id;
     PyObject* function;  // Owned.

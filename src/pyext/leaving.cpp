@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "actor/signals.hpp"
+#include "base/forked.hpp"
 #include "base/thread.hpp"
 #include "pyext/ref.hpp"
 #include "pyext/root.hpp"
@@ -55,6 +56,7 @@ void leave_after(duration linger, int status) {
 PyObject* at_exit(PyObject* self, PyObject*) {
   auto* what = static_cast<leaving*>(PyCapsule_GetPointer(self, capsule_key));
   if (!what) return nullptr;
+  if (base::is_forked_copy()) Py_RETURN_NONE;  // What is open is the original's.
   close_root();  // Its program left it open: no guest may run while CPython takes itself down.
   const std::shared_ptr<python_host> host = what->host;
   if (!host || !host->guests() || host->guests()->counts().quarantined == 0) Py_RETURN_NONE;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/forked.hpp"
 #include "pyhost/guest_side.hpp"
 
 namespace coppice::py {
@@ -30,6 +31,22 @@ PyObject* terminate_handler(PyObject* self, PyObject*) {
   return fence && fence->on_terminate() ? Py_NewRef(Py_None) : nullptr;
 }
 
+// Runs in the child of os.fork(): what is ours alone must not be its. A handler that the program
+// put in our place stays.
+PyObject* after_fork(PyObject*, PyObject*) {
+  const ref module = ref::take(PyImport_ImportModule("_signal"));
+  const std::pair<int, PyCFunction> handlers[] = {{SIGTERM, terminate_handler}, {SIGINT, ignore}};
+  for (const auto& [number, ours] : handlers) {
+    const ref now =
+        ref::take(module ? PyObject_CallMethod(module.get(), "getsignal", "i", number) : nullptr);
+    if (now && PyCFunction_Check(now.get()) && PyCFunction_GetFunction(now.get()) == ours)
+      (void)ref::take(PyObject_CallMethod(module.get(), "signal", "ii", number, 0));  // SIG_DFL
+    PyErr_Clear();
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef after_fork_definition = {"after_fork", after_fork, METH_NOARGS, nullptr};
 PyMethodDef ignore_definition = {"ignore_sigint", ignore, METH_VARARGS, nullptr};
 PyMethodDef strike_definition = {"interrupt_call", strike_handler, METH_VARARGS, nullptr};
 PyMethodDef terminate_definition = {"end_actor", terminate_handler, METH_VARARGS, nullptr};
@@ -40,6 +57,17 @@ bool handle(int number, PyMethodDef& definition, PyObject* capsule) {
   if (!module || !function) return false;
   return static_cast<bool>(
       ref::take(PyObject_CallMethod(module.get(), "signal", "iO", number, function.get())));
+}
+
+bool handle_forks() {
+  const ref module = ref::take(PyImport_ImportModule("posix"));
+  const ref function = ref::take(PyCFunction_New(&after_fork_definition, nullptr));
+  const ref when =
+      ref::take(function ? Py_BuildValue("{sO}", "after_in_child", function.get()) : nullptr);
+  const ref place =
+      ref::take(module ? PyObject_GetAttrString(module.get(), "register_at_fork") : nullptr);
+  const ref none = ref::take(PyTuple_New(0));
+  return when && place && none && ref::take(PyObject_Call(place.get(), none.get(), when.get()));
 }
 
 int free_realtime_signal() {
@@ -70,7 +98,7 @@ bool main_fence::install() {
   (void)self.release();  // The capsule's from here on.
   signal_ = free_realtime_signal();
   if (signal_ != 0 && !handle(signal_, strike_definition, capsule.get())) return false;
-  return handle(SIGTERM, terminate_definition, capsule.get()) &&
+  return handle_forks() && handle(SIGTERM, terminate_definition, capsule.get()) &&
          handle(SIGINT, ignore_definition, capsule.get());
 }
 
@@ -90,6 +118,10 @@ bool main_fence::on_strike() {
 }
 
 bool main_fence::on_terminate() {
+  if (base::is_forked_copy()) {  // It came before after_fork().
+    ::signal(SIGTERM, SIG_DFL);
+    ::raise(SIGTERM);
+  }
   port_->cancel("SIGTERM");
   return raise_interrupted();
 }
