@@ -57,6 +57,7 @@ bool demolition::run() {
   PyEval_SaveThread();
   mark_annexes();
   park();
+  guest_.main_gil.withdraw();
   for (auto a = annexes_.rbegin(); a != annexes_.rend(); ++a) end(a->mine);
   guest_.nested_closed.store(
       false);  // Finalizers of an ordinary end may let go of what is gone by now.

@@ -239,6 +239,26 @@ void guest_core::drive(guest_core* self) noexcept {
   self->set_phase(phase::left);
 }
 
+namespace {
+
+// Asks for the main GIL for as long as it takes.
+void keep_asking(const std::shared_ptr<guest_core>& guest) {
+  guest->host->timers.arm(steady_clock::now() + std::chrono::milliseconds(50), [guest] {
+    if (!guest->main_gil.wanted()) return;
+    guest->main_gil.again();
+    keep_asking(guest);
+  });
+}
+
+PyStatus new_interpreter(guest_core& guest, PyThreadState** first,
+                         const PyInterpreterConfig& config) {
+  const wishing_main_gil wish(guest.main_gil);
+  keep_asking(guest.shared_from_this());
+  return Py_NewInterpreterFromConfig(first, &config);
+}
+
+}  // namespace
+
 bool guest_core::create_interpreter() noexcept {
   PyInterpreterConfig config{};
   const bool own = options.gil == gil_kind::own;
@@ -251,7 +271,7 @@ bool guest_core::create_interpreter() noexcept {
   config.gil = own ? PyInterpreterConfig_OWN_GIL : PyInterpreterConfig_SHARED_GIL;
   live_interpreters().fetch_add(1);  // Before: a .pth file may run code in it already.
   PyThreadState* first = nullptr;
-  const PyStatus status = Py_NewInterpreterFromConfig(&first, &config);
+  const PyStatus status = new_interpreter(*this, &first, config);
   if (PyStatus_Exception(status) || !first) {
     live_interpreters().fetch_sub(1);
     start_error_ = "guest '" + options.name + "': CPython made no interpreter: " +

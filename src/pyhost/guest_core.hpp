@@ -16,6 +16,7 @@
 #include "pyhost/guest_side.hpp"
 #include "pyhost/guest_thread.hpp"
 #include "pyhost/host_core.hpp"
+#include "pyhost/main_gil.hpp"
 #include "pyhost/signals_rt.hpp"
 #include "pyhost/watch.hpp"
 
@@ -72,6 +73,8 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   void end_call(std::uint64_t n) noexcept;
   bool stopping() const noexcept { return stop_wanted_.load(std::memory_order_relaxed); }
   std::uint64_t innermost_call() const noexcept { return innermost_.load(); }
+
+  main_gil_wish main_gil;
 
   // What the guest's own functions (guest_hooks.cpp) use. Written before the body runs.
   unsigned long thread_ident = 0;            // pthread_self() of the guest thread.

@@ -292,7 +292,11 @@ void explain_import_error(guest_core& guest, PyObject* spec) {
 
 PyObject* guest_create_module(PyObject* self, PyObject* const* args, Py_ssize_t n,
                               PyObject* names) {
-  PyObject* module = PyObject_Vectorcall(original_of(self), args, static_cast<size_t>(n), names);
+  PyObject* module = nullptr;
+  {
+    const wishing_main_gil wish(guest_of(self).main_gil);
+    module = PyObject_Vectorcall(original_of(self), args, static_cast<size_t>(n), names);
+  }
   if (!module && n > 0) explain_import_error(guest_of(self), args[0]);
   return module;
 }

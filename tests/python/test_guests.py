@@ -211,3 +211,35 @@ def test_exit_handlers_of_a_guest_run_at_its_end(script):
                 await an.cancel()
         ''')
     assert outcome.said == ['goodbye']
+
+
+def test_a_guest_starts_and_stops_beside_a_root_that_keeps_computing(script):
+    # The import of an extension module needs the main interpreter's GIL. A root whose loop lets go
+    # of it often, and never long, would keep it from everybody else.
+    script('''
+        import asyncio, time
+        import coppice
+
+        async def compute(done):
+            while not done.is_set():
+                for _ in range(20_000): pass
+                await asyncio.sleep(0)
+
+        def imports():
+            import decimal, sqlite3, ssl
+            while True: pass
+
+        async def main():
+            done = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(compute(done))
+                began = time.monotonic()
+                async with coppice.open_nursery() as an:
+                    portal = await an.start_actor('a', enable_modules=[__name__])
+                    call = asyncio.create_task(portal.run(imports))
+                    await asyncio.sleep(0.3)
+                    await an.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+                assert time.monotonic() - began < 5, time.monotonic() - began
+                done.set()
+        ''')
