@@ -23,5 +23,5 @@ def seconds(processes, batches):
 
 if __name__ == '__main__':
     files = sorted(str(p) for p in Path(sys.argv[1]).rglob('*.py'))
-    batches = [files[i:i + 24] for i in range(0, len(files), 24)]
+    batches = [files[i:i + 8] for i in range(0, len(files), 8)]
     print(f'{seconds(1, batches) / seconds(2, batches):.4f}')

@@ -75,7 +75,7 @@ std::vector<std::string> python_files(const std::string& folder) {
 /// Takes batches off the common list until it is empty.
 task<> scan_files(portal guest, const std::vector<std::string>& files, std::size_t& next,
                   scan_totals& totals, progress_bar& bar) {
-  constexpr std::size_t batch_max = 24;
+  constexpr std::size_t batch_max = 8;
   while (next < files.size()) {
     const std::size_t n = std::min(batch_max, files.size() - next);
     std::vector<std::string> batch(files.begin() + static_cast<std::ptrdiff_t>(next),
