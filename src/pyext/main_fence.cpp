@@ -8,7 +8,6 @@
 #include <memory>
 #include <utility>
 
-#include "base/forked.hpp"
 #include "pyhost/guest_side.hpp"
 
 namespace coppice::py {
@@ -31,9 +30,24 @@ PyObject* terminate_handler(PyObject* self, PyObject*) {
   return fence && fence->on_terminate() ? Py_NewRef(Py_None) : nullptr;
 }
 
-// Runs in the child of os.fork(): what is ours alone must not be its. A handler that the program
-// put in our place stays.
-PyObject* after_fork(PyObject*, PyObject*) {
+// The hooks of os.fork(). What is ours alone must not be the child's, and a signal that comes
+// before it has been taken away waits until then: CPython would drop it.
+thread_local sigset_t mask_before_fork;
+
+PyObject* before_fork(PyObject*, PyObject*) {
+  sigset_t ours;
+  ::sigemptyset(&ours);
+  ::sigaddset(&ours, SIGTERM);
+  ::sigaddset(&ours, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &ours, &mask_before_fork);
+  Py_RETURN_NONE;
+}
+PyObject* after_fork_in_parent(PyObject*, PyObject*) {
+  ::pthread_sigmask(SIG_SETMASK, &mask_before_fork, nullptr);
+  Py_RETURN_NONE;
+}
+// A handler that the program put in our place stays.
+PyObject* after_fork_in_child(PyObject*, PyObject*) {
   const ref module = ref::take(PyImport_ImportModule("_signal"));
   const std::pair<int, PyCFunction> handlers[] = {{SIGTERM, terminate_handler}, {SIGINT, ignore}};
   for (const auto& [number, ours] : handlers) {
@@ -43,10 +57,15 @@ PyObject* after_fork(PyObject*, PyObject*) {
       (void)ref::take(PyObject_CallMethod(module.get(), "signal", "ii", number, 0));  // SIG_DFL
     PyErr_Clear();
   }
+  ::pthread_sigmask(SIG_SETMASK, &mask_before_fork, nullptr);
   Py_RETURN_NONE;
 }
 
-PyMethodDef after_fork_definition = {"after_fork", after_fork, METH_NOARGS, nullptr};
+PyMethodDef fork_definitions[] = {
+    {"before", before_fork, METH_NOARGS, nullptr},
+    {"after_in_parent", after_fork_in_parent, METH_NOARGS, nullptr},
+    {"after_in_child", after_fork_in_child, METH_NOARGS, nullptr},
+};
 PyMethodDef ignore_definition = {"ignore_sigint", ignore, METH_VARARGS, nullptr};
 PyMethodDef strike_definition = {"interrupt_call", strike_handler, METH_VARARGS, nullptr};
 PyMethodDef terminate_definition = {"end_actor", terminate_handler, METH_VARARGS, nullptr};
@@ -60,14 +79,17 @@ bool handle(int number, PyMethodDef& definition, PyObject* capsule) {
 }
 
 bool handle_forks() {
+  const ref hooks = ref::take(PyDict_New());
+  for (PyMethodDef& hook : fork_definitions) {
+    const ref function = ref::take(PyCFunction_New(&hook, nullptr));
+    if (!hooks || !function || PyDict_SetItemString(hooks.get(), hook.ml_name, function.get()) != 0)
+      return false;
+  }
   const ref module = ref::take(PyImport_ImportModule("posix"));
-  const ref function = ref::take(PyCFunction_New(&after_fork_definition, nullptr));
-  const ref when =
-      ref::take(function ? Py_BuildValue("{sO}", "after_in_child", function.get()) : nullptr);
   const ref place =
       ref::take(module ? PyObject_GetAttrString(module.get(), "register_at_fork") : nullptr);
   const ref none = ref::take(PyTuple_New(0));
-  return when && place && none && ref::take(PyObject_Call(place.get(), none.get(), when.get()));
+  return place && none && ref::take(PyObject_Call(place.get(), none.get(), hooks.get()));
 }
 
 int free_realtime_signal() {
@@ -118,10 +140,6 @@ bool main_fence::on_strike() {
 }
 
 bool main_fence::on_terminate() {
-  if (base::is_forked_copy()) {  // It came before after_fork().
-    ::signal(SIGTERM, SIG_DFL);
-    ::raise(SIGTERM);
-  }
   port_->cancel("SIGTERM");
   return raise_interrupted();
 }
