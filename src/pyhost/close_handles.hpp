@@ -14,7 +14,8 @@ namespace coppice::py {
 /// never freed, so its fds would stay open for ever; (2) a parked thread may hold the lock of a
 /// buffered file, and CPython ends the *process* ("could not acquire lock for <_io.BufferedWriter
 /// …> at interpreter shutdown") when the interpreter's end wants to flush that file. Over a closed
-/// raw file nothing is flushed and no lock is taken.
+/// raw file nothing is flushed and no lock is taken. (3) An exception that was raised from outside,
+/// at any instruction, may have left a reference behind that nobody drops.
 ///
 /// REQUIRES: attached; every other thread of the interpreter is parked.
 void close_handles(bool forced) noexcept;

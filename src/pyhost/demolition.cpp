@@ -140,7 +140,7 @@ void demolition::park() {
 void demolition::end(PyThreadState* ts) {
   attach_with_bound(guest_, ts);
   const overrun_guard bound(guest_, stuck_in::finalizer, guest_.options.end_bound);
-  if (!inmates_.empty()) close_handles(forced_);
+  if (!inmates_.empty() || interrupted_) close_handles(forced_);
   Py_EndInterpreter(ts);
 }
 

@@ -89,12 +89,12 @@ TEST_F(ProcessBackend, ReportsASignalByName) {
   run([&]() -> task<> {
     auto c = start(me("--wait"));
     const pid_t pid = co_await pid_of(c.get());
-    ::kill(pid, SIGSEGV);
+    ::kill(pid, SIGABRT);
     EXPECT_TRUE(co_await ended());
   });
   EXPECT_EQ(seen->report.how, exit_report::cause::signalled);
-  EXPECT_EQ(seen->report.status, SIGSEGV);
-  EXPECT_EQ(seen->report.text().rfind("killed by SIGSEGV", 0), 0u) << seen->report.text();
+  EXPECT_EQ(seen->report.status, SIGABRT);
+  EXPECT_EQ(seen->report.text().rfind("killed by SIGABRT", 0), 0u) << seen->report.text();
 }
 
 TEST_F(ProcessBackend, AProgramThatCannotBeStartedHasEndedAndSaysWhy) {
