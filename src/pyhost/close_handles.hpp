@@ -17,6 +17,8 @@ namespace coppice::py {
 /// raw file nothing is flushed and no lock is taken. (3) An exception that was raised from outside,
 /// at any instruction, may have left a reference behind that nobody drops.
 ///
+/// Not found: what a garbage collection, in the middle of which a thread was parked, had set aside.
+///
 /// REQUIRES: attached; every other thread of the interpreter is parked.
 void close_handles(bool forced) noexcept;
 

@@ -362,13 +362,6 @@ void guest_core::run_exit_hooks() noexcept {
   }
   call_exit_hook("threading", "_shutdown");
   call_exit_hook("atexit", "_run_exitfuncs");
-  // Who swallowed an interruption may swallow GeneratorExit too, for ever: coroutines that nobody
-  // holds any more are closed here, where rung 3 can still reach them. After this, the reaper runs
-  // no Python code in an interpreter that was interrupted.
-  if (stopping()) {
-    PyGC_Enable();
-    PyGC_Collect();
-  }
   flush("stdout");
   flush("stderr");
 }
