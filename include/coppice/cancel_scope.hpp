@@ -32,15 +32,12 @@ struct scope_spec {
 ///
 /// Promises:
 /// - Cancellation is a level, not an edge: once a scope is cancelled, every checkpoint inside it
-/// throws
-///   `cancelled` until control leaves the scope. Code that swallows one cannot wander on by
+///   throws `cancelled` until control leaves the scope. Code that swallows one cannot wander on by
 ///   accident.
 /// - Scopes nest; cancelling one cancels all below it, bar what is shielded, and wakes what waits
-/// there
-///   at once. The soonest deadline applies, however deep.
+///   there at once. The soonest deadline applies, however deep.
 /// - A scope absorbs `cancelled` at its end only if it was itself cancelled and no scope around it
-/// is;
-///   it never absorbs an error.
+///   is; it never absorbs an error.
 ///
 /// Functions open scopes and hand them to the body they run:
 ///

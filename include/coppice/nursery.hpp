@@ -35,8 +35,7 @@ auto open_block(Body&& body, Init... init);
 /// - One fails: the others are cancelled. All failures are thrown, one bare, more as error_group; a
 ///   failure is never lost to a cancellation, nor to another failure.
 /// - Arguments of tasks are converted to the parameters' types when the task is started, and owned
-/// by
-///   it; std::ref shares. Text given to a std::string_view parameter is kept.
+///   by it; std::ref shares. Text given to a std::string_view parameter is kept.
 /// - A task starts to run at the next turn of the loop, in the order of starting, never inside
 ///   start_soon().
 ///

@@ -37,8 +37,7 @@ struct quarantine_entry {
 /// Promises:
 /// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`.
 /// - A start is raced against the child's exit, the loss of its connection, an error of its
-/// imports,
-///   and `start_within`.
+///   imports, and `start_within`.
 /// - A stop climbs the ladder within `stop_policy::total`, all children in parallel, and ends in a
 ///   report. No rung takes the time of those above it: each is left its bound, or at least a
 ///   quarter of the total. Descendants in this process end with their ancestor.

@@ -40,8 +40,7 @@ struct guest_actor_options {
 /// own thread and acts on them:
 ///
 /// - `spec_arrived`: sys.path, the parent's main script as `__mp_main__`, the modules to expose;
-/// then
-///   the port is told that it is ready, or why not.
+///   then the port is told that it is ready, or why not.
 /// - `call_started`: looks the function up among the exposed modules and calls it. A plain function
 ///   runs here and now, inside the fence. A coroutine brings the event loop up (`coppice._loop`)
 ///   and runs there. Anything that it raises travels back; nothing of it can end the actor or the

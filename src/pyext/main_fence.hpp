@@ -20,11 +20,9 @@ namespace coppice::py {
 ///
 /// - A real-time signal, free when install() looks for one, ends one call (strike()).
 /// - SIGTERM, which is rung 2 of the `process` backend, ends the actor: it is asked to, and what
-/// runs is
-///   struck.
+///   runs is struck.
 /// - SIGINT does nothing: a terminal sends it to every process of the group, and it is the root
-/// that
-///   decides what it means.
+///   that decides what it means.
 ///
 /// Owner: child_main(), for the rest of the process. Thread: the main one, attached; strike() any.
 class main_fence final : public call_fence, public std::enable_shared_from_this<main_fence> {
