@@ -56,6 +56,13 @@ def latencies(programs, python, add):
             add(name + suffix, value, 'us', allowed, peer)
 
 
+def core(programs, add):
+    for name in ('spawn', 'handoff', 'cancel', 'timer'):
+        value, peer = together([programs / 'bench_core', name],
+                               [programs / 'bench_core_asio', name])
+        add(f'core.{name}_ns', value, 'ns', None, peer)
+
+
 def starts(programs, python, add):
     value, limit, peer = together([programs / 'bench_start'],
                                   [programs / 'bench_bare_interpreter', python],
@@ -104,6 +111,7 @@ def main():
               + (f', limit {limit:.4g}' if limit is not None else '')
               + (f', peer {peer:.4g}' if peer is not None else ''), flush=True)
 
+    core(options.programs, add)
     latencies(options.programs, options.python, add)
     starts(options.programs, options.python, add)
     speed_up(options.programs, options.python, add)
