@@ -2,7 +2,9 @@
 // bench_core_asio spawn|handoff|cancel|timer: what bench_core does, by Boost.Asio's own coroutines:
 // co_spawn, experimental::channel, cancellation slots, steady_timer. No nurseries: nothing is
 // joined but by counting.
+// tidy: allow library-home: what is measured here is Asio itself
 #include <boost/asio.hpp>
+// tidy: allow library-home: the same
 #include <boost/asio/experimental/channel.hpp>
 #include <memory>
 
