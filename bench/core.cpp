@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench_core spawn|handoff|cancel|timer: the core on one loop, in ns per task or operation. Its
-// peer, Boost.Asio's own coroutines, is core_asio.cpp.
+// bench_core spawn|handoff|cancel|timer: the core on one loop, in ns per task or operation;
+// bench_core parked: bytes per task. Its peer, Boost.Asio's own coroutines, is core_asio.cpp.
+#include <malloc.h>
 #include <coppice/coppice.hpp>
 
 #include "bench/bench.hpp"
@@ -85,6 +86,21 @@ task<double> timer_ns() {
   co_return bench::median(times);
 }
 
+// What the allocator gives out for a parked task: its frame, and what the nursery keeps of it.
+task<double> parked_bytes() {
+  constexpr int tasks = 100'000;
+  double bytes = 0;
+  auto body = [&](nursery& n) -> task<> {
+    const auto before = ::mallinfo2().uordblks;
+    for (int i = 0; i < tasks; ++i) n.start_soon(park);
+    for (int i = 0; i < 3; ++i) co_await checkpoint();
+    bytes = static_cast<double>(::mallinfo2().uordblks - before) / tasks;
+    n.cancel("enough");
+  };
+  co_await open_nursery(body);
+  co_return bytes;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -97,6 +113,7 @@ int main(int argc, char** argv) {
     if (what == "handoff") ns = co_await handoff_ns();
     if (what == "cancel") ns = co_await cancel_ns();
     if (what == "timer") ns = co_await timer_ns();
+    if (what == "parked") ns = co_await parked_bytes();
     std::printf("%.1f\n", ns);
   };
   return run_main(argc, argv, root);

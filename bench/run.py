@@ -61,6 +61,7 @@ def core(programs, add):
         value, peer = together([programs / 'bench_core', name],
                                [programs / 'bench_core_asio', name])
         add(f'core.{name}_ns', value, 'ns', None, peer)
+    add('core.parked_bytes', float(run([programs / 'bench_core', 'parked'])), 'bytes', None, None)
 
 
 def starts(programs, python, add):

@@ -2,7 +2,6 @@
 find_package(Threads REQUIRED)
 find_package(Boost 1.81 REQUIRED)
 find_package(fmt REQUIRED)
-find_package(spdlog REQUIRED)
 if(COPPICE_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)
