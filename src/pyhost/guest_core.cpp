@@ -241,13 +241,14 @@ void guest_core::drive(guest_core* self) noexcept {
 
 namespace {
 
-// Asks for the main GIL for as long as it takes.
+// Asks for the main GIL for as long as it takes. Weak: the end of the host waits for whoever still
+// holds a guest.
 void keep_asking(const std::shared_ptr<guest_core>& guest) {
-  guest->host->timers.arm(steady_clock::now() + std::chrono::milliseconds(50), [guest] {
-    if (!guest->main_gil.wanted()) return;
-    guest->main_gil.again();
-    keep_asking(guest);
-  });
+  guest->host->timers.arm(steady_clock::now() + std::chrono::milliseconds(50),
+                          [weak = std::weak_ptr(guest)] {
+                            const auto alive = weak.lock();
+                            if (alive && alive->main_gil.ask_again()) keep_asking(alive);
+                          });
 }
 
 PyStatus new_interpreter(guest_core& guest, PyThreadState** first,

@@ -65,7 +65,11 @@ void main_gil_wish::begin() noexcept {
   ask();
 }
 
-void main_gil_wish::again() noexcept { ask(); }
+bool main_gil_wish::ask_again() noexcept {
+  if (open_.load() == 0) return false;
+  ask();
+  return true;
+}
 
 void main_gil_wish::end() noexcept {
   int n = open_.load();

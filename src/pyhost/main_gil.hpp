@@ -24,8 +24,7 @@ class main_gil_wish {
   ~main_gil_wish() { withdraw(); }
 
   void begin() noexcept;
-  void again() noexcept;
-  bool wanted() const noexcept { return open_.load() != 0; }
+  bool ask_again() noexcept;  // False: it is not wanted any more.
   void end() noexcept;
   void withdraw() noexcept;  // Ends all: threads that began were parked in the middle.
 
