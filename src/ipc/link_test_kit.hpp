@@ -277,4 +277,12 @@ inline std::size_t open_descriptors() {
   return static_cast<std::size_t>(std::distance(begin(fds), end(fds)));
 }
 
+/// A test lets go of its loop: nothing else may keep it, nor a descriptor beyond those of before.
+inline void expect_released(std::shared_ptr<core::loop>& loop, std::size_t descriptors) {
+  const std::weak_ptr<core::loop> seen = loop;
+  loop.reset();
+  EXPECT_TRUE(seen.expired()) << "something kept the loop: a link that was not closed?";
+  EXPECT_LE(open_descriptors(), descriptors);
+}
+
 }  // namespace coppice::ipc::test

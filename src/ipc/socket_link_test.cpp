@@ -31,10 +31,7 @@ class SocketLink : public testing::Test {
   ~SocketLink() override {
     link_.reset();
     sink->forget();
-    const std::weak_ptr<core::loop> seen = loop;
-    loop.reset();
-    EXPECT_TRUE(seen.expired()) << "something kept the loop: a link that was not closed?";
-    EXPECT_LE(test::open_descriptors(), descriptors_);
+    test::expect_released(loop, descriptors_);
   }
 
   /// Runs the test's body on the loop, and closes what it leaves open.

@@ -28,10 +28,7 @@ class Uds : public testing::Test {
     listener.reset();
     for (auto& s : {server, client}) s->forget();
     connecting.reset();
-    const std::weak_ptr<core::loop> seen = loop;
-    loop.reset();
-    EXPECT_TRUE(seen.expired()) << "something kept the loop: a link that was not closed?";
-    EXPECT_LE(test::open_descriptors(), descriptors_);
+    test::expect_released(loop, descriptors_);
   }
 
   template <class Body>
