@@ -59,8 +59,8 @@ class portal {
   template <class Endpoint>
     requires(requires { typename Endpoint::keywords_type; } &&
              !safe_temporary<typename Endpoint::keywords_type &&>)
-  auto run(const Endpoint& e, typename Endpoint::keywords_type&& fields) const =
-      delete;  // g++ 12 destroys this temporary twice: name it on the line before.
+  // g++ 12 destroys this temporary twice: name it on the line before.
+  auto run(const Endpoint& e, typename Endpoint::keywords_type&& fields) const = delete;
 
   /// Calls "module:function" by name with keyword arguments; the result is decoded as R.
   template <class R = value, class... Values>

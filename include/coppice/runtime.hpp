@@ -64,8 +64,9 @@ root_function make_root(Root root) {
 /// Children of the `process` backend run the same main(): it must reach run_main() early, and pass
 /// argc and argv on unchanged.
 ///
-///     int main(int argc, char** argv) { return run_main(argc, argv, root, {.endpoints =
-///     {primes::count}}); }
+///     int main(int argc, char** argv) {
+///       return run_main(argc, argv, root, {.endpoints = {primes::count}});
+///     }
 template <class Root>
   requires std::invocable<Root&, actor&>
 int run_main(int argc, char** argv, Root root, main_options options = {}) {
@@ -100,9 +101,9 @@ class blocking_portal {
 /// once (coppice::error); the end is bounded.
 ///
 ///     runtime rt;
-///     auto physics = rt.start_actor("physics", {.backend = spawn::subint, .enable_modules =
-///     {"physics"}}); double e = physics.run<double>("physics:energy", kw("mass", 2.0),
-///     kw("speed", 3.0));
+///     auto physics = rt.start_actor(
+///         "physics", {.backend = spawn::subint, .enable_modules = {"physics"}});
+///     double e = physics.run<double>("physics:energy", kw("mass", 2.0), kw("speed", 3.0));
 ///
 /// Owner: the program. Thread: any.
 class runtime {

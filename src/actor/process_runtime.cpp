@@ -155,8 +155,8 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
                              std::shared_ptr<ipc::uds_listener> listener,
                              std::exception_ptr error) {
   const auto it = listeners_.find(uuid);
-  if (it ==
-      listeners_.end()) {  // The actor has ended meanwhile, and so have the starts that waited.
+  // The actor has ended meanwhile, and so have the starts that waited.
+  if (it == listeners_.end()) {
     if (listener && on == control_) listener->close();
     return;
   }

@@ -15,11 +15,11 @@ struct limits {
   // connection.
   std::size_t frame_bytes_max = (256u << 20) + (1u << 20);
   std::size_t aid_bytes_max = 64u << 10;  // The same for the first frame of a stranger.
-  std::size_t queued_bytes_max =
-      512u << 20;                   // Written by us, not yet taken by the peer. Beyond: closed.
+  // Written by us, not yet taken by the peer. Beyond: closed.
+  std::size_t queued_bytes_max = 512u << 20;
   std::size_t handshakes_max = 64;  // Accepted, Aid still to come. Beyond: the oldest goes.
-  duration handshake_within =
-      std::chrono::seconds(10);  // Both sides, from connect to the peer's Aid.
+  // Both sides, from connect to the peer's Aid.
+  duration handshake_within = std::chrono::seconds(10);
 };
 
 }  // namespace coppice::ipc

@@ -84,8 +84,8 @@ void socket_link::finish_handshake(std::exception_ptr e) {
   loop_->disarm(deadline_);
   auto done = std::exchange(done_, nullptr);
   if (!done) return;
-  link_ptr made =
-      e ? nullptr : self();  // Not among the arguments: `e` may have been moved by then.
+  // Not among the arguments: `e` may have been moved by then.
+  link_ptr made = e ? nullptr : self();
   done(std::move(e), std::move(made));
 }
 
@@ -191,14 +191,14 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
 void socket_link::send(msg::message m, urgency) {
   if (closed_.load(std::memory_order_relaxed)) return;
   const auto to = peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
-  msgpack::buffer
-      frame;  // Off the loop, encoding is the sender's work: the loop copies and writes.
+  // Off the loop, encoding is the sender's work: the loop copies and writes.
+  msgpack::buffer frame;
   const bool here = loop_->on_loop_thread();
   try {
     if (here && !open_) return;
     msg::encode_frame(m, here ? out_ : frame, to);
-  } catch (
-      const error& e) {  // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
+  } catch (const error& e) {
+    // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
     return close(std::string("a message could not be encoded: ") + e.what());
   }
   if (here) return plan_flush();

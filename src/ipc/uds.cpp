@@ -120,8 +120,8 @@ class listener final : public uds_listener, public std::enable_shared_from_this<
   const limits limits_;
   protocol::acceptor acceptor_;
   core::alarm retry_{*loop_};
-  std::list<link_ptr>
-      greeted_;  // In handshake, the oldest first; each takes itself out at its end.
+  // In handshake, the oldest first; each takes itself out at its end.
+  std::list<link_ptr> greeted_;
   bool open_ = false;
 };
 

@@ -31,8 +31,8 @@ struct guest_actor_options {
   /// Appended to sys.path if it is not there: the folder that holds the package `coppice`, for
   /// hosts that are no Python programs. Empty: nothing.
   std::string package_path;
-  bool root_script =
-      false;  // A script under `coppice run`: Python sees the actor once it opens a root.
+  // A script under `coppice run`: Python sees the actor once it opens a root.
+  bool root_script = false;
 };
 
 /// The Python half of one actor, whatever interpreter it lives in: a guest, the main interpreter of
@@ -100,7 +100,6 @@ class guest_actor {
   void unwatch_child(const std::string& uuid);
 
  private:
-  void leave_if_forked();
   struct ready_call {  // Trivial: a forced stop drops the frames it lies in.
     port::call_id id;
     PyObject* function;  // Owned.
@@ -134,6 +133,7 @@ class guest_actor {
   bool bring_up_loop();
   void run_loop();
   void tell_loop_to_end();
+  void leave_if_forked();
   void leave_loop();
   void answer_the_rest();
   void complain(PyObject* about);  // The pending exception goes to sys.unraisablehook.

@@ -136,8 +136,8 @@ void flush_free(const search& s) {
 }
 
 bool is_standard_stream(PyObject* raw) {
-  PyObject* owns =
-      PyObject_GetAttrString(raw, "closefd");  // False: the fd is not the file's to close.
+  // False: the fd is not the file's to close.
+  PyObject* owns = PyObject_GetAttrString(raw, "closefd");
   PyErr_Clear();
   const bool standard = owns == Py_False;
   Py_XDECREF(owns);

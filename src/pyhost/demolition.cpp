@@ -59,8 +59,8 @@ bool demolition::run() {
   park();
   guest_.main_gil.withdraw();
   for (auto a = annexes_.rbegin(); a != annexes_.rend(); ++a) end(a->mine);
-  guest_.nested_closed.store(
-      false);  // Finalizers of an ordinary end may let go of what is gone by now.
+  // Finalizers of an ordinary end may let go of what is gone by now.
+  guest_.nested_closed.store(false);
   end(mine_);
   inmates_.leave();
   return forced_;

@@ -92,8 +92,8 @@ std::unique_ptr<embedding> embedding::up(const embed_options& options) {
   PyConfig& config = guard.config;
   config.install_signal_handlers = 0;
   config.parse_argv = 0;
-  config.configure_c_stdio =
-      0;  // stdin, stdout and stderr are the program's, not ours to configure.
+  // stdin, stdout and stderr are the program's, not ours to configure.
+  config.configure_c_stdio = 0;
   if (!options.executable.empty()) {
     // getpath works from program_name, as it does from argv[0]: a venv's python finds its
     // pyvenv.cfg.

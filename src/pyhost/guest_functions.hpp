@@ -8,8 +8,8 @@ namespace coppice::py {
 
 class guest_core;
 
-inline constexpr const char* guest_key =
-    "coppice.guest";  // Of the capsule that leads to a guest_core.
+// Of the capsule that leads to a guest_core.
+inline constexpr const char* guest_key = "coppice.guest";
 
 // Each `self` is a module object with `guest` (that capsule) and `original` (what it stands for).
 PyObject* guest_sleep(PyObject* self, PyObject* seconds);

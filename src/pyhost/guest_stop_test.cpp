@@ -177,8 +177,8 @@ TEST_F(Interrupt, AimedAtAFinishedCallNeverStrikesAnother) {
   guest g(*host, "", {.call_window = 5s}, calls);
   std::size_t strikes = 0;
   while (!g.events->has("returned")) {
-    const std::size_t done =
-        g.outcomes().size();  // Source, then calls 1, 2, …: `done - 1` are over.
+    // Source, then calls 1, 2, …: `done - 1` are over.
+    const std::size_t done = g.outcomes().size();
     if (done < 2) continue;
     g.handle->interrupt(done - 1);
     ++strikes;

@@ -35,17 +35,15 @@ struct guest_options {
 
   // Bounds at which the observer hears on_stuck(); nothing is given up at them.
   duration start_bound = std::chrono::seconds(3);  // Creation, counted from the first stop request.
-  duration gil_bound =
-      std::chrono::milliseconds(500);  // One wait of the reaper for the guest's GIL.
-  duration park_bound =
-      std::chrono::milliseconds(500);  // Until all threads of the guest are parked.
+  duration gil_bound = std::chrono::milliseconds(500);   // One wait of the reaper for its GIL.
+  duration park_bound = std::chrono::milliseconds(500);  // Until all its threads are parked.
   duration end_bound = std::chrono::milliseconds(1000);  // Py_EndInterpreter and what it finalises.
 
   // How long a request to interrupt one call is kept while that call is not the running one.
   duration call_window = std::chrono::milliseconds(1000);
 
-  bool self_test =
-      false;  // guest_host's own throw-away guest: forced without asking for a verdict.
+  // guest_host's own throw-away guest: forced without asking for a verdict.
+  bool self_test = false;
 };
 
 /// The code that a guest runs. Owned by the guest; destroyed on the reaper's thread, without a GIL,

@@ -25,8 +25,8 @@ exit_report reap(int pidfd) {
   siginfo_t info{};
   exit_report report;
   if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) {
-    report.how =
-        exit_report::cause::lost;  // ECHILD: some other code of this program waited for it.
+    // ECHILD: some other code of this program waited for it.
+    report.how = exit_report::cause::lost;
     return report;
   }
   report.status = info.si_status;

@@ -37,9 +37,8 @@ class joiner {
         std::exchange(t->observer, nullptr)->ended(std::move(t->report));
       else if (stopping_)
         t->thread.abandon();
-      else
-        join(std::move(
-            t));  // Behind the others: each is held up by one that hangs, but not for long.
+      else  // Behind the others: each is held up by one that hangs, but not for long.
+        join(std::move(t));
     });
   }
   void stop() {
