@@ -13,6 +13,10 @@
 
 namespace coppice {
 
+namespace core {
+struct tree_access;  // Reads what a snapshot shows, see introspect.hpp.
+}
+
 namespace detail {
 
 struct in_parent;  // Tag: the scopes directly below one.
@@ -86,6 +90,7 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
  private:
   friend class detail::task_node;
   friend class nursery;
+  friend struct core::tree_access;
 
   void fire() noexcept override;  // The deadline.
   void spread() noexcept;         // Cancels what is below, without recursion.

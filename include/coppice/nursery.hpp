@@ -112,6 +112,7 @@ class nursery : public detail::list_link<detail::of_task> {
 
  private:
   friend class detail::child_base;
+  friend struct core::tree_access;
 
   void child_ended(std::exception_ptr error, const std::string& name) noexcept;
   void add_failure(std::exception_ptr error, const std::string& who) noexcept;

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The task tree as text.
-#include <cxxabi.h>
-#include <dlfcn.h>
-
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/assert.hpp"
+#include "base/symbol.hpp"
 #include "coppice/nursery.hpp"
 #include "core/assert_dump.hpp"
 #include "core/loop.hpp"
@@ -21,14 +18,8 @@ std::string where(const detail::task_node& task) {
   if (!task.name.empty()) return "'" + task.name + "'";
   if (task.state == detail::task_state::done || !task.resume_at) return "(not named)";
   void* const function = *static_cast<void* const*>(task.resume_at.address());
-  Dl_info info{};
-  if (::dladdr(function, &info) != 0 && info.dli_sname != nullptr) {
-    int status = 0;
-    char* name = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-    std::string text = name != nullptr ? name : info.dli_sname;
-    std::free(name);
-    return text;
-  }
+  std::string name = base::function_at(function);
+  if (!name.empty()) return name;
   char text[32];
   std::snprintf(text, sizeof text, "(coroutine %p)", function);
   return text;

@@ -66,6 +66,7 @@ class inbox {
     }
   }
 
+  bool is_closed() const noexcept { return head_.load(std::memory_order_relaxed) == closed; }
   bool asleep() const noexcept { return (head_.load(std::memory_order_relaxed) & tags) != 0; }
 
   /// Announces that the loop is about to sleep. False: something is there, do not.

@@ -7,6 +7,7 @@
 #include "coppice/errors.hpp"
 #include "core/assert_dump.hpp"
 #include "core/reactor.hpp"
+#include "core/stall_watch.hpp"
 
 namespace coppice::core {
 
@@ -17,6 +18,10 @@ thread_local loop* current_loop = nullptr;
 
 // A batch of this many resumed tasks is worth one look at the file descriptors.
 constexpr unsigned resumes_per_poll = 64;
+
+// Without a timer nobody needs the time but "waits since": a look at the clock costs as much as
+// resuming a task.
+constexpr std::uint64_t turns_per_look_at_clock = 16;
 
 class function_hook final : public turn_hook {
  public:
@@ -53,7 +58,9 @@ bool loop_ref::cancel(std::string_view reason) const {
 loop::loop(loop_options options)
     : scheduler(options.time != nullptr ? *options.time : system_clock()),
       name_(std::move(options.name)),
-      inbox_(std::make_shared<inbox>()) {
+      inbox_(std::make_shared<inbox>()),
+      pulse_(std::make_shared<loop_pulse>(name_, inbox_, clock_ == &system_clock())),
+      stalls_(std::move(options.stalls)) {
   set_assert_dump();
 }
 
@@ -93,8 +100,11 @@ void loop::run_root(detail::task_node& root) {
   COPPICE_ASSERT(current_loop == nullptr,
                  "run() inside a running loop would block it: use co_await, or another thread");
   COPPICE_ASSERT(root_ == nullptr, "run() of a loop that runs already");
+  if (stalls_) stalls_->add(pulse_);
   current_loop = this;
   root_ = &root;
+  look_at_clock();
+  pulse_->run_begins();
   {
     coppice::cancel_scope scope(root, {.name = name_});
     root_scope_ = &scope;
@@ -104,6 +114,9 @@ void loop::run_root(detail::task_node& root) {
     finish_run();
     root_scope_ = nullptr;
   }
+  while (detail::tree_cursor* walk = walks_.pop_front()) walk->next = nullptr;
+  pulse_->run_ends();
+  if (stalls_) stalls_->remove(*pulse_);
   root_ = nullptr;
   current_loop = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -126,12 +139,20 @@ void loop::finish_run() {
 }
 
 void loop::turn(const detail::task_node& root) {
+  const std::uint64_t nth = pulse_->turn_begins();
   run_ready();
   run_hooks();
   run_inbox();
-  if (!timers_.empty()) fire_timers();
+  if (!timers_.empty()) {
+    fire_timers();
+  } else if (nth % turns_per_look_at_clock == 0) {
+    look_at_clock();
+  }
   if (reactor_ && resumed_since_poll_ >= resumes_per_poll) poll_io();
-  if (nothing_to_do() && root.state != detail::task_state::done) sleep();
+  if (nothing_to_do() && root.state != detail::task_state::done) {
+    sleep();
+    look_at_clock();
+  }
 }
 
 void loop::run_ready() {
@@ -147,10 +168,10 @@ void loop::run_ready() {
 void loop::resume(detail::task_node& task) {
   transfers_ = 0;
   ++resumed_since_poll_;
-  running_ = &task;
   task.state = detail::task_state::running;
+  pulse_->resumes(task);
   task.resume_at.resume();
-  running_ = nullptr;
+  pulse_->returned();
   COPPICE_ASSERT(
       task.state != detail::task_state::running,
       "a coroutine returned without having ended and without waiting for anything. g++ 12 "
@@ -187,6 +208,7 @@ void loop::run_inbox() {
 
 void loop::fire_timers() noexcept {
   const time_point now = clock_->now();
+  set_turn_began(now);
   while (detail::timer* t = timers_.take_due(now)) t->fire();
 }
 
@@ -218,11 +240,13 @@ void loop::sleep() {
   if (next != time_point::max()) limit = std::max(next - clock_->now(), duration::zero());
   if (limit == duration::zero()) return;
   if (!inbox_->prepare_sleep(has_io ? inbox::sleep::in_reactor : inbox::sleep::on_futex)) return;
+  pulse_->falls_asleep();
   if (has_io) {
     wait_io(limit);
   } else {
     inbox_->sleep_on_futex(limit);
   }
+  pulse_->wakes_up();
   inbox_->awake();
 }
 

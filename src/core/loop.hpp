@@ -13,13 +13,16 @@
 #include "base/unique_function.hpp"
 #include "coppice/cancel_scope.hpp"
 #include "coppice/clock.hpp"
+#include "coppice/introspect.hpp"
 #include "coppice/task.hpp"
 #include "core/inbox.hpp"
+#include "core/pulse.hpp"
 #include "core/timer_heap.hpp"
 
 namespace coppice::core {
 
 class reactor;
+class stall_watch;
 
 /// A way to reach a loop that may outlive it. Copyable. Thread: any.
 class loop_ref {
@@ -75,6 +78,7 @@ class idle_hook : public detail::list_link<idle_hook> {
 struct loop_options {
   std::string name = "loop";
   coppice::clock* time = nullptr;  // Null: system_clock(). Outlives the loop.
+  std::shared_ptr<stall_watch> stalls = nullptr;  // Looks at its runs. Shared by a process's loops.
 };
 
 /// Runs tasks on the thread that calls run().
@@ -140,9 +144,14 @@ class loop final : public detail::scheduler {
   /// The task tree: names, what each waits for, what is cancelled. On the loop's thread.
   void describe(base::tree_writer& out) const;
 
+  /// The same from any thread, and as data. Thread: any. Outlives the loop.
+  loop_view view() const { return loop_view(pulse_); }
+  loop_pulse& pulse() const noexcept { return *pulse_; }  // Thread: any.
+
  private:
   friend class detail::scheduler;
   friend class loop_ref;
+  friend struct tree_access;
 
   template <class T>
   class root_task;
@@ -161,17 +170,23 @@ class loop final : public detail::scheduler {
   bool nothing_to_do() const noexcept { return ready_first_ == nullptr && hooks_first_ == nullptr; }
   void fail(std::exception_ptr e) noexcept;
   void cancel_root(const std::string& reason);
+  void look_at_clock() noexcept { set_turn_began(clock_->now()); }
+  void set_turn_began(time_point now) noexcept {
+    turn_began_ = now;
+    pulse_->turn_began_at(now);
+  }
   void finish_run();
 
   const std::string name_;
   std::shared_ptr<inbox> inbox_;
+  const std::shared_ptr<loop_pulse> pulse_;  // Shared with those who look at it from elsewhere.
+  const std::shared_ptr<stall_watch> stalls_;
   timer_heap timers_;
   std::unique_ptr<reactor> reactor_;
   turn_hook* hooks_first_ = nullptr;
   turn_hook* hooks_last_ = nullptr;
   detail::list<idle_hook, idle_hook> idle_hooks_;
-  detail::task_node* root_ = nullptr;     // Of the run under way.
-  detail::task_node* running_ = nullptr;  // The task whose code runs.
+  detail::task_node* root_ = nullptr;  // Of the run under way.
   coppice::cancel_scope* root_scope_ = nullptr;
   std::string cancel_next_run_;  // A reason that came before there was a run.
   std::exception_ptr failure_;   // What a posted function threw.

@@ -65,7 +65,9 @@ void nursery::throw_not_started() const {
 
 void nursery::give_to(nursery& other) noexcept {
   COPPICE_ASSERT(!other.closed_, "a task was handed over to a nursery whose block has ended");
-  while (auto* child = children_.pop_front()) {
+  while (auto* child = children_.first()) {
+    child->loop.leaves_place(*child);
+    static_cast<detail::list_link<detail::in_nursery>&>(*child).unlink();
     child->owner = &other;
     other.children_.push_back(*child);
     --children_count_;
@@ -113,6 +115,7 @@ void child_base::finished() noexcept {
   std::exception_ptr e = error();
   const std::string ended = std::move(name);
   check(scope == &n.scope_, "a task ended inside a cancel scope that it opened");
+  loop.leaves_place(*this);
   list_link<in_scope>::unlink();
   list_link<in_nursery>::unlink();
   scope = nullptr;

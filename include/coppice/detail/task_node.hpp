@@ -19,6 +19,13 @@ class task_node;
 struct in_scope;    // Tag: the tasks whose innermost scope this is.
 struct in_nursery;  // Tag: the tasks that a nursery waits for.
 struct of_task;     // Tag: the nurseries that a task has open.
+struct in_walk;     // Tag: the walks over a loop's tasks that are under way.
+
+/// Where a walk over all tasks of a loop goes on, while the loop runs in between. Whatever takes a
+/// task from its place moves the cursors that stand there.
+struct tree_cursor : list_link<in_walk> {
+  task_node* next = nullptr;  // Null: the walk is at its end.
+};
 
 /// One suspended await of one task. Lives in the awaiting coroutine's frame.
 ///
@@ -92,6 +99,18 @@ class scheduler {
   /// Aborts unless called on the thread that runs this loop.
   void check_thread(const char* what) const noexcept;
 
+  /// About when the present turn began, for "waits since": looked up once per turn, once in several
+  /// where no timer is armed. A look at the clock per wait would double the price of a short one.
+  time_point turn_began() const noexcept { return turn_began_; }
+
+  std::uint64_t new_task_id() noexcept { return ++task_ids_; }
+
+  /// `task` leaves its place in the tree: it ends, or another nursery takes it over.
+  void leaves_place(task_node& task) noexcept {
+    if (!walks_.empty()) [[unlikely]]
+      move_cursors(task);
+  }
+
  protected:
   static constexpr unsigned transfers_max = 256;
 
@@ -102,6 +121,12 @@ class scheduler {
   task_node* ready_first_ = nullptr;
   task_node* ready_last_ = nullptr;
   unsigned transfers_ = 0;
+  std::uint64_t task_ids_ = 0;
+  time_point turn_began_{};
+  list<tree_cursor, in_walk> walks_;
+
+ private:
+  void move_cursors(task_node& task) noexcept;
 };
 
 enum class task_state : std::uint8_t { ready, running, parked, done };
@@ -111,7 +136,8 @@ enum class task_state : std::uint8_t { ready, running, parked, done };
 /// Owner: the nursery that started it, or core::loop::run() for the root. Thread: its loop's.
 class task_node : public list_link<in_scope>, public list_link<in_nursery> {
  public:
-  task_node(scheduler& s, std::string called) : loop(s), name(std::move(called)) {}
+  task_node(scheduler& s, std::string called)
+      : loop(s), name(std::move(called)), id(s.new_task_id()) {}
   task_node(const task_node&) = delete;
   task_node& operator=(const task_node&) = delete;
 
@@ -120,6 +146,7 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
 
   void park(wait_op& op) noexcept {
     waits_for = &op;
+    waits_since = loop.turn_began();
     state = task_state::parked;
   }
   void wake() noexcept {
@@ -144,6 +171,8 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   nursery* owner = nullptr;  // Null: a root.
   list<nursery, of_task> nurseries;
   std::string name;  // Empty: not named; a dump prints where it would go on.
+  const std::uint64_t id;   // Counts the tasks of its loop, from 1.
+  time_point waits_since{};  // While parked: about when that began, see scheduler::turn_began().
   task_state state = task_state::ready;
   bool woken_by_cancel = false;
 

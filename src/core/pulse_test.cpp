@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/pulse.hpp"  // First: proves the header stands alone.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "base/thread.hpp"
+#include "coppice/nursery.hpp"
+#include "coppice/time.hpp"
+#include "core/loop.hpp"
+
+namespace coppice::core {
+namespace {
+
+struct bare_scheduler final : detail::scheduler {
+  bare_scheduler() : scheduler(system_clock()) {}
+};
+struct bare_task final : detail::task_node {
+  bare_task(detail::scheduler& s, std::string called, std::coroutine_handle<> at)
+      : task_node(s, std::move(called)) {
+    resume_at = at;
+  }
+  void finished() noexcept override {}
+};
+
+class PulseOfATask : public testing::Test {
+ protected:
+  bare_scheduler scheduler_;
+  bare_task task_{scheduler_, "hog", std::noop_coroutine()};
+  loop_pulse pulse_{"main", std::make_shared<inbox>(), true};
+};
+
+TEST_F(PulseOfATask, WhoNamesTheTaskThatHasTheLoop) {
+  pulse_.run_begins();
+  pulse_.turn_begins();
+  EXPECT_FALSE(pulse_.who(pulse_.now()).is_task);
+  pulse_.resumes(task_);
+  EXPECT_EQ(to_text(pulse_.who(pulse_.now())), "'hog'");
+  pulse_.returned();
+  EXPECT_FALSE(pulse_.who(pulse_.now()).is_task);
+}
+
+TEST_F(PulseOfATask, WhoOfAMomentThatIsOverIsNobody) {
+  pulse_.run_begins();
+  pulse_.turn_begins();
+  pulse_.resumes(task_);
+  const auto then = pulse_.now();
+  pulse_.returned();
+  EXPECT_FALSE(pulse_.who(then).is_task);
+  pulse_.turn_begins();
+  pulse_.resumes(task_);
+  EXPECT_FALSE(pulse_.who(then).is_task) << "the same task, another turn";
+  pulse_.returned();
+}
+
+TEST(Pulse, NamesCanBeReadWhileTheirTasksEnd) {
+  loop l({.name = "root with a name that is too long to be kept inside of a string"});
+  std::atomic<bool> end{false};
+  auto churn = [](std::atomic<bool>& stop) -> task<> {
+    while (!stop) {
+      co_await open_nursery([&](nursery& n) {
+        for (int i = 0; i < 20; ++i)
+          n.start_soon("a task with a name that is too long to be kept inside of a string",
+                       []() -> task<> { co_return; });
+      });
+    }
+  };
+  base::os_thread thread("looping", [&] { l.run(churn(end)); });
+  int found = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto who = l.pulse().who(l.pulse().now());
+    if (!who.is_task) continue;
+    ++found;
+    EXPECT_NE(who.name.find("too long to be kept"), std::string::npos) << who.name;
+  }
+  end = true;
+  thread.join();
+  RecordProperty("found", found);
+}
+
+}  // namespace
+}  // namespace coppice::core
