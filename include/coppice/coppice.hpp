@@ -16,6 +16,10 @@
 #include "coppice/outcome.hpp"
 #include "coppice/time.hpp"
 
+// What runs, and what keeps it from running.
+#include "coppice/introspect.hpp"
+#include "coppice/stall.hpp"
+
 // Messages and endpoints.
 #include "coppice/endpoint.hpp"
 #include "coppice/exposed.hpp"

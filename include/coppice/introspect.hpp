@@ -25,8 +25,9 @@ struct scope_info {
   std::string name = {};
   std::optional<duration> deadline_in = {};  // From the snapshot on; negative: it has passed.
   bool shield = false;
-  bool cancelled = false;    // A checkpoint in it throws, whoever asked.
-  std::string cancelled_by = {};  // "scope: reason" of the outermost that asked; empty: not cancelled.
+  bool cancelled = false;  // A checkpoint in it throws, whoever asked.
+  std::string cancelled_by =
+      {};  // "scope: reason" of the outermost that asked; empty: not cancelled.
 };
 
 /// A nursery that a task has open.
@@ -40,16 +41,17 @@ struct task_info {
   enum class phase : std::uint8_t { ready, running, waiting };
   static constexpr std::size_t unknown = static_cast<std::size_t>(-1);
 
-  std::uint64_t id = 0;       // Of its loop's; the same in every snapshot, never used again.
-  std::uint64_t parent = 0;   // The task that has the nursery open; 0: this is the root.
+  std::uint64_t id = 0;           // Of its loop's; the same in every snapshot, never used again.
+  std::uint64_t parent = 0;       // The task that has the nursery open; 0: this is the root.
   std::size_t nursery = unknown;  // In the parent's `nurseries`; unknown: the root, or a nursery
                                   // that was opened after the parent was looked at.
-  std::string name = {};               // Empty: it has none.
-  std::string coroutine = {};  // Where it goes on, by its function; empty: no symbol names it.
+  std::string name = {};          // Empty: it has none.
+  std::string coroutine = {};  // Where it goes on, by its function. Empty: no symbol names it, or
+                               // it runs.
   phase state = phase::ready;
-  std::string waits_for = {};               // "event 'ready'". Empty: it does not wait.
-  duration waits_since{};              // How long it has waited.
-  std::vector<scope_info> scopes = {};      // Opened by it, outermost first.
+  std::string waits_for = {};                // "event 'ready'". Empty: it does not wait.
+  duration waits_since{};                    // How long it has waited.
+  std::vector<scope_info> scopes = {};       // Opened by it, outermost first.
   std::vector<nursery_info> nurseries = {};  // Opened by it, outermost first.
 };
 
@@ -66,13 +68,13 @@ struct task_tree {
 
   outcome how = outcome::complete;
   std::string loop = {};
-  duration stalled_for{};  // `stalled`: at least so long.
-  std::string stalled_by = {};  // `stalled`: "'name'", the function of an unnamed one, or that it is no
-                           // task. Empty: it changed while we looked.
+  duration stalled_for{};       // `stalled`: at least so long.
+  std::string stalled_by = {};  // `stalled`: "'name'", the function of an unnamed one, or that it
+                                // is no task. Empty: it changed while we looked.
   std::vector<task_info> tasks = {};  // Parents before children, siblings in the order of starting.
-  std::size_t slices = 0;   // What it cost the loop: visits,
-  duration slice_max{};     // the longest of them,
-  duration loop_time{};     // and all together.
+  std::size_t slices = 0;             // What it cost the loop: visits,
+  duration slice_max{};               // the longest of them,
+  duration loop_time{};               // and all together.
 
   std::string to_text() const;  // An indented tree, one line per task, nursery and scope.
   std::string to_json() const;  // One line. The names of the fields: docs/formats/task_tree.md.
@@ -98,7 +100,7 @@ struct snapshot_options {
 ///   the first slice to the last is in the result exactly once; one that starts or ends meanwhile
 ///   may be, with a parent that is not. A loop that is small enough is seen in one moment.
 /// - "Waits since" is as exact as the loop's turns: a wait counts from about the beginning of the
-///   turn in which it began, or up to 16 turns earlier in a loop without timers.
+///   turn in which it began, or up to 64 turns earlier in a loop without timers.
 ///
 /// On the loop's own thread snapshot() walks at once, in one slice. A loop on virtual time gives
 /// times of that clock; only how long it is stalled is real time.

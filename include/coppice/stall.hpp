@@ -15,11 +15,12 @@ namespace coppice {
 /// A task had a loop for longer than stall_options::after, and had it still when we looked.
 struct stall_report {
   std::string loop = {};
-  std::string task = {};  // "'name'", the function of an unnamed one, or that it is no task. Empty: it
-                     // returned while we looked.
-  duration at_least{};             // It may go on.
-  std::vector<std::string> stack = {};  // Of the loop's thread, innermost first. Empty: not to be had.
-  std::size_t left_out = 0;        // Stalls of this loop since its last report that were not told.
+  std::string task = {};  // "'name'", the function of an unnamed one, or that it is no task. Empty:
+                          // it returned while we looked.
+  duration at_least{};    // It may go on.
+  std::vector<std::string> stack =
+      {};                    // Of the loop's thread, innermost first. Empty: not to be had.
+  std::size_t left_out = 0;  // Stalls of this loop since its last report that were not told.
 
   std::string to_text() const;  // One line, and one per frame of the stack.
 };

@@ -27,7 +27,7 @@ void* frames[frames_max];
 int frame_count = 0;
 void* interrupted_at = nullptr;
 
-std::mutex one_asker;  // Trivially destructible.
+std::mutex one_asker;   // Trivially destructible.
 int signal_number = 0;  // 0: not chosen yet; -1: none is free.
 
 void* program_counter(void* context) noexcept {
@@ -60,10 +60,10 @@ int choose_signal() {
   void* one[1];
   ::backtrace(one, 1);  // Loads libgcc, which a handler must not.
   for (int number = SIGRTMAX; number >= SIGRTMIN; --number) {
-    struct sigaction now {};
+    struct sigaction now{};
     if (::sigaction(number, nullptr, &now) != 0) continue;
     if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) continue;
-    struct sigaction ours {};
+    struct sigaction ours{};
     ours.sa_sigaction = &on_signal;
     ours.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     ::sigfillset(&ours.sa_mask);

@@ -17,8 +17,8 @@ namespace coppice::base {
 /// after the lock was released, for work that may take its time.
 ///
 /// Promises: locked(fn) never overlaps a look, so what was taken away in it is not looked at again;
-/// the thread is made by the first period that is not zero, sleeps while the period is zero, and has
-/// ended when stop() returns.
+/// the thread is made by the first period that is not zero, sleeps while the period is zero, and
+/// has ended when stop() returns.
 ///
 /// # Why not a worker with a timed wait?
 /// A worker has no lock that outlives one job: whoever takes something away from it would not know

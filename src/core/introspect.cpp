@@ -113,7 +113,8 @@ task_tree loop_view::snapshot(const snapshot_options& options) const {
   }
   auto beat = pulse_->now();
   if (beat.in == core::loop_pulse::phase::not_running) {
-    tree.how = pulse_->in().is_closed() ? task_tree::outcome::ended : task_tree::outcome::not_running;
+    tree.how =
+        pulse_->in().is_closed() ? task_tree::outcome::ended : task_tree::outcome::not_running;
     return tree;
   }
   auto item = std::make_unique<core::posted_walk>(std::make_shared<core::posted_walk::answer>(),

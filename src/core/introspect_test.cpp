@@ -40,7 +40,8 @@ const task_info* named(const task_tree& tree, std::string_view name) {
 /// A loop on a thread of its own, in which `many` tasks wait for an event, until it ends.
 class busy_thread {
  public:
-  explicit busy_thread(int many) : thread_("looping", [this, many] { EXPECT_THROW(loop_.run(main(many)), cancelled); }) {
+  explicit busy_thread(int many)
+      : thread_("looping", [this, many] { EXPECT_THROW(loop_.run(main(many)), cancelled); }) {
     up_.wait(false);
   }
   ~busy_thread() {
@@ -94,7 +95,8 @@ TEST(Snapshot, FromAnotherThreadShowsTasksTheirNurseriesAndWhatTheyWaitFor) {
 
 COPPICE_TEST(Snapshot, OnTheLoopsOwnThreadWalksAtOnceAndShowsTheRunningTask) {
   co_await open_nursery([&](nursery& n) -> task<> {
-    for (int i = 0; i < 3000; ++i) n.start_soon("idle", []() -> task<> { co_await sleep_forever(); });
+    for (int i = 0; i < 3000; ++i)
+      n.start_soon("idle", []() -> task<> { co_await sleep_forever(); });
     const task_tree tree = this_loop().snapshot();
     EXPECT_EQ(tree.how, outcome::complete);
     EXPECT_EQ(tree.tasks.size(), 3001u);
@@ -256,9 +258,11 @@ TEST(Snapshot, AskersOnSeveralThreadsAreServedWhileTasksComeAndGo) {
     auto child = [](int depth) -> task<> {
       if (depth > 0) {
         co_await open_nursery([&](nursery& n) -> task<> {
-          n.start_soon([](int d) -> task<> {
-            for (int i = 0; i < d; ++i) co_await checkpoint();
-          }, depth);
+          n.start_soon(
+              [](int d) -> task<> {
+                for (int i = 0; i < d; ++i) co_await checkpoint();
+              },
+              depth);
           co_await checkpoint();
         });
       }

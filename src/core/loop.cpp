@@ -21,7 +21,7 @@ constexpr unsigned resumes_per_poll = 64;
 
 // Without a timer nobody needs the time but "waits since": a look at the clock costs as much as
 // resuming a task.
-constexpr std::uint64_t turns_per_look_at_clock = 16;
+constexpr std::uint64_t turns_per_look_at_clock = 64;
 
 class function_hook final : public turn_hook {
  public:
@@ -163,6 +163,7 @@ void loop::run_ready() {
     resume(*task);
     task = next;
   }
+  pulse_->batch_ends();
 }
 
 void loop::resume(detail::task_node& task) {
@@ -171,13 +172,14 @@ void loop::resume(detail::task_node& task) {
   task.state = detail::task_state::running;
   pulse_->resumes(task);
   task.resume_at.resume();
-  pulse_->returned();
   COPPICE_ASSERT(
       task.state != detail::task_state::running,
       "a coroutine returned without having ended and without waiting for anything. g++ 12 "
       "drops the body of a coroutine that awaits in a condition and has no local variable: "
       "write `if (auto r = co_await x())` instead of `if (co_await x())`");
-  if (task.state == detail::task_state::done) task.finished();  // May end the task.
+  if (task.state != detail::task_state::done) return;
+  pulse_->task_ends();
+  task.finished();  // May end the task.
 }
 
 void loop::run_hooks() {

@@ -77,7 +77,7 @@ class idle_hook : public detail::list_link<idle_hook> {
 
 struct loop_options {
   std::string name = "loop";
-  coppice::clock* time = nullptr;  // Null: system_clock(). Outlives the loop.
+  coppice::clock* time = nullptr;                 // Null: system_clock(). Outlives the loop.
   std::shared_ptr<stall_watch> stalls = nullptr;  // Looks at its runs. Shared by a process's loops.
 };
 

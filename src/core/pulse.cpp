@@ -40,8 +40,9 @@ loop_pulse::holder loop_pulse::who(const beat& of) noexcept {
     const detail::task_node* task = running_.load();
     if (task == of.task && turn_.load(std::memory_order_relaxed) == of.turn) {
       found.name = task->name;
-      found.function = function_.load(std::memory_order_relaxed);
+      found.function = function_.load(std::memory_order_acquire);
       found.is_task = true;
+      if (running_.load() != task) found = {};  // The function is perhaps the next one's.
     }
   }
   readers_.fetch_sub(1);

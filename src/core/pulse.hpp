@@ -15,14 +15,14 @@
 
 namespace coppice::core {
 
-/// A loop's signs of life. The loop writes them with plain stores, one per turn and three per task
+/// A loop's signs of life. The loop writes them with plain stores, two per turn and two per task
 /// that it resumes, none of which waits for anybody; others read them without stopping it.
 ///
 /// # Why not a name in the loop that the stalled task is read from?
 /// The task may end while it is being read, and its name with it. A reader announces itself, makes
 /// every core pass a barrier (membarrier(2)), and looks again: then the loop either sees the reader
-/// before it ends the task, and waits for the microsecond that a copy takes, or the reader sees that
-/// the task has returned. So the loop pays no barrier for readers that are not there.
+/// before it ends the task, and waits for the microsecond that a copy takes, or the reader sees
+/// that the task has returned. So the loop pays no barrier for readers that are not there.
 ///
 /// Owner: shared by the loop, its views and the process's stall watch, which outlive it.
 /// Thread: the first group the loop's, the others any.
@@ -53,15 +53,17 @@ class loop_pulse {
                     std::memory_order_relaxed);
     running_.store(&task, std::memory_order_release);
   }
-  void returned() noexcept {
+  void batch_ends() noexcept { running_.store(nullptr, std::memory_order_relaxed); }
+  /// The task that has the loop is about to be destroyed.
+  void task_ends() noexcept {
     running_.store(nullptr, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (readers_.load(std::memory_order_acquire) != 0) [[unlikely]]
       wait_for_readers();
   }
 
-  /// A moment of the loop. Two that are equal, and not asleep, span the time between them: a task is
-  /// resumed at most once in a turn.
+  /// A moment of the loop. Two that are equal, and not asleep, span the time between them: a task
+  /// is resumed at most once in a turn.
   struct beat {
     std::uint64_t turn = 0;
     const void* task = nullptr;  // Null: no task; a posted function, a hook, I/O.

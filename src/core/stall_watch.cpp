@@ -6,20 +6,8 @@
 
 #include "base/native_stack.hpp"
 #include "base/symbol.hpp"
-#include "core/text.hpp"
 
-namespace coppice {
-
-std::string stall_report::to_text() const {
-  std::string text = "coppice: loop '" + loop + "' is stalled, for " + core::to_text(at_least) +
-                     " so far, by " + (task.empty() ? "what has returned meanwhile" : task);
-  if (left_out != 0) text += "; " + std::to_string(left_out) + " stalls before it were not told";
-  text += "\n";
-  for (const std::string& frame : stack) text += "    " + frame + "\n";
-  return text;
-}
-
-namespace core {
+namespace coppice::core {
 
 namespace {
 
@@ -125,5 +113,4 @@ base::ticker::afterwards stall_watch::look() {
   };
 }
 
-}  // namespace core
-}  // namespace coppice
+}  // namespace coppice::core

@@ -14,7 +14,8 @@
 
 namespace coppice::core {
 
-/// When what is seen of one loop, again and again, is a stall to report. Time is told, not looked at.
+/// When what is seen of one loop, again and again, is a stall to report. Time is told, not looked
+/// at.
 class stall_rule {
  public:
   stall_rule(duration after, duration every) : after_(after), every_(every) {}
@@ -23,18 +24,18 @@ class stall_rule {
     duration at_least;
     std::size_t left_out;
   };
-  /// Something to report? A look counts for no more than half of `after`, however late it comes: the
-  /// process may have been stopped.
+  /// Something to report? A look counts for no more than half of `after`, however late it comes:
+  /// the process may have been stopped.
   std::optional<finding> see(const loop_pulse::beat& beat, time_point now);
 
  private:
   const duration after_;
   const duration every_;
   loop_pulse::beat last_;
-  time_point since_{};            // When last_ was first seen.
-  time_point looked_{};           // The time of the last look.
-  duration counted_{};            // Of last_, by looks.
-  bool told_ = false;             // last_ has been found.
+  time_point since_{};                  // When last_ was first seen.
+  time_point looked_{};                 // The time of the last look.
+  duration counted_{};                  // Of last_, by looks.
+  bool told_ = false;                   // last_ has been found.
   std::optional<time_point> reported_;  // The last report.
   std::size_t left_out_ = 0;
 };
@@ -53,7 +54,7 @@ class stall_watch {
   stall_watch(const stall_watch&) = delete;
   stall_watch& operator=(const stall_watch&) = delete;
 
-  void add(std::shared_ptr<loop_pulse> pulse);  // Its run begins, on the calling thread.
+  void add(std::shared_ptr<loop_pulse> pulse);    // Its run begins, on the calling thread.
   void remove(const loop_pulse& pulse) noexcept;  // Its run ends, on the calling thread.
   void stop() { ticker_.stop(); }
 

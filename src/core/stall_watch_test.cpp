@@ -23,10 +23,13 @@ using phase = loop_pulse::phase;
 
 constexpr time_point start{std::chrono::hours(1)};
 const int a_task = 0;
-constexpr beat awake(std::uint64_t turn) { return {.turn = turn, .task = &a_task, .in = phase::awake}; }
+constexpr beat awake(std::uint64_t turn) {
+  return {.turn = turn, .task = &a_task, .in = phase::awake};
+}
 
 /// Looks every 50 ms, `times` times from `at` on; gives the last finding.
-std::optional<stall_rule::finding> look(stall_rule& rule, const beat& b, time_point& at, int times) {
+std::optional<stall_rule::finding> look(stall_rule& rule, const beat& b, time_point& at,
+                                        int times) {
   std::optional<stall_rule::finding> found;
   for (int i = 0; i < times; ++i, at += 50ms)
     if (auto one = rule.see(b, at)) found = one;
@@ -136,9 +139,7 @@ TEST(StallWatch, OneThreadWatchesAllLoopsWhileTheyRunAndThenForgetsThem) {
   loop first({.name = "first", .stalls = watch});
   loop second({.name = "second", .stalls = watch});
   std::promise<void> up;
-  base::os_thread thread("looping", [&] {
-    EXPECT_THROW(second.run(stay(up)), cancelled);
-  });
+  base::os_thread thread("looping", [&] { EXPECT_THROW(second.run(stay(up)), cancelled); });
   up.get_future().wait();
   first.run([](stall_watch& w) -> task<> {
     EXPECT_EQ(w.loops().size(), 2u);
@@ -178,13 +179,6 @@ TEST(StallWatch, WithoutStacksItSendsNoSignal) {
   l.run(hog(told));
   EXPECT_TRUE(told.first().stack.empty());
   EXPECT_EQ(told.first().task, "'loop'");
-}
-
-TEST(StallReport, TellsHowManyWereLeftOutAndWhatReturnedMeanwhile) {
-  const stall_report report{.loop = "main", .task = "", .at_least = 120ms, .stack = {}, .left_out = 3};
-  EXPECT_EQ(report.to_text(),
-            "coppice: loop 'main' is stalled, for 120ms so far, by what has returned meanwhile; 3 "
-            "stalls before it were not told\n");
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ COPPICE_TEST(TreeWalk, GoesThroughNestedNurseriesInPreorder) {
     int slices = 1;
     while (!walk.slice(here, one)) ++slices;
     EXPECT_EQ(slices, 5);
-    EXPECT_EQ(seen(walk), (names{"TreeWalk.GoesThroughNestedNurseriesInPreorder", "a", "a1", "a2", "b"}));
+    EXPECT_EQ(seen(walk),
+              (names{"TreeWalk.GoesThroughNestedNurseriesInPreorder", "a", "a1", "a2", "b"}));
     end.set();
   });
 }

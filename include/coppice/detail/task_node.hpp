@@ -170,8 +170,8 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   cancel_scope* scope = nullptr;
   nursery* owner = nullptr;  // Null: a root.
   list<nursery, of_task> nurseries;
-  std::string name;  // Empty: not named; a dump prints where it would go on.
-  const std::uint64_t id;   // Counts the tasks of its loop, from 1.
+  std::string name;          // Empty: not named; a dump prints where it would go on.
+  const std::uint64_t id;    // Counts the tasks of its loop, from 1.
   time_point waits_since{};  // While parked: about when that began, see scheduler::turn_began().
   task_state state = task_state::ready;
   bool woken_by_cancel = false;
