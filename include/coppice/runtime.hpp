@@ -19,6 +19,7 @@
 #include "coppice/exposed.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/spawn.hpp"
+#include "coppice/stall.hpp"
 #include "coppice/time.hpp"
 
 namespace coppice {
@@ -35,6 +36,7 @@ struct main_options {
   std::string name = "root";
   signals handled = signals::all;
   std::size_t payload_bytes_max = 256u << 20;  // Of one call's arguments or result.
+  stall_options stalls = {};                   // Tasks that keep their loop: told on stderr.
 };
 
 namespace detail {

@@ -54,7 +54,7 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
                         const spawn::child_spec& spec) {
   exit_report report;
   try {
-    auto loop = std::make_shared<core::loop>(core::loop_options{.name = spec.self.name});
+    auto loop = std::make_shared<core::loop>(rt.loop_options(spec.self.name));
     auto self = std::make_shared<native_actor>(rt, loop, spec.self, endpoints);
     std::function<void()> connect = [&] {
       ipc::connect_memory(self->self(), self, spec.parent, spec.parent_sink);

@@ -49,7 +49,8 @@ std::string canonical_key(const std::string& key) {
 
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
-      control_(std::make_shared<core::loop>(core::loop_options{.name = "coppice-ctl"})),
+      stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
+      control_(std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)) {
   refuse_second_copy();
   base::watch_for_forks();
@@ -235,6 +236,7 @@ bool process_runtime::stop(duration bound) {
     control_thread_.abandon();
     left_.push_back({{"(the control loop)", ""}, "it did not end", control_->now()});
   }
+  stalls_->stop();
   left_behind_ = !left_.empty();
   if (ended)
     for (auto& b : backends_) b->shut_down();

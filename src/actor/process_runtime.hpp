@@ -13,7 +13,9 @@
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
+#include "coppice/stall.hpp"
 #include "core/loop.hpp"
+#include "core/stall_watch.hpp"
 #include "ipc/uds.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
@@ -26,6 +28,8 @@ struct process_options {
   signal_mode signals = signal_mode::none;
   ipc::limits limits;
   port::table_limits calls;
+  /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
+  stall_options stalls{.after = duration::zero()};
   /// Makes the backends. Called once, before the control loop runs.
   std::function<std::vector<std::unique_ptr<spawn::backend>>(process_runtime&)> make_backends;
 };
@@ -48,6 +52,11 @@ class process_runtime {
   const std::shared_ptr<core::loop>& control() noexcept { return control_; }
   supervisor& supervision() noexcept { return *supervisor_; }
   const process_options& options() const noexcept { return options_; }
+
+  /// For a loop of this process: the one that runs an actor. Its runs are looked at for stalls.
+  core::loop_options loop_options(std::string name) const {
+    return {.name = std::move(name), .stalls = stalls_};
+  }
 
   /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list
   /// of known ones, or why it cannot serve this child. May run a Python once (never on the control
@@ -101,6 +110,8 @@ class process_runtime {
   T ask_control(base::unique_function<T()> question);
 
   const process_options options_;
+  // Shared with the loops: one whose native code comes back late leaves the watch then.
+  const std::shared_ptr<core::stall_watch> stalls_;
   std::shared_ptr<core::loop> control_;
   std::unique_ptr<supervisor> supervisor_;
   std::vector<std::unique_ptr<spawn::backend>> backends_;

@@ -39,6 +39,7 @@ tree::process_options process_options_of(const main_options& options, bool reach
   tree::process_options out;
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
+  out.stalls = options.stalls;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
     return tree::standard_backends(rt,
                                    {.endpoints = endpoints, .reaches_run_main = reaches_run_main});
@@ -91,7 +92,7 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
 
 int run_child(const child_arguments& arguments, const main_options& options) {
   process_runtime rt(process_options_of(options, true));
-  auto loop = std::make_shared<core::loop>(core::loop_options{.name = arguments.self.name});
+  auto loop = std::make_shared<core::loop>(rt.loop_options(arguments.self.name));
   auto self =
       std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self), options.endpoints);
   self->set_alone();
@@ -125,7 +126,7 @@ int detail::run_main_erased(int argc, char** argv, root_function root, main_opti
   try {
     if (auto child = child_arguments_of(argc, argv)) return run_child(*child, options);
     process_runtime rt(process_options_of(options, true));
-    auto loop = std::make_shared<core::loop>(core::loop_options{.name = options.name});
+    auto loop = std::make_shared<core::loop>(rt.loop_options(options.name));
     auto self = std::make_shared<native_actor>(
         rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints);
     rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
@@ -160,7 +161,7 @@ void leave(int status) noexcept {
 struct runtime::state {
   explicit state(const main_options& options)
       : rt(process_options_of(options, false)),
-        loop(std::make_shared<core::loop>(core::loop_options{.name = options.name})),
+        loop(std::make_shared<core::loop>(rt.loop_options(options.name))),
         self(std::make_shared<native_actor>(
             rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)) {}
 
