@@ -11,7 +11,8 @@ namespace coppice::core {
 
 namespace {
 
-constexpr std::chrono::milliseconds stack_within(100);
+// Under the lock: a loop that begins or ends its run meanwhile waits for it.
+constexpr std::chrono::milliseconds stack_within(500);
 
 void print(const stall_report& report) { std::fputs(report.to_text().c_str(), stderr); }
 
