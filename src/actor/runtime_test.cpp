@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "base/thread.hpp"
 
 namespace coppice {
@@ -66,6 +68,24 @@ TEST(Runtime, RunsAWholeScopeAndGivesItsValue) {
     co_return co_await open_nursery(self, body);
   });
   EXPECT_EQ(sum, 6);
+}
+
+TEST(Runtime, AnActorsTaskThatKeepsItsLoopIsReported) {
+  std::atomic<int> reports{0};
+  std::string who;
+  main_options o = options();
+  o.stalls = {.after = 20ms, .handler = [&](const stall_report& report) {
+                if (reports == 0) who = report.loop + ": " + report.task;
+                ++reports;
+                reports.notify_all();
+              }};
+  runtime rt(std::move(o));
+  rt.run([&](actor&) -> task<> {
+    reports.wait(0);
+    co_return;
+  });
+  EXPECT_TRUE(rt.stop());
+  EXPECT_EQ(who.substr(0, 6), "root: ") << who;
 }
 
 TEST(Runtime, AStartThatIsRefusedSaysWhy) {
