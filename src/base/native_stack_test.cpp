@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "base/held_back_for_test.hpp"
 #include "base/symbol.hpp"
 #include "base/thread.hpp"
 
@@ -15,13 +16,6 @@ namespace coppice::base {
 namespace {
 
 using namespace std::chrono_literals;
-
-// What a sanitizer does to signals is its own business: TSan holds them back in code that computes.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define COPPICE_SIGNALS_ARE_HELD_BACK
-#endif
-#endif
 
 std::string text_of(const std::vector<const void*>& stack) {
   std::string text;
@@ -51,9 +45,7 @@ TEST(NativeStack, ShowsWhereAThreadIsBlocked) {
 }
 
 TEST(NativeStack, ShowsAThreadThatComputes) {
-#ifdef COPPICE_SIGNALS_ARE_HELD_BACK
-  GTEST_SKIP() << "thread sanitizer delivers signals at the next system call only";
-#endif
+  if (signals_are_held_back) GTEST_SKIP() << "thread sanitizer holds signals back";
   std::atomic<bool> stop{false};
   os_thread busy("busy", [&] {
     while (!stop.load(std::memory_order_relaxed)) continue;
@@ -64,6 +56,7 @@ TEST(NativeStack, ShowsAThreadThatComputes) {
 }
 
 TEST(NativeStack, AThreadThatBlocksSignalsHasNoStackAndTheNextOneHas) {
+  if (signals_are_held_back) GTEST_SKIP() << "thread sanitizer holds signals back";
   std::atomic<bool> began{false};
   std::atomic<bool> stop{false};
   os_thread deaf("deaf", [&] {
