@@ -9,8 +9,6 @@
 
 // Scopes and what runs in them.
 #include "coppice/cancel_scope.hpp"
-#include "coppice/channel.hpp"
-#include "coppice/event.hpp"
 #include "coppice/handle_errors.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/outcome.hpp"
@@ -19,6 +17,11 @@
 // What runs, and what keeps it from running.
 #include "coppice/introspect.hpp"
 #include "coppice/stall.hpp"
+
+// What tasks of one loop meet at.
+#include "coppice/channel.hpp"
+#include "coppice/event.hpp"
+#include "coppice/lock.hpp"
 
 // Messages and endpoints.
 #include "coppice/endpoint.hpp"

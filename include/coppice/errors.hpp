@@ -69,8 +69,15 @@ class actor_died : public transport_closed {
   std::shared_ptr<const exit_report> report_;  // Shared: exceptions must copy without throwing.
 };
 
-/// A value was sent into a channel whose receiving side will not take it any more.
+/// A value was sent into a channel whose receiving side will not take it any more, or something was
+/// done with an end that was closed.
 class channel_closed : public error {
+ public:
+  using error::error;
+};
+
+/// A lock, permit or token that the task has already, or that it gives back without having it.
+class ownership_error : public error {
  public:
   using error::error;
 };

@@ -18,6 +18,7 @@ class clock;
 class error;
 class error_group;
 class event;
+class lock;
 class nursery;
 
 }  // namespace coppice

@@ -153,6 +153,7 @@ namespace detail {
 
 task_node::~task_node() {
   check(scope == nullptr && !list_link<in_nursery>::linked(), "a task ended inside an open scope");
+  check(holds.empty(), "a task ended while it holds a lock or a token: the guard must end in it");
 }
 
 void task_node::enter(cancel_scope& s) noexcept {

@@ -11,12 +11,13 @@
 
 namespace coppice::core {
 
-namespace {
-
 // The first word of a coroutine frame is its resume function, on g++ and clang.
-std::string where(const detail::task_node& task) {
+std::string to_text(const detail::task_node& task) {
   if (!task.name.empty()) return "'" + task.name + "'";
-  if (task.state == detail::task_state::done || !task.resume_at) return "(not named)";
+  // The coroutine in which a running task went on may have ended meanwhile.
+  const bool suspended =
+      task.state == detail::task_state::ready || task.state == detail::task_state::parked;
+  if (!suspended || !task.resume_at) return "(not named)";
   void* const function = *static_cast<void* const*>(task.resume_at.address());
   std::string name = base::function_at(function);
   if (!name.empty()) return name;
@@ -24,6 +25,8 @@ std::string where(const detail::task_node& task) {
   std::snprintf(text, sizeof text, "(coroutine %p)", function);
   return text;
 }
+
+namespace {
 
 std::string state_of(const detail::task_node& task) {
   switch (task.state) {
@@ -48,7 +51,7 @@ std::string scope_of(const detail::task_node& task) {
 }
 
 void write_task(base::tree_writer& out, const detail::task_node& task) {
-  out.line("task " + where(task) + ": " + state_of(task) + scope_of(task));
+  out.line("task " + to_text(task) + ": " + state_of(task) + scope_of(task));
   const auto in_task = out.deeper();
   for (auto* n = task.nurseries.first(); n != nullptr; n = task.nurseries.after(*n)) {
     out.line("nursery '" + n->name() + "', " + std::to_string(n->task_count()) + " tasks" +

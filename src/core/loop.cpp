@@ -290,3 +290,12 @@ void scheduler::check_thread(const char* what) const noexcept {
 }
 
 }  // namespace coppice::detail
+
+namespace coppice::detail {
+
+task_node* running_task() noexcept {
+  const core::loop* l = core::loop::current();
+  return l != nullptr ? l->running() : nullptr;
+}
+
+}  // namespace coppice::detail

@@ -5,9 +5,13 @@
 #include <string>
 
 #include "coppice/clock.hpp"
+#include "coppice/detail/task_node.hpp"
 
 namespace coppice::core {
 
 std::string to_text(duration d);  // "2s", "150ms", "1.5s", "80us", "2h"
+
+/// "'writer'"; a task without a name is known by the coroutine in which it goes on.
+std::string to_text(const detail::task_node& task);
 
 }  // namespace coppice::core

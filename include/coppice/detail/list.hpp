@@ -2,6 +2,8 @@
 // A doubly linked list through its elements: joining and leaving allocate nothing and cannot fail.
 #pragma once
 
+#include <cstddef>
+
 #include "coppice/detail/check.hpp"
 
 namespace coppice::detail {
@@ -48,6 +50,11 @@ class list {
   list& operator=(const list&) = delete;
 
   bool empty() const noexcept { return head_.next_ == &head_; }
+  std::size_t count() const noexcept {  // Walks.
+    std::size_t n = 0;
+    for (const link* l = head_.next_; l != &head_; l = l->next_) ++n;
+    return n;
+  }
   T& front() noexcept { return element(head_.next_); }
 
   void push_back(T& item) noexcept {

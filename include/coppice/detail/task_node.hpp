@@ -16,6 +16,7 @@ namespace coppice::detail {
 
 class scheduler;
 class task_node;
+class holding;
 struct in_scope;    // Tag: the tasks whose innermost scope this is.
 struct in_nursery;  // Tag: the tasks that a nursery waits for.
 struct of_task;     // Tag: the nurseries that a task has open.
@@ -26,6 +27,7 @@ struct in_walk;     // Tag: the walks over a loop's tasks that are under way.
 struct tree_cursor : list_link<in_walk> {
   task_node* next = nullptr;  // Null: the walk is at its end.
 };
+struct of_holder;   // Tag: the locks and tokens that a task has.
 
 /// One suspended await of one task. Lives in the awaiting coroutine's frame.
 ///
@@ -170,6 +172,7 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   cancel_scope* scope = nullptr;
   nursery* owner = nullptr;  // Null: a root.
   list<nursery, of_task> nurseries;
+  list<holding, of_holder> holds;
   std::string name;          // Empty: not named; a dump prints where it would go on.
   const std::uint64_t id;    // Counts the tasks of its loop, from 1.
   time_point waits_since{};  // While parked: about when that began, see scheduler::turn_began().
