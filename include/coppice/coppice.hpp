@@ -22,6 +22,7 @@
 #include "coppice/channel.hpp"
 #include "coppice/event.hpp"
 #include "coppice/lock.hpp"
+#include "coppice/semaphore.hpp"
 
 // Messages and endpoints.
 #include "coppice/endpoint.hpp"

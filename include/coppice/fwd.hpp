@@ -20,5 +20,6 @@ class error_group;
 class event;
 class lock;
 class nursery;
+class semaphore;
 
 }  // namespace coppice
