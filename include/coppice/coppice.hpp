@@ -20,6 +20,7 @@
 
 // What tasks of one loop meet at.
 #include "coppice/channel.hpp"
+#include "coppice/condition.hpp"
 #include "coppice/event.hpp"
 #include "coppice/lock.hpp"
 #include "coppice/semaphore.hpp"

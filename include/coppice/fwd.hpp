@@ -15,6 +15,7 @@ class channel;
 class cancel_scope;
 class cancelled;
 class clock;
+class condition;
 class error;
 class error_group;
 class event;
