@@ -19,6 +19,7 @@
 #include "coppice/stall.hpp"
 
 // What tasks of one loop meet at.
+#include "coppice/capacity_limiter.hpp"
 #include "coppice/channel.hpp"
 #include "coppice/condition.hpp"
 #include "coppice/event.hpp"

@@ -14,6 +14,7 @@ template <class T>
 class channel;
 class cancel_scope;
 class cancelled;
+class capacity_limiter;
 class clock;
 class condition;
 class error;
