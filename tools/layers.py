@@ -54,7 +54,9 @@ PROCESS_CALLS = ("fork", "vfork", "forkpty", "clone", "clone3", "waitpid", "wait
 
 # (what is called or named, the files that may, what to use instead)
 CALL_HOMES: tuple[tuple[str, str, str], ...] = (
-    (rf"(?<![\w.>:])(::)?({'|'.join(PROCESS_CALLS)})\s*\(", r"src/spawn/|bench/|TEST",
+    # clone() without arguments is a member of ours.
+    (rf"(?<![\w.>:])(::)?(?!clone\s*\(\s*\))({'|'.join(PROCESS_CALLS)})\s*\(",
+     r"src/spawn/|bench/|TEST",
      "processes are started and waited for in src/spawn/ only"),
     (r"\bstd::(thread|jthread|async)\b(?!::)|\b(pthread_create|thrd_create)\b",
      r"src/base/thread(_test)?\.(cpp|hpp)$|bench/",

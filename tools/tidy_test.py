@@ -163,6 +163,7 @@ class TidyTest(unittest.TestCase):
                      "pthread_create(&t, 0, f, 0)"):
             self.assert_breaks("library-home", self.cpp(f"void f() {{ {name}; }}\n"), "os_thread")
             self.assert_clean(self.cpp(f"void f() {{ {name}; }}\n", "src/base/thread.cpp"))
+        self.assert_clean(self.cpp("struct end { end clone() const; };\n"))
         self.assert_clean(self.cpp("void f() { a.clone(); b->fork(); c::system(); t_fork(); }\n"
                                    "std::thread::id id;  // like fork(), std::thread\n"))
 

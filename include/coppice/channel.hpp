@@ -17,6 +17,18 @@
 
 namespace coppice {
 
+namespace detail {
+
+template <class T, class U>
+constexpr void check_sent() {
+  static_assert(std::is_lvalue_reference_v<U> || !temporaries_end_twice ||
+                    !std::is_aggregate_v<T> || std::is_trivially_destructible_v<T>,
+                "g++ 12 destroys a temporary of this type twice: give the value a name on the line "
+                "before and send that");
+}
+
+}  // namespace detail
+
 /// Values in order from many senders to many receivers, each value to one of them.
 ///
 /// Promises:
@@ -26,12 +38,14 @@ namespace coppice {
 /// - A cancelled send() has not sent and a cancelled receive() has not taken: no value is lost or
 ///   doubled.
 /// - After close(), receivers get what is there and then nothing, for ever; senders get
-/// channel_closed,
-///   those that wait too.
+///   channel_closed, those that wait too.
 ///
 ///     channel<int> numbers(8, "numbers");
 ///     co_await numbers.send(1);
 ///     while (auto n = co_await numbers.receive()) use(*n);
+///
+/// It ends when somebody calls close(). Where it is to end with the last of its senders or
+/// receivers, open_channel() gives ends that count themselves.
 ///
 /// # Why not an unbounded queue?
 /// A slow receiver then costs all the memory, long after the mistake was made.
@@ -56,11 +70,7 @@ class channel {
   template <class U = T>
     requires std::convertible_to<U&&, T>
   [[nodiscard("co_await it")]] send_op send(U&& value) {
-    static_assert(
-        std::is_lvalue_reference_v<U> || !detail::temporaries_end_twice ||
-            !std::is_aggregate_v<T> || std::is_trivially_destructible_v<T>,
-        "g++ 12 destroys a temporary of this type twice: give the value a name on the line "
-        "before and send that");
+    detail::check_sent<T, U>();
     return send_op(*this, std::forward<U>(value));
   }
 
@@ -93,6 +103,8 @@ class channel {
   std::size_t size() const noexcept { return kept_.size(); }
   std::size_t capacity() const noexcept { return capacity_; }
   const std::string& name() const noexcept { return name_; }
+  std::size_t senders_waiting() const noexcept { return senders_.count(); }
+  std::size_t receivers_waiting() const noexcept { return receivers_.count(); }
 
   std::string describe() const {  // "channel 'numbers', 3 of 8 kept, open"
     return "channel '" + name_ + "', " + std::to_string(kept_.size()) + " of " +
@@ -134,7 +146,7 @@ class channel {
 };
 
 template <class T>
-class channel<T>::send_op final : public detail::wait_op, public detail::list_link<sending> {
+class channel<T>::send_op : public detail::wait_op, public detail::list_link<sending> {
  public:
   template <class U>
   send_op(channel& c, U&& value) : channel_(c), value_(std::forward<U>(value)) {}
@@ -157,17 +169,27 @@ class channel<T>::send_op final : public detail::wait_op, public detail::list_li
     if (refused_) throw channel_closed("send() into closed " + channel_.describe());
   }
   bool abort() noexcept override {
-    this->unlink();
+    link::unlink();
     return true;
   }
   std::string describe() const override { return "room in " + channel_.describe(); }
 
- private:
-  friend class channel;
+ protected:
   using link = detail::list_link<sending>;
 
+  bool give_up() noexcept {  // Ends a wait that is not over yet, unsent.
+    if (!link::linked()) return false;
+    link::unlink();
+    refuse();
+    return true;
+  }
+  bool refused() const noexcept { return refused_; }
+
+ private:
+  friend class channel;
+
   T hand_over() {
-    this->unlink();
+    link::unlink();
     wake();
     return std::move(value_);
   }
@@ -182,7 +204,7 @@ class channel<T>::send_op final : public detail::wait_op, public detail::list_li
 };
 
 template <class T>
-class channel<T>::receive_op final : public detail::wait_op, public detail::list_link<receiving> {
+class channel<T>::receive_op : public detail::wait_op, public detail::list_link<receiving> {
  public:
   explicit receive_op(channel& c) noexcept : channel_(c) {}
   receive_op(receive_op&& o) noexcept : detail::wait_op(), link(), channel_(o.channel_) {}
@@ -194,14 +216,23 @@ class channel<T>::receive_op final : public detail::wait_op, public detail::list
   }
   std::optional<T> finish() { return std::move(value_); }
   bool abort() noexcept override {
-    this->unlink();
+    link::unlink();
     return true;
   }
   std::string describe() const override { return "a value from " + channel_.describe(); }
 
+ protected:
+  using link = detail::list_link<receiving>;
+
+  bool give_up() noexcept {  // Ends a wait that is not over yet, without a value.
+    if (!link::linked()) return false;
+    link::unlink();
+    end();
+    return true;
+  }
+
  private:
   friend class channel;
-  using link = detail::list_link<receiving>;
 
   void give(T&& value) {
     value_.emplace(std::move(value));

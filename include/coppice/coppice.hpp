@@ -21,6 +21,7 @@
 // What tasks of one loop meet at.
 #include "coppice/capacity_limiter.hpp"
 #include "coppice/channel.hpp"
+#include "coppice/channel_ends.hpp"
 #include "coppice/condition.hpp"
 #include "coppice/event.hpp"
 #include "coppice/lock.hpp"

@@ -12,6 +12,10 @@ template <class T>
 class outcome;
 template <class T>
 class channel;
+template <class T>
+class receiver;
+template <class T>
+class sender;
 class cancel_scope;
 class cancelled;
 class capacity_limiter;
