@@ -19,6 +19,7 @@
 #include "coppice/stall.hpp"
 
 // What tasks of one loop meet at.
+#include "coppice/broadcast_channel.hpp"
 #include "coppice/capacity_limiter.hpp"
 #include "coppice/channel.hpp"
 #include "coppice/channel_ends.hpp"

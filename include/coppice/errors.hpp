@@ -2,6 +2,7 @@
 // Everything that can go wrong, as types. Cancellation is none of them.
 #pragma once
 
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <span>
@@ -74,6 +75,20 @@ class actor_died : public transport_closed {
 class channel_closed : public error {
  public:
   using error::error;
+};
+
+/// A subscriber of a broadcast_channel was too slow: missed() values were overwritten before it
+/// took them. It goes on with the oldest that is kept.
+class lagged : public error {
+ public:
+  lagged(const std::string& where, std::uint64_t missed)
+      : error(where + ": " + std::to_string(missed) +
+              " values were overwritten before it took them; take faster, or keep more"),
+        missed_(missed) {}
+  std::uint64_t missed() const noexcept { return missed_; }
+
+ private:
+  std::uint64_t missed_;
 };
 
 /// A lock, permit or token that the task has already, or that it gives back without having it.

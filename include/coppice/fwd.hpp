@@ -11,6 +11,8 @@ class task_status;
 template <class T>
 class outcome;
 template <class T>
+class broadcast_channel;
+template <class T>
 class channel;
 template <class T>
 class receiver;
