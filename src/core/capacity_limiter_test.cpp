@@ -195,6 +195,22 @@ COPPICE_TEST(CapacityLimiter, ATasksTokenIsGivenBackByThatTaskAndAKeysByAny) {
   EXPECT_THROW(mine.release(), ownership_error) << "it was released already";
 }
 
+task<> ends_elsewhere(testkit::test_env&) {
+  capacity_limiter c(1);
+  auto mine = co_await c.acquire();
+  co_await open_nursery([&](nursery& n) {
+    n.start_soon(
+        [](capacity_limiter::token& token) -> task<> {
+          auto taken = std::move(token);
+          co_return;
+        },
+        std::ref(mine));
+  });
+}
+TEST(CapacityLimiterDeath, ATasksTokenThatEndsInAnotherTaskAborts) {
+  EXPECT_DEATH(testkit::run_async_test("elsewhere", &ends_elsewhere), "ended in another task");
+}
+
 COPPICE_TEST(CapacityLimiter, DescribeShowsTheBorrowers) {
   capacity_limiter c(2, "cores");
   EXPECT_EQ(c.describe(), "limiter 'cores', 0 of 2 tokens lent; 0 waiting");

@@ -120,7 +120,6 @@ COPPICE_TEST(ChannelEnds, AnEndClosesWhenItEnds) {
   auto [tx, rx] = open_channel<int>(0);
   {
     auto moved = std::move(tx);
-    EXPECT_TRUE(tx.closed()) << "what was moved from is no end any more";
     EXPECT_FALSE(moved.closed());
     EXPECT_FALSE(co_await move_on_after(1s, rx.receive()));
   }

@@ -214,6 +214,22 @@ TEST(LockDeath, ATaskThatEndsWhileItHoldsOneAborts) {
                "a task ended while it holds a lock");
 }
 
+task<> ends_elsewhere(testkit::test_env&) {
+  lock l;
+  auto held = co_await l.acquire();
+  co_await open_nursery([&](nursery& n) {
+    n.start_soon(
+        [](lock::guard& g) -> task<> {
+          auto taken = std::move(g);
+          co_return;
+        },
+        std::ref(held));
+  });
+}
+TEST(LockDeath, AGuardThatEndsInAnotherTaskAborts) {
+  EXPECT_DEATH(testkit::run_async_test("elsewhere", &ends_elsewhere), "ended in another task");
+}
+
 task<> ends_early(testkit::test_env&) {
   std::optional<lock> l(std::in_place);
   auto held = co_await l->acquire();

@@ -90,7 +90,7 @@ class end_send_op final : public channel<T>::send_op, public list_link<through_e
   template <class U>
   end_send_op(end& e, channel<T>& c, U&& value) : base(c, std::forward<U>(value)), end_(e) {}
   end_send_op(end_send_op&& o) noexcept(std::is_nothrow_move_constructible_v<T>)
-      : base(std::move(o)), list_link(), end_(o.end_) {}
+      : base(static_cast<base&&>(o)), list_link(), end_(o.end_) {}
 
   bool begin() {
     end_closed_ = !end_.open_;
@@ -124,7 +124,8 @@ class end_receive_op final : public channel<T>::receive_op, public list_link<thr
 
  public:
   end_receive_op(end& e, channel<T>& c) noexcept : base(c), end_(e) {}
-  end_receive_op(end_receive_op&& o) noexcept : base(std::move(o)), list_link(), end_(o.end_) {}
+  end_receive_op(end_receive_op&& o) noexcept
+      : base(static_cast<base&&>(o)), list_link(), end_(o.end_) {}
 
   bool begin() {
     end_closed_ = !end_.open_;
