@@ -20,6 +20,7 @@ class holding;
 struct in_scope;    // Tag: the tasks whose innermost scope this is.
 struct in_nursery;  // Tag: the tasks that a nursery waits for.
 struct of_task;     // Tag: the nurseries that a task has open.
+struct of_holder;   // Tag: the locks and tokens that a task has.
 struct in_walk;     // Tag: the walks over a loop's tasks that are under way.
 
 /// Where a walk over all tasks of a loop goes on, while the loop runs in between. Whatever takes a
@@ -27,7 +28,6 @@ struct in_walk;     // Tag: the walks over a loop's tasks that are under way.
 struct tree_cursor : list_link<in_walk> {
   task_node* next = nullptr;  // Null: the walk is at its end.
 };
-struct of_holder;   // Tag: the locks and tokens that a task has.
 
 /// One suspended await of one task. Lives in the awaiting coroutine's frame.
 ///
