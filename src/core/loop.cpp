@@ -289,10 +289,6 @@ void scheduler::check_thread(const char* what) const noexcept {
                std::source_location::current());
 }
 
-}  // namespace coppice::detail
-
-namespace coppice::detail {
-
 task_node* running_task() noexcept {
   const core::loop* l = core::loop::current();
   return l != nullptr ? l->running() : nullptr;

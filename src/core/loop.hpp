@@ -115,7 +115,8 @@ class loop final : public detail::scheduler {
 
   bool on_loop_thread() const noexcept { return current() == this; }
   static loop* current() noexcept;  // The one that runs on this thread, or null.
-  detail::task_node* running() const noexcept { return running_; }  // Null: between two tasks.
+  /// The task whose code runs; null for what is posted and for hooks.
+  detail::task_node* running() const noexcept { return pulse_->running(); }
 
   /// Once, after the present batch of ready tasks and before the loop sleeps: to send in batches.
   void at_turn_end(turn_hook& hook) noexcept;

@@ -47,12 +47,14 @@ class loop_pulse {
   }
   void falls_asleep() noexcept { phase_.store(phase::asleep, std::memory_order_relaxed); }
   void wakes_up() noexcept { phase_.store(phase::awake, std::memory_order_relaxed); }
-  void resumes(const detail::task_node& task) noexcept {
+  void resumes(detail::task_node& task) noexcept {
     // The first word of a coroutine's frame is the function that resumes it, on g++ and clang.
     function_.store(*static_cast<void* const*>(task.resume_at.address()),
                     std::memory_order_relaxed);
     running_.store(&task, std::memory_order_release);
   }
+  /// Null: between two batches of tasks, and after one that has ended.
+  detail::task_node* running() const noexcept { return running_.load(std::memory_order_relaxed); }
   void batch_ends() noexcept { running_.store(nullptr, std::memory_order_relaxed); }
   /// The task that has the loop is about to be destroyed.
   void task_ends() noexcept {
@@ -94,7 +96,7 @@ class loop_pulse {
   const std::shared_ptr<inbox> inbox_;  // Shared: views post to loops that may have ended.
   const bool real_time_;
   std::atomic<std::uint64_t> turn_{0};
-  std::atomic<const detail::task_node*> running_{nullptr};
+  std::atomic<detail::task_node*> running_{nullptr};
   std::atomic<const void*> function_{nullptr};
   std::atomic<duration::rep> turn_began_{0};
   std::atomic<int> readers_{0};
