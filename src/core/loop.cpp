@@ -62,6 +62,8 @@ loop::loop(loop_options options)
       pulse_(std::make_shared<loop_pulse>(name_, inbox_, clock_ == &system_clock())),
       stalls_(std::move(options.stalls)) {
   set_assert_dump();
+  if (options.order_seed)
+    shuffle_ = std::make_unique<shuffle>(shuffle{std::mt19937_64(*options.order_seed), {}});
 }
 
 loop::~loop() {
@@ -158,12 +160,27 @@ void loop::turn(const detail::task_node& root) {
 void loop::run_ready() {
   detail::task_node* task = std::exchange(ready_first_, nullptr);
   ready_last_ = nullptr;
+  if (shuffle_) [[unlikely]]
+    task = shuffled(task);
   while (task != nullptr) {
     detail::task_node* next = task->next_ready;
     resume(*task);
     task = next;
   }
   pulse_->batch_ends();
+}
+
+// Not std::shuffle: what it draws is the library's own affair, and a seed is to mean the same run
+// everywhere.
+detail::task_node* loop::shuffled(detail::task_node* batch) {
+  auto& [numbers, tasks] = *shuffle_;
+  tasks.clear();
+  for (; batch != nullptr; batch = batch->next_ready) tasks.push_back(batch);
+  for (std::size_t left = tasks.size(); left > 1; --left)
+    std::swap(tasks[left - 1], tasks[numbers() % left]);
+  detail::task_node* first = nullptr;
+  for (detail::task_node* task : tasks) first = (task->next_ready = first, task);
+  return first;
 }
 
 void loop::resume(detail::task_node& task) {

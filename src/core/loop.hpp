@@ -5,9 +5,12 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/describe.hpp"
 #include "base/unique_function.hpp"
@@ -79,6 +82,9 @@ struct loop_options {
   std::string name = "loop";
   coppice::clock* time = nullptr;                 // Null: system_clock(). Outlives the loop.
   std::shared_ptr<stall_watch> stalls = nullptr;  // Looks at its runs. Shared by a process's loops.
+  /// Tasks that are ready at the same time run in the order in which they became so; with a seed,
+  /// in one that the seed decides. Same seed, same program, same order.
+  std::optional<std::uint64_t> order_seed = {};
 };
 
 /// Runs tasks on the thread that calls run().
@@ -161,6 +167,7 @@ class loop final : public detail::scheduler {
   void run_root(detail::task_node& root);
   void turn(const detail::task_node& root);
   void run_ready();
+  detail::task_node* shuffled(detail::task_node* batch);
   void resume(detail::task_node& task);
   void run_hooks();
   void run_inbox();
@@ -183,6 +190,11 @@ class loop final : public detail::scheduler {
   std::shared_ptr<inbox> inbox_;
   const std::shared_ptr<loop_pulse> pulse_;  // Shared with those who look at it from elsewhere.
   const std::shared_ptr<stall_watch> stalls_;
+  struct shuffle {
+    std::mt19937_64 numbers;
+    std::vector<detail::task_node*> batch;  // Kept for its room.
+  };
+  std::unique_ptr<shuffle> shuffle_;  // Null: in the order of becoming ready.
   timer_heap timers_;
   std::unique_ptr<reactor> reactor_;
   turn_hook* hooks_first_ = nullptr;
