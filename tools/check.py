@@ -5,7 +5,7 @@ everything in one list; each check counts like a test.
 
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
-    check.py --only dev,gcc,asan
+    check.py --only dev,mutants,gcc,asan,tsan
     check.py --fix-format      lays out the C++ sources
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import build
 import cpython
+import mutants
 import report
 import test
 from cpython import ROOT
@@ -27,7 +28,7 @@ from report import FAILED, PASSED, case
 from sources import tree
 
 CLANG_FORMAT = "clang-format-19"
-STAGES = ("static", "dev", "gcc", "asan")
+STAGES = ("static", "dev", "mutants", "gcc", "asan", "tsan")
 
 
 def tool(name: str, *arguments: str) -> list[str]:
@@ -78,6 +79,14 @@ def dev() -> list[case]:
     return cases + test.run_all("dev", ("ctest",), labels="unit,conformance")
 
 
+def broken_on_purpose() -> list[case]:
+    begin("mutants")
+    try:
+        return mutants.run_all()
+    except (build.build_error, mutants.mutant_error) as error:
+        return [case("mutants", FAILED, str(error))]
+
+
 def gcc() -> list[case]:
     begin("g++ 12")
     cases = [built("gcc", werror=True)]
@@ -88,6 +97,14 @@ def asan() -> list[case]:
     begin("clang, address and undefined-behaviour sanitizers")
     cases = [built("asan", werror=True)]
     return cases + (test.run_all("asan", ("ctest",), labels="unit,conformance")
+                    if cases[0].outcome == PASSED else [])
+
+
+def tsan() -> list[case]:
+    """No processes are forked and no interpreters embedded: that is not what it can follow."""
+    begin("clang, thread sanitizer")
+    cases = [built("tsan", werror=True)]
+    return cases + (test.run_all("tsan", ("ctest",), labels="unit,conformance")
                     if cases[0].outcome == PASSED else [])
 
 
@@ -106,8 +123,9 @@ def main(arguments: list[str]) -> int:
         return 2
     cases: list[case] = []
     try:
-        for stage in (static, dev, gcc, asan):
-            if stage.__name__ in chosen:
+        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, gcc, asan, tsan),
+                               strict=True):
+            if name in chosen:
                 cases += stage()
     except cpython.setup_error as error:
         print(f"check: {error}", file=sys.stderr)

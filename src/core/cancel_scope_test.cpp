@@ -113,6 +113,36 @@ COPPICE_TEST(CancelScope, ShieldKeepsOutTheOuterCancelButNotItsOwn) {
   });
 }
 
+COPPICE_TEST(CancelScope, AShieldKeepsCancellationOutOfScopesDeeperInsideIt) {
+  co_await scoped("outer", [&](cancel_scope& outer) -> task<> {
+    co_await scoped(
+        "shield",
+        [&](cancel_scope&) -> task<> {
+          co_await scoped("deep", [&](cancel_scope& deep) -> task<> {
+            outer.cancel("shutdown");
+            EXPECT_FALSE(deep.cancelled());
+            EXPECT_EQ(co_await checkpoint_cause(), "");
+          });
+        },
+        true);
+    EXPECT_TRUE(outer.cancelled());
+  });
+}
+
+COPPICE_TEST(CancelScope, AShieldOpenedInsideACancelledScopeIsNotCancelled) {
+  co_await scoped("outer", [&](cancel_scope& outer) -> task<> {
+    outer.cancel("shutdown");
+    co_await scoped(
+        "cleanup",
+        [](cancel_scope& cleanup) -> task<> {
+          EXPECT_FALSE(cleanup.cancelled());
+          EXPECT_EQ(co_await checkpoint_cause(), "");
+        },
+        true);
+    EXPECT_EQ(co_await checkpoint_cause(), "outer: shutdown");
+  });
+}
+
 COPPICE_TEST(CancelScope, AShieldStopsDeadlinesToo) {
   const time_point now = t.time().now();
   co_await scoped(
@@ -186,6 +216,20 @@ COPPICE_TEST(CancelScope, AbsorbsOnlyWhatIsItsOwn) {
   EXPECT_TRUE(outer_caught);
 }
 
+COPPICE_TEST(CancelScope, AScopeThatNobodyCancelledAbsorbsNothing) {
+  auto throws_by_itself = []() -> task<> {
+    co_await checkpoint();
+    throw cancelled(std::make_shared<const std::string>("somebody else's"));
+  };
+  bool came_out = false;
+  try {
+    co_await scoped("s", [&](cancel_scope&) -> task<> { co_await throws_by_itself(); });
+  } catch (const cancelled&) {
+    came_out = true;
+  }
+  EXPECT_TRUE(came_out);
+}
+
 COPPICE_TEST(CancelScope, NeverAbsorbsAnError) {
   EXPECT_THROW(co_await move_on_after(1h,
                                       [](cancel_scope& s) -> task<> {
@@ -219,6 +263,27 @@ COPPICE_TEST(CancelScope, CancelWakesWhatWaitsAtOnceAndLeavesNoTrace) {
     EXPECT_FALSE(full.try_send(1)) << "the cancelled receiver is gone";
   });
   EXPECT_EQ(t.elapsed(), 0s);
+}
+
+COPPICE_TEST(CancelScope, ADeadlineThatHasPassedCancelsNow) {
+  co_await scoped("s", [&](cancel_scope& s) -> task<> {
+    s.set_deadline(t.time().now() - 1s);
+    EXPECT_TRUE(s.cancelled());
+    EXPECT_TRUE(s.deadline_passed());
+    co_await checkpoint();
+    ADD_FAILURE() << "a checkpoint in a scope whose deadline has passed did not throw";
+  });
+  EXPECT_EQ(t.elapsed(), 0s);
+}
+
+COPPICE_TEST(CancelScope, ADeadlineThatPassesAfterACancelChangesNothing) {
+  co_await scoped("s", [&](cancel_scope& s) -> task<> {
+    s.set_deadline(t.time().now() + 1s);
+    s.cancel("by hand");
+    co_await scoped("cleanup", [](cancel_scope&) -> task<> { co_await sleep_for(2s); }, true);
+    EXPECT_FALSE(s.deadline_passed());
+    EXPECT_EQ(s.reason(), "by hand");
+  });
 }
 
 COPPICE_TEST(CancelScope, ADeadlineCanBeMovedBothWays) {

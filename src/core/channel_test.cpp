@@ -5,6 +5,7 @@
 
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"
+#include "coppice/testkit/order.hpp"
 
 namespace coppice {
 namespace {
@@ -29,6 +30,12 @@ COPPICE_TEST(Channel, ValuesComeInOrderAndTheEndAfterTheLast) {
   });
   EXPECT_EQ(got, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
   EXPECT_FALSE(co_await c.receive()) << "the end stays the end";
+}
+
+COPPICE_TEST(Channel, ValuesThatAreKeptComeOutInTheOrderInWhichTheyWereSent) {
+  channel<int> c(3);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(c.try_send(i));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(co_await c.receive(), i);
 }
 
 COPPICE_TEST(Channel, ASenderBeyondTheCapacityWaits) {
@@ -111,11 +118,30 @@ COPPICE_TEST(Channel, WaitersAreServedInTheOrderInWhichTheyCame) {
   EXPECT_EQ(got, (std::vector<int>{1, 2}));
 }
 
+COPPICE_TEST(Channel, ACancelledSendHasNotSent) {
+  channel<int> c(1);
+  co_await c.send(1);
+  EXPECT_FALSE(co_await move_on_after(1s, c.send(2)));
+  EXPECT_EQ(c.senders_waiting(), 0u);
+  EXPECT_EQ(co_await c.receive(), 1);
+  EXPECT_EQ(c.size(), 0u);
+  EXPECT_FALSE(co_await move_on_after(1s, c.receive())) << "the value of a cancelled send";
+}
+
 COPPICE_TEST(Channel, ACancelledReceiveHasNotTaken) {
   channel<int> c(1);
   EXPECT_FALSE(co_await move_on_after(1s, c.receive()));
   co_await c.send(5);
   EXPECT_EQ(c.size(), 1u);
+  // Not even what is sent in the turn of the cancellation, before the receiver has unwound.
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon([](channel<int>& x) -> task<> { co_await x.receive(); }, std::ref(c));
+    EXPECT_EQ(co_await c.receive(), 5);
+    co_await testkit::wait_all_blocked();
+    n.cancel();
+    EXPECT_TRUE(c.try_send(7));
+    EXPECT_EQ(c.size(), 1u) << "kept for somebody who can take it";
+  });
   // A value that was handed over already arrives, whatever is cancelled meanwhile.
   std::vector<int> got;
   co_await c.receive();
@@ -187,6 +213,9 @@ COPPICE_TEST(Channel, TryNeverWaitsAndAFailedTrySendLeavesTheValue) {
   EXPECT_FALSE(c.try_send(std::move(two)));
   EXPECT_TRUE(two != nullptr);
   EXPECT_EQ(**c.try_receive(), 1);
+  c.close();
+  EXPECT_FALSE(c.try_send(std::move(two))) << "closed, though there is room";
+  EXPECT_TRUE(two != nullptr);
   co_return;
 }
 

@@ -130,6 +130,30 @@ COPPICE_TEST(Nursery, SeveralFailuresComeAsAGroupInTheOrderSeen) {
   }
 }
 
+COPPICE_TEST(Nursery, AnErrorOfItsBlockCancelsItsTasksAndComesOut) {
+  bool cancelled_too = false;
+  std::string why;
+  try {
+    co_await open_nursery([&](nursery& n) -> task<> {
+      auto waits = [](bool* seen) -> task<> {
+        try {
+          co_await sleep_forever();
+        } catch (const cancelled&) {
+          *seen = true;
+          throw;
+        }
+      };
+      n.start_soon(waits, &cancelled_too);
+      co_await checkpoint();
+      throw std::runtime_error("boom");
+    });
+  } catch (const std::runtime_error& e) {
+    why = e.what();
+  }
+  EXPECT_EQ(why, "boom");
+  EXPECT_TRUE(cancelled_too);
+}
+
 task<> fail_when_cancelled(std::string what) {
   std::exception_ptr seen;
   try {
@@ -566,6 +590,19 @@ task<> starts_twice(testkit::test_env&) {
 }
 TEST(NurseryDeath, StartedTwiceAborts) {
   EXPECT_DEATH(testkit::run_async_test("twice", &starts_twice), "started\\(\\) was called twice");
+}
+
+// The only way to get there: through what ends after the block, in the frame that has the nursery.
+task<> starts_late(testkit::test_env&) {
+  auto& self = co_await detail::this_task{};
+  nursery n(self, "ended");
+  co_await n.join();
+  n.close();
+  n.start_soon([]() -> task<> { co_return; });
+}
+TEST(NurseryDeath, StartingInANurseryWhoseBlockHasEndedAborts) {
+  EXPECT_DEATH(testkit::run_async_test("late", &starts_late),
+               "a task was started in a nursery whose block has ended");
 }
 
 }  // namespace
