@@ -13,6 +13,8 @@
 
 namespace coppice {
 
+struct cancel_cause;
+
 namespace core {
 struct tree_access;  // Reads what a snapshot shows, see introspect.hpp.
 }
@@ -80,9 +82,10 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
 
   std::string name() const;
   const std::string& reason() const noexcept { return reason_; }  // Empty until cancelled.
+  std::string canceller() const;  // Who called cancel(), see cancel_cause. Empty until cancelled.
 
-  /// "scope: reason" of the outermost cancelled scope that reaches here. REQUIRES: cancelled().
-  std::shared_ptr<const std::string> cause() const;
+  /// Of the outermost cancelled scope that reaches here. REQUIRES: cancelled().
+  std::shared_ptr<const cancel_cause> cause() const;
 
   /// For functions that run bodies: must `e` stop here? True only for a `cancelled` that is ours.
   bool absorbs(const std::exception_ptr& e) noexcept;
@@ -93,7 +96,8 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   friend struct core::tree_access;
 
   void fire() noexcept override;  // The deadline.
-  void spread() noexcept;         // Cancels what is below, without recursion.
+  void cancel_for(std::string_view reason, std::string canceller);
+  void spread() noexcept;  // Cancels what is below, without recursion.
   void wake_tasks() noexcept;
   cancel_scope* next_below(cancel_scope* s, bool descend) const noexcept;
   bool reached_from_above() const noexcept;
@@ -108,7 +112,7 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   const char* const limit_of_;
   const duration limit_;
   std::string reason_;
-  std::shared_ptr<const std::string> cause_;  // Shared: each `cancelled` that is thrown keeps it.
+  std::shared_ptr<const cancel_cause> cause_;  // Shared: each `cancelled` that is thrown keeps it.
   time_point deadline_;
   const bool shield_;
   bool cancel_called_ = false;

@@ -188,17 +188,27 @@ class error_group : public error {
   std::shared_ptr<const std::vector<std::exception_ptr>> errors_;
 };
 
+/// Why a scope was cancelled, and who asked.
+struct cancel_cause {
+  std::string text = {};  // "scope: reason".
+  /// "task 'reader'"; "task 12", by its id in a task tree, if it has no name; "its deadline"; for a
+  /// nursery that a failure cancelled, what failed: "task 'reader'", "a task", "its block"; or "no
+  /// task": a posted function, a signal, another actor, another thread.
+  std::string canceller = {};
+};
+
 /// Thrown at every checkpoint of a cancelled scope. Not a std::exception, so that no
 /// `catch (const std::exception&)` eats it: only the scope that caused it absorbs it.
 class cancelled final {
  public:
-  explicit cancelled(std::shared_ptr<const std::string> cause) noexcept
+  explicit cancelled(std::shared_ptr<const cancel_cause> cause) noexcept
       : cause_(std::move(cause)) {}
   /// "scope: reason", the outermost cause.
-  const std::string& cause() const noexcept { return *cause_; }
+  const std::string& cause() const noexcept { return cause_->text; }
+  const std::string& canceller() const noexcept { return cause_->canceller; }
 
  private:
-  std::shared_ptr<const std::string> cause_;
+  std::shared_ptr<const cancel_cause> cause_;
 };
 
 /// "ValueError: boom", "coppice::timeout_error: …": one line for any exception, `cancelled` too.

@@ -25,9 +25,9 @@ struct scope_info {
   std::string name = {};
   std::optional<duration> deadline_in = {};  // From the snapshot on; negative: it has passed.
   bool shield = false;
-  bool cancelled = false;  // A checkpoint in it throws, whoever asked.
-  std::string cancelled_by =
-      {};  // "scope: reason" of the outermost that asked; empty: not cancelled.
+  bool cancelled = false;         // A checkpoint in it throws, whoever asked.
+  std::string cancelled_by = {};  // "scope: reason" of the outermost; empty: not cancelled.
+  std::string canceller = {};     // Who cancelled that one: "task 'reader'", see cancel_cause.
 };
 
 /// A nursery that a task has open.

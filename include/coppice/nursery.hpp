@@ -115,7 +115,8 @@ class nursery : public detail::list_link<detail::of_task> {
   friend struct core::tree_access;
 
   void child_ended(std::exception_ptr error, const std::string& name) noexcept;
-  void add_failure(std::exception_ptr error, const std::string& who) noexcept;
+  void add_failure(std::exception_ptr error, const std::string& who,
+                   std::string canceller) noexcept;
   bool idle() const noexcept { return children_count_ == 0 && pending_starts_ == 0; }
   void wake_joiner_if_idle() noexcept;
 

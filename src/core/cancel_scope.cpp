@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/assert.hpp"
+#include "coppice/detail/holding.hpp"
 #include "coppice/detail/settled.hpp"
 #include "coppice/errors.hpp"
 #include "core/text.hpp"
@@ -33,9 +34,13 @@ cancel_scope::~cancel_scope() {
 
 void cancel_scope::cancel(std::string_view reason) {
   loop_.check_thread("cancel_scope::cancel()");
-  if (cancel_called_) return;
+  if (!cancel_called_) cancel_for(reason, core::who(detail::running_task()));
+}
+
+void cancel_scope::cancel_for(std::string_view reason, std::string canceller) {
   if (reason.empty()) reason = "cancelled";
-  cause_ = std::make_shared<const std::string>(name() + ": " + std::string(reason));
+  cause_ = std::make_shared<const cancel_cause>(
+      cancel_cause{name() + ": " + std::string(reason), std::move(canceller)});
   reason_ = reason;
   cancel_called_ = true;
   loop_.disarm(*this);
@@ -44,8 +49,10 @@ void cancel_scope::cancel(std::string_view reason) {
 
 void cancel_scope::fire() noexcept {
   deadline_passed_ = true;
-  cancel("deadline passed");
+  cancel_for("deadline passed", "its deadline");
 }
+
+std::string cancel_scope::canceller() const { return cause_ ? cause_->canceller : std::string(); }
 
 std::string cancel_scope::name() const {
   if (limit_of_ != nullptr) return std::string(limit_of_) + "(" + core::to_text(limit_) + ")";
@@ -82,7 +89,7 @@ time_point cancel_scope::effective_deadline() const noexcept {
   return soonest;
 }
 
-std::shared_ptr<const std::string> cancel_scope::cause() const {
+std::shared_ptr<const cancel_cause> cancel_scope::cause() const {
   const cancel_scope* outermost = nullptr;
   for (const cancel_scope* s = this; s != nullptr; s = s->shield_ ? nullptr : s->parent_) {
     if (s->cancel_called_) outermost = s;

@@ -85,6 +85,53 @@ COPPICE_TEST(CancelScope, TheFirstReasonIsKept) {
   });
 }
 
+COPPICE_TEST(CancelScope, ItKnowsWhoCancelledIt) {
+  std::string thrown;
+  auto waits = [](std::string* who) -> task<> {
+    try {
+      co_await sleep_forever();
+    } catch (const cancelled& c) {
+      *who = c.canceller();
+      throw;
+    }
+  };
+  co_await open_nursery([&](nursery& n) {
+    EXPECT_EQ(n.scope().canceller(), "");
+    n.start_soon(waits, &thrown);
+    auto cancels = [](nursery* all) -> task<> {
+      all->cancel("enough");
+      EXPECT_EQ(all->scope().canceller(), "task 'reader'");
+      co_return;
+    };
+    n.start_soon("reader", cancels, &n);
+  });
+  EXPECT_EQ(thrown, "task 'reader'");
+}
+
+COPPICE_TEST(CancelScope, ADeadlineAndAFailedTaskAreCancellersToo) {
+  std::string thrown;
+  auto waits = [](std::string* who) -> task<> {
+    try {
+      co_await sleep_forever();
+    } catch (const cancelled& c) {
+      *who = c.canceller();
+      throw;
+    }
+  };
+  EXPECT_FALSE(co_await move_on_after(1s, waits(&thrown)));
+  EXPECT_EQ(thrown, "its deadline");
+  auto fails = []() -> task<> {
+    co_await checkpoint();
+    throw std::runtime_error("boom");
+  };
+  EXPECT_THROW(co_await open_nursery([&](nursery& n) {
+                 n.start_soon(waits, &thrown);
+                 n.start_soon("bad", fails);
+               }),
+               std::runtime_error);
+  EXPECT_EQ(thrown, "task 'bad'");
+}
+
 COPPICE_TEST(CancelScope, TheOutermostCauseIsNamed) {
   co_await scoped("outer", [](cancel_scope& outer) -> task<> {
     co_await scoped("inner", [&](cancel_scope& inner) -> task<> {
@@ -219,7 +266,7 @@ COPPICE_TEST(CancelScope, AbsorbsOnlyWhatIsItsOwn) {
 COPPICE_TEST(CancelScope, AScopeThatNobodyCancelledAbsorbsNothing) {
   auto throws_by_itself = []() -> task<> {
     co_await checkpoint();
-    throw cancelled(std::make_shared<const std::string>("somebody else's"));
+    throw cancelled(std::make_shared<const cancel_cause>(cancel_cause{"somebody else's"}));
   };
   bool came_out = false;
   try {

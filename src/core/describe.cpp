@@ -4,6 +4,7 @@
 
 #include "base/assert.hpp"
 #include "base/symbol.hpp"
+#include "coppice/errors.hpp"
 #include "coppice/nursery.hpp"
 #include "core/assert_dump.hpp"
 #include "core/loop.hpp"
@@ -44,7 +45,7 @@ std::string state_of(const detail::task_node& task) {
 
 std::string scope_of(const detail::task_node& task) {
   if (task.scope == nullptr) return {};
-  if (task.scope->cancelled()) return ", cancelled by " + *task.scope->cause();
+  if (task.scope->cancelled()) return ", cancelled by " + task.scope->cause()->text;
   const time_point deadline = task.scope->effective_deadline();
   if (deadline == time_point::max()) return {};
   return ", deadline in " + to_text(deadline - task.loop.now());

@@ -19,7 +19,8 @@ std::exception_ptr make(auto e) { return std::make_exception_ptr(std::move(e)); 
 TEST(Errors, DescribeExceptionIsOneLineForAnything) {
   EXPECT_EQ(describe_exception(make(std::runtime_error("boom"))), "std::runtime_error: boom");
   EXPECT_EQ(describe_exception(make(timeout_error("late"))), "coppice::timeout_error: late");
-  EXPECT_EQ(describe_exception(make(cancelled(std::make_shared<const std::string>("a: b")))),
+  EXPECT_EQ(describe_exception(
+                make(cancelled(std::make_shared<const cancel_cause>(cancel_cause{"a: b"})))),
             "cancelled: a: b");
   EXPECT_EQ(describe_exception(make(3)), "an exception of type int");
   remote_error_info info;
@@ -176,7 +177,7 @@ TEST(HandleErrors, WhatHandlersThrowIsNotLostNorTheRest) {
 }
 
 TEST(HandleErrors, LetsCancelledThrough) {
-  EXPECT_EQ(handle(make(cancelled(std::make_shared<const std::string>("s: r"))),
+  EXPECT_EQ(handle(make(cancelled(std::make_shared<const cancel_cause>(cancel_cause{"s: r"}))),
                    [](const std::exception&) {}),
             "cancelled: s: r");
 }

@@ -74,7 +74,8 @@ std::string line_of(const task_tree& t) {
 std::string line_of(const scope_info& s) {
   std::string text = "scope " + quoted(s.name);
   if (s.shield) text += ", shielded";
-  if (s.cancelled) return text + ", cancelled by " + s.cancelled_by;
+  if (s.cancelled)
+    return text + ", cancelled by " + s.cancelled_by + " (asked by " + s.canceller + ")";
   if (s.deadline_in) text += ", deadline in " + core::to_text(*s.deadline_in);
   return text;
 }
@@ -260,6 +261,7 @@ void write(json_writer& out, const scope_info& s) {
   out.key("shield").boolean(s.shield);
   out.key("cancelled").boolean(s.cancelled);
   out.key("cancelled_by").text_or_null(s.cancelled_by);
+  out.key("canceller").text_or_null(s.canceller);
   out.close('}');
 }
 

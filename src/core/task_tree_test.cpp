@@ -14,8 +14,10 @@ task_tree example() {
   root.waits_for = "the tasks of 'crowd'";
   root.waits_since = 2500ms;
   root.scopes.push_back({.name = "main"});
-  root.scopes.push_back(
-      {.name = "crowd", .cancelled = true, .cancelled_by = "crowd: seen \"enough\""});
+  root.scopes.push_back({.name = "crowd",
+                         .cancelled = true,
+                         .cancelled_by = "crowd: seen \"enough\"",
+                         .canceller = "task 'main'"});
   root.nurseries.push_back({.name = "crowd", .tasks = 1, .scope = 1});
   task_info child{.id = 7, .parent = 1, .nursery = 0, .coroutine = "serve(int)"};
   child.scopes.push_back({.name = "fail_after(2s)", .deadline_in = -1500ms, .shield = true});
@@ -29,7 +31,8 @@ TEST(TaskTree, AsTextIsAnIndentedTree) {
             "loop 'main': 3 tasks\n"
             "  task 1 'main': waits for the tasks of 'crowd', since 2.5s\n"
             "    scope 'main'\n"
-            "    nursery 'crowd', 1 tasks, cancelled by crowd: seen \"enough\"\n"
+            "    nursery 'crowd', 1 tasks, cancelled by crowd: seen \"enough\" "
+            "(asked by task 'main')\n"
             "      task 7: ready, in serve(int)\n"
             "        scope 'fail_after(2s)', shielded, deadline in -1.5s\n"
             "  task 9 'lost': running\n");
@@ -45,14 +48,15 @@ TEST(TaskTree, AsJsonHasTheDocumentedFields) {
       R"_({"id":1,"parent":null,"nursery":null,"name":"main","coroutine":null,"state":"waiting",)_"
       R"_("waits_for":"the tasks of 'crowd'","waits_since_seconds":2.500000000,"scopes":[)_"
       R"_({"name":"main","deadline_seconds":null,"shield":false,"cancelled":false,)_"
-      R"_("cancelled_by":null},)_"
+      R"_("cancelled_by":null,"canceller":null},)_"
       R"_({"name":"crowd","deadline_seconds":null,"shield":false,"cancelled":true,)_"
-      R"_("cancelled_by":"crowd: seen \"enough\""}],)_"
+      R"_("cancelled_by":"crowd: seen \"enough\"","canceller":"task 'main'"}],)_"
       R"_("nurseries":[{"name":"crowd","tasks":1,"scope":1}]},)_"
       R"_({"id":7,"parent":1,"nursery":0,"name":null,"coroutine":"serve(int)","state":"ready",)_"
       R"_("waits_for":null,"waits_since_seconds":null,"scopes":[)_"
       R"_({"name":"fail_after(2s)","deadline_seconds":-1.500000000,"shield":true,)_"
-      R"_("cancelled":false,"cancelled_by":null}],"nurseries":[]},)_"
+      R"_("cancelled":false,"cancelled_by":null,"canceller":null}],)_"
+      R"_("nurseries":[]},)_"
       R"_({"id":9,"parent":4,"nursery":null,"name":"lost","coroutine":null,"state":"running",)_"
       R"_("waits_for":null,"waits_since_seconds":null,"scopes":[],"nurseries":[]}]})_");
 }

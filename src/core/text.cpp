@@ -24,4 +24,9 @@ std::string to_text(duration d) {
   return size == 0 ? "0s" : text;
 }
 
+std::string who(const detail::task_node* task) {
+  if (task == nullptr) return "no task";
+  return "task " + (task->name.empty() ? std::to_string(task->id) : "'" + task->name + "'");
+}
+
 }  // namespace coppice::core

@@ -14,4 +14,7 @@ std::string to_text(duration d);  // "2s", "150ms", "1.5s", "80us", "2h"
 /// "'writer'"; a task without a name is known by the coroutine in which it goes on.
 std::string to_text(const detail::task_node& task);
 
+/// "task 'reader'", "task 12" without a name, "no task" for null.
+std::string who(const detail::task_node* task);
+
 }  // namespace coppice::core

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "coppice/errors.hpp"
 #include "coppice/nursery.hpp"
 
 namespace coppice::core {
@@ -52,7 +53,11 @@ struct tree_access {
     if (s.deadline_ != time_point::max()) raw.info.deadline_in = s.deadline_ - now;
     raw.info.shield = s.shield_;
     raw.info.cancelled = s.effective_;
-    if (s.effective_) raw.info.cancelled_by = *s.cause();
+    if (s.effective_) {
+      const auto cause = s.cause();
+      raw.info.cancelled_by = cause->text;
+      raw.info.canceller = cause->canceller;
+    }
     return raw;
   }
 
