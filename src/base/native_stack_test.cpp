@@ -8,7 +8,7 @@
 
 #include <atomic>
 
-#include "base/held_back_for_test.hpp"
+#include "base/sanitizers.hpp"
 #include "base/symbol.hpp"
 #include "base/thread.hpp"
 
@@ -45,7 +45,7 @@ TEST(NativeStack, ShowsWhereAThreadIsBlocked) {
 }
 
 TEST(NativeStack, ShowsAThreadThatComputes) {
-  if (signals_are_held_back) GTEST_SKIP() << "thread sanitizer holds signals back";
+  if (under_thread_sanitizer) GTEST_SKIP() << "thread sanitizer holds signals back";
   std::atomic<bool> stop{false};
   os_thread busy("busy", [&] {
     while (!stop.load(std::memory_order_relaxed)) continue;
@@ -56,7 +56,7 @@ TEST(NativeStack, ShowsAThreadThatComputes) {
 }
 
 TEST(NativeStack, AThreadThatBlocksSignalsHasNoStackAndTheNextOneHas) {
-  if (signals_are_held_back) GTEST_SKIP() << "thread sanitizer holds signals back";
+  if (under_thread_sanitizer) GTEST_SKIP() << "thread sanitizer holds signals back";
   std::atomic<bool> began{false};
   std::atomic<bool> stop{false};
   os_thread deaf("deaf", [&] {

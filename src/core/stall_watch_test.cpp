@@ -6,7 +6,7 @@
 #include <atomic>
 #include <future>
 
-#include "base/held_back_for_test.hpp"
+#include "base/sanitizers.hpp"
 #include "base/thread.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/nursery.hpp"
@@ -123,7 +123,7 @@ TEST(StallWatch, ReportsTheTasksNameAndTheStackOfItsThread) {
   EXPECT_EQ(report.task, "'hog'");
   EXPECT_GE(report.at_least, 20ms);
   EXPECT_EQ(report.left_out, 0u);
-  EXPECT_EQ(report.stack.empty(), base::signals_are_held_back);
+  EXPECT_EQ(report.stack.empty(), base::under_thread_sanitizer);
   EXPECT_NE(report.to_text().find("loop 'main' is stalled, for "), std::string::npos);
   EXPECT_NE(report.to_text().find(" by 'hog'\n"), std::string::npos) << report.to_text();
 }

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this build is instrumented with, where that changes what can be called or expected.
+#pragma once
+
+namespace coppice::base {
+
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool under_thread_sanitizer = true;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+inline constexpr bool under_thread_sanitizer = true;
+#else
+inline constexpr bool under_thread_sanitizer = false;
+#endif
+#else
+inline constexpr bool under_thread_sanitizer = false;
+#endif
+
+}  // namespace coppice::base
