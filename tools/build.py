@@ -37,9 +37,13 @@ def jobs() -> str:
     return os.environ.get("COPPICE_JOBS") or str(os.cpu_count() or 2)
 
 
-def python_prefix() -> str:
-    """The prefix of the CPython in use, empty for PYTHON=none."""
-    if os.environ.get("PYTHON") == "none":
+def python_prefix(preset: str) -> str:
+    """The prefix of the CPython in use, empty for PYTHON=none.
+
+    Thread sanitizer gets none: it does not see what orders threads inside CPython, nor that a
+    parked thread never runs on.
+    """
+    if os.environ.get("PYTHON") == "none" or preset == "tsan":
         return ""
     found = cpython.locate(dict(os.environ), ROOT / ".deps")
     if found is None:
@@ -59,7 +63,7 @@ def is_of_another_place(folder: Path) -> bool:
 
 def configure(preset: str, folder: Path, werror: bool) -> None:
     """Runs cmake when its arguments or the presets changed; else ninja looks after itself."""
-    arguments = [f"-DCOPPICE_PYTHON_PREFIX={python_prefix()}",
+    arguments = [f"-DCOPPICE_PYTHON_PREFIX={python_prefix(preset)}",
                  f"-DCOPPICE_WERROR={'ON' if werror else 'OFF'}"]
     listed = hashlib.sha256((ROOT / "CMakePresets.json").read_bytes()).hexdigest()
     state = "\n".join([preset, *arguments, listed]) + "\n"

@@ -39,7 +39,7 @@ class BuildTest(unittest.TestCase):
         with mock.patch.object(cpython, "locate", lambda env, deps: None), \
                 mock.patch.dict(os.environ, {"PYTHON": ""}):
             with self.assertRaises(build.build_error) as caught:
-                build.python_prefix()
+                build.python_prefix("dev")
         self.assertIn("tools/setup", str(caught.exception))
 
 

@@ -12,6 +12,8 @@
 #include "coppice/errors.hpp"
 #include "ipc/link_test_kit.hpp"
 
+#include "base/sanitizers.hpp"
+
 namespace coppice::spawn {
 namespace {
 
@@ -40,6 +42,10 @@ bool ignores_term(pid_t pid) {
 // The backend on a loop of the test's own; children are this program, see main_for_test.cpp.
 class ProcessBackend : public testing::Test {
  protected:
+  void SetUp() override {
+    if (base::under_thread_sanitizer)
+      GTEST_SKIP() << "thread sanitizer cannot follow clone(CLONE_VM | CLONE_VFORK)";
+  }
   template <class Body>
   void run(Body body) {
     loop->run(body());

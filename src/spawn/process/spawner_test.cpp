@@ -14,6 +14,8 @@
 #include <future>
 #include <sstream>
 
+#include "base/sanitizers.hpp"
+
 namespace coppice::spawn {
 namespace {
 
@@ -22,6 +24,10 @@ namespace fs = std::filesystem;
 
 class Spawner : public testing::Test {
  protected:
+  void SetUp() override {
+    if (base::under_thread_sanitizer)
+      GTEST_SKIP() << "thread sanitizer cannot follow clone(CLONE_VM | CLONE_VFORK)";
+  }
   Spawner() {
     char name[] = "/tmp/coppice-test-XXXXXX";
     directory = ::mkdtemp(name);
