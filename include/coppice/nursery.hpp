@@ -31,7 +31,10 @@ auto open_block(Body&& body, Init... init);
 /// Tasks that live and die together. Opened by open_nursery(), which runs a body with it.
 ///
 /// Promises:
-/// - open_nursery() returns when its body and every task have ended, however they ended.
+/// - open_nursery() returns when its body and every task have ended, however they ended. That wait
+///   is no cancellation point: what ended well is not thrown away.
+/// - Tasks can be started, by whoever has the reference, until then; also when the body has ended.
+///   Later is an error that aborts.
 /// - One fails: the others are cancelled. All failures are thrown, one bare, more as error_group; a
 ///   failure is never lost to a cancellation, nor to another failure.
 /// - Arguments of tasks are converted to the parameters' types when the task is started, and owned
@@ -95,10 +98,11 @@ class nursery : public detail::list_link<detail::of_task> {
 
   class join_op;
   void body_ended(const std::exception_ptr& error) noexcept;
-  join_op join() noexcept;  // Waits for every task. Never throws.
-  void close();             // Throws what failed, or `cancelled` if it is not ours to absorb.
-  void give_to(nursery& other) noexcept;       // Hands over every task; for start().
-  void hold() noexcept { ++pending_starts_; }  // A start() is under way: do not end.
+  join_op join() noexcept;  // Waits for every task that there is. Never throws.
+  bool idle() const noexcept { return children_count_ == 0 && pending_starts_ == 0; }
+  void close();  // Throws what failed, or `cancelled` if it is not ours to absorb.
+  void give_to(nursery& other) noexcept;  // Hands over every task; for start().
+  void hold() noexcept;                   // A start() is under way: do not end.
   void unhold() noexcept;
   void adopt(std::unique_ptr<detail::child_base> child);
   [[noreturn]] void throw_no_value() const;
@@ -117,7 +121,6 @@ class nursery : public detail::list_link<detail::of_task> {
   void child_ended(std::exception_ptr error, const std::string& name) noexcept;
   void add_failure(std::exception_ptr error, const std::string& who,
                    std::string canceller) noexcept;
-  bool idle() const noexcept { return children_count_ == 0 && pending_starts_ == 0; }
   void wake_joiner_if_idle() noexcept;
 
   detail::task_node& parent_;  // Whose frame it is in; runs the body.
@@ -131,14 +134,15 @@ class nursery : public detail::list_link<detail::of_task> {
   bool closed_ = false;
 };
 
-/// The wait at the end of a nursery's block. A cancellation does not end it; it is seen by close().
+/// The wait at the end of a nursery's block. A cancellation does not end it: the tasks were told by
+/// the same one, and what they make of it decides.
 class nursery::join_op : public detail::wait_op {
  public:
   explicit join_op(nursery& n) noexcept : nursery_(n) {}
   static constexpr bool shielded = true;
   bool begin() noexcept;
   void finish() noexcept {}
-  bool abort() noexcept override;
+  bool abort() noexcept override { return false; }
   std::string describe() const override;
 
  private:

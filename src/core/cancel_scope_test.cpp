@@ -6,38 +6,12 @@
 #include "coppice/event.hpp"
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"
+#include "core/scope_test_kit.hpp"
 
 namespace coppice {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::string cause_of(const cancel_scope& scope) try {
-  scope.check();
-  return "not cancelled";
-} catch (const cancelled& c) {
-  return c.cause();
-}
-
-// The cause with which a checkpoint throws here, or "".
-task<std::string> checkpoint_cause() {
-  try {
-    co_await checkpoint();
-  } catch (const cancelled& c) {
-    co_return c.cause();
-  }
-  co_return std::string();
-}
-
-// A scope without a deadline, by its own name.
-template <class Body>
-task<> scoped(std::string name, Body body, bool shield = false,
-              time_point deadline = time_point::max()) {
-  auto& self = co_await detail::this_task{};
-  cancel_scope scope(self, {.name = name, .deadline = deadline, .shield = shield});
-  auto how = co_await detail::captured<void>(detail::take(body(scope)));
-  if (how.error() && !scope.absorbs(how.error())) std::rethrow_exception(how.error());
-}
 
 COPPICE_TEST(CancelScope, CancelReachesDownButNotUpNorSideways) {
   co_await scoped("root", [](cancel_scope& root) -> task<> {

@@ -81,6 +81,11 @@ void nursery::give_to(nursery& other) noexcept {
   wake_joiner_if_idle();
 }
 
+void nursery::hold() noexcept {
+  COPPICE_ASSERT(!closed_, "start() into a nursery whose block has ended");
+  ++pending_starts_;
+}
+
 void nursery::unhold() noexcept {
   --pending_starts_;
   wake_joiner_if_idle();
@@ -95,15 +100,6 @@ nursery::join_op nursery::join() noexcept { return join_op(*this); }
 bool nursery::join_op::begin() noexcept {
   if (nursery_.idle()) return true;
   nursery_.joiner_ = this;
-  if (nursery_.scope_.cancelled()) abort();
-  return false;
-}
-
-bool nursery::join_op::abort() noexcept {
-  // The tasks were told by the same cancellation; wait on for them.
-  if (!nursery_.cancelled_) {
-    nursery_.cancelled_ = std::make_exception_ptr(cancelled(nursery_.scope_.cause()));
-  }
   return false;
 }
 

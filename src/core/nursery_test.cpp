@@ -3,8 +3,11 @@
 
 #include "coppice/errors.hpp"
 #include "coppice/event.hpp"
+#include "coppice/introspect.hpp"
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"
+#include "coppice/testkit/order.hpp"
+#include "core/scope_test_kit.hpp"
 
 namespace coppice {
 namespace {
@@ -21,16 +24,6 @@ task<> note_after(log& l, std::string what, duration d) {
 task<> fail_after_delay(duration d, std::string what) {
   co_await sleep_for(d);
   throw std::runtime_error(what);
-}
-
-// Notes that it was cancelled, and lets the cancellation through.
-task<> note_cancel(log& l, std::string who) {
-  try {
-    co_await sleep_forever();
-  } catch (const cancelled& c) {
-    l.push_back(who + " " + c.cause());
-    throw;
-  }
 }
 
 COPPICE_TEST(Nursery, TheBlockEndsAfterTheLastOfItsTasks) {
@@ -243,7 +236,8 @@ COPPICE_TEST(Nursery, ACancelFromOutsideGoesThroughTheBlock) {
   EXPECT_EQ(l, log{"task move_on_after(1s): deadline passed"});
 }
 
-COPPICE_TEST(Nursery, AWaitForTasksThatIgnoreACancelGoesOnAndThenThrows) {
+// What users saw: work that had ended well, also its cleanup, and whose value was thrown away.
+COPPICE_TEST(Nursery, TheWaitForTasksIsNoCancellationPointWhatEndedWellIsKept) {
   bool after = false;
   auto done = co_await move_on_after(1s, [&](cancel_scope&) -> task<> {
     co_await open_nursery([](nursery& n) {
@@ -253,13 +247,23 @@ COPPICE_TEST(Nursery, AWaitForTasksThatIgnoreACancelGoesOnAndThenThrows) {
       });
     });
     after = true;
+    co_await checkpoint();
+    ADD_FAILURE() << "the cancellation is a level: the next checkpoint throws";
   });
-  EXPECT_FALSE(done) << "trio: the block itself was cancelled while it waited";
-  EXPECT_FALSE(after);
+  EXPECT_FALSE(done);
+  EXPECT_TRUE(after);
   EXPECT_EQ(t.elapsed(), 5001ms);
+  auto value =
+      co_await move_on_after(1s, open_nursery([](nursery& n) {
+                               n.start_soon([]() -> task<> {
+                                 co_await finally(checkpoint(), {.within = 10s}, sleep_for(5s));
+                               });
+                               return 7;
+                             }));
+  EXPECT_EQ(value, std::optional<int>(7));
 }
 
-COPPICE_TEST(Nursery, ACancelThatCameBeforeTheWaitForTasksIsSeenByTheBlock) {
+COPPICE_TEST(Nursery, ACancelThatCameBeforeTheWaitForTasksDoesNotEndTheBlockEither) {
   bool after = false;
   auto done = co_await move_on_after(1h, [&](cancel_scope& scope) -> task<> {
     co_await open_nursery([&](nursery& n) -> task<> {
@@ -270,8 +274,110 @@ COPPICE_TEST(Nursery, ACancelThatCameBeforeTheWaitForTasksIsSeenByTheBlock) {
     });
     after = true;
   });
-  EXPECT_FALSE(done);
-  EXPECT_FALSE(after);
+  EXPECT_TRUE(done);
+  EXPECT_TRUE(after);
+  EXPECT_EQ(t.elapsed(), 5001ms);
+}
+
+COPPICE_TEST(Nursery, OpeningAndLeavingAnEmptyOneIsNoCancellationPoint) {
+  auto done = co_await move_on_after(1h, [](cancel_scope& s) -> task<> {
+    s.cancel();
+    co_await open_nursery([](nursery&) {});
+    co_await open_nursery([](nursery& n) { n.start_soon([]() -> task<> { co_return; }); });
+  });
+  EXPECT_TRUE(done);
+}
+
+COPPICE_TEST(Nursery, IsOpenUntilItsBlockEndsAlsoInTheTurnInWhichItsLastTaskDid) {
+  log l;
+  nursery* home = nullptr;
+  event last;
+  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
+    outer.start_soon(
+        [](nursery*& n, event& e, log& to) -> task<> {
+          co_await e.wait();
+          co_await checkpoint();  // The last task has ended by now, and the block has not run yet.
+          EXPECT_EQ(n->task_count(), 0u);
+          n->start_soon(note_after, std::ref(to), "late", 1s);
+        },
+        std::ref(home), std::ref(last), std::ref(l));
+    co_await open_nursery("home", [&](nursery& n) {
+      home = &n;
+      n.start_soon(
+          [](event& e) -> task<> {
+            co_await sleep_for(1s);
+            e.set();
+            co_await checkpoint();
+          },
+          std::ref(last));
+    });
+    EXPECT_EQ(l, log{"late"});
+    EXPECT_EQ(t.elapsed(), 2s);
+  });
+}
+
+COPPICE_TEST(Nursery, TaskCountDoesNotCountTheBody) {
+  co_await open_nursery([](nursery& n) -> task<> {
+    EXPECT_EQ(n.task_count(), 0u);
+    n.start_soon([]() -> task<> { co_await checkpoint(); });
+    EXPECT_EQ(n.task_count(), 1u);
+    co_await testkit::wait_all_blocked();
+    EXPECT_EQ(n.task_count(), 0u);
+  });
+}
+
+COPPICE_TEST(Nursery, ATaskStartedInACancelledOneBeginsAndStopsAtItsFirstCheckpoint) {
+  log l;
+  co_await open_nursery("home", [&](nursery& n) {
+    n.cancel("closed");
+    n.start_soon(
+        [](log& to) -> task<> {
+          to.push_back("began");
+          co_await note_cancel(to, "task");
+        },
+        std::ref(l));
+  });
+  EXPECT_EQ(l, (log{"began", "task home: closed"}));
+}
+
+COPPICE_TEST(Nursery, ACancelReachesTheTasksOfItsTasksInOneGo) {
+  log l;
+  event never;
+  co_await open_nursery("top", [&](nursery& n) -> task<> {
+    for (int i = 0; i < 2; ++i) {
+      n.start_soon(
+          [](event& e) -> task<> {
+            co_await open_nursery([&](nursery& m) {
+              for (int k = 0; k < 2; ++k)
+                m.start_soon([](event& x) -> task<> { co_await x.wait(); }, std::ref(e));
+            });
+          },
+          std::ref(never));
+    }
+    co_await testkit::wait_all_blocked();
+    EXPECT_EQ(never.waiting(), 4u);
+    n.cancel();
+    EXPECT_EQ(never.waiting(), 0u);
+  });
+}
+
+COPPICE_TEST(Nursery, ThoseThatATaskHasOpenAreKnownAlsoAfterOneFailed) {
+  auto open_now = [] {
+    log names;
+    const task_tree tree = this_loop().snapshot();
+    for (const auto& n : tree.tasks.at(0).nurseries) names.push_back(n.name);
+    return names;
+  };
+  co_await open_nursery("outer", [&](nursery&) -> task<> {
+    auto failing = [&](nursery&) {
+      EXPECT_EQ(open_now(), (log{"outer", "inner"}));
+      throw error("x");
+    };
+    auto r = co_await as_result(open_nursery("inner", failing));
+    EXPECT_FALSE(r);
+    EXPECT_EQ(open_now(), log{"outer"});
+  });
+  EXPECT_TRUE(open_now().empty());
 }
 
 COPPICE_TEST(Nursery, TasksMayStartTasksInANurseryPassedDown) {
@@ -378,218 +484,16 @@ COPPICE_TEST(NurseryArguments, ATaskWithoutARunEndsWithoutRunning) {
   EXPECT_FALSE(ran);
 }
 
-// --- start()
-
-task<> serve(int wanted, log& l, task_status<int> status) {
-  co_await sleep_for(1s);
-  status.started(wanted + 1);
-  co_await note_cancel(l, "server");
+task<> starts_too_late(testkit::test_env&) {
+  auto& self = co_await detail::this_task{};
+  nursery n(self, "over");
+  co_await n.join();
+  n.close();
+  n.start_soon([]() -> task<> { co_return; });
 }
-
-COPPICE_TEST(NurseryStart, GivesTheStartedValueAndTheTaskGoesOnInTheNursery) {
-  log l;
-  co_await open_nursery("home", [&](nursery& n) -> task<> {
-    auto bound = co_await n.start(serve, 1, std::ref(l));
-    EXPECT_EQ(bound, 2);
-    EXPECT_EQ(t.elapsed(), 1s);
-    EXPECT_EQ(n.task_count(), 1u);
-    n.cancel("done");
-  });
-  EXPECT_EQ(l, log{"server home: done"});
-}
-
-COPPICE_TEST(NurseryStart, AFailureBeforeStartedIsTheCallersAndLeavesTheNurseryAlone) {
-  co_await open_nursery([&](nursery& n) -> task<> {
-    auto r = co_await as_result(n.start("early", [](task_status<int>) -> task<> {
-      co_await checkpoint();
-      throw std::runtime_error("port taken");
-    }));
-    EXPECT_NE(r.error<std::runtime_error>(), nullptr);
-    EXPECT_FALSE(n.scope().cancelled());
-    co_await checkpoint();
-  });
-}
-
-COPPICE_TEST(NurseryStart, AFailureAfterStartedIsTheNurserys) {
-  EXPECT_THROW(co_await open_nursery([&](nursery& n) -> task<> {
-                 co_await n.start([](task_status<> status) -> task<> {
-                   status.started();
-                   co_await sleep_for(1s);
-                   throw std::runtime_error("later");
-                 });
-                 co_await sleep_forever();
-               }),
-               std::runtime_error);
-  EXPECT_EQ(t.elapsed(), 1s);
-}
-
-COPPICE_TEST(NurseryStart, EndingWithoutStartedIsAnError) {
-  co_await open_nursery([&](nursery& n) -> task<> {
-    auto r = co_await as_result(n.start([](task_status<int>) -> task<> { co_await checkpoint(); }));
-    auto* e = r.error<error>();
-    EXPECT_TRUE(e != nullptr);
-    if (e != nullptr) {
-      EXPECT_STREQ(
-          e->what(),
-          "a task ended without calling status.started(), so start() has no value to give");
-    }
-  });
-}
-
-COPPICE_TEST(NurseryStart, CancellingTheCallCancelsTheTask) {
-  log l;
-  co_await open_nursery([&](nursery& n) -> task<> {
-    auto r = co_await move_on_after(
-        1s,
-        n.start([](log& to, task_status<int>) -> task<> { co_await note_cancel(to, "starter"); },
-                std::ref(l)));
-    EXPECT_FALSE(r);
-    EXPECT_EQ(n.task_count(), 0u);
-  });
-  EXPECT_EQ(l, log{"starter move_on_after(1s): deadline passed"});
-}
-
-COPPICE_TEST(NurseryStart, ATaskThatOpenedScopesMovesWithThem) {
-  log l;
-  co_await open_nursery("home", [&](nursery& n) -> task<> {
-    co_await n.start(
-        [](log& to, task_status<> status) -> task<> {
-          auto finished = co_await move_on_after(1h, [&](cancel_scope&) -> task<> {
-            co_await open_nursery([&](nursery& inner) -> task<> {
-              inner.start_soon(note_cancel, std::ref(to), "inner");
-              co_await checkpoint();
-              status.started();
-              co_await sleep_forever();
-            });
-          });
-          to.push_back(finished ? "finished" : "moved on");
-        },
-        std::ref(l));
-    n.cancel("done");
-  });
-  EXPECT_EQ(l, log{"inner home: done"});
-}
-
-COPPICE_TEST(NurseryStart, StartedIntoACancelledNurseryIsCancelledThere) {
-  log l;
-  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
-    co_await open_nursery("home", [&](nursery& n) -> task<> {
-      outer.start_soon(
-          [](nursery& home, log& to) -> task<> {
-            co_await home.start(serve, 1, std::ref(to));
-            to.push_back("caller goes on");
-          },
-          std::ref(n), std::ref(l));
-      co_await checkpoint();
-      n.cancel("closing");
-    });
-    l.push_back("home ended");
-  });
-  EXPECT_EQ(l, (log{"caller goes on", "server home: closing", "home ended"}));
-}
-
-COPPICE_TEST(NurseryStart, WhatWaitsInsideTheTaskIsCancelledToo) {
-  log l;
-  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
-    co_await open_nursery("home", [&](nursery& n) -> task<> {
-      auto with_inner = [](log& to, task_status<> status) -> task<> {
-        co_await open_nursery("inner", [&](nursery& inner) -> task<> {
-          inner.start_soon(note_cancel, std::ref(to), "deep");
-          co_await sleep_for(1s);
-          status.started();  // Into a nursery that is cancelled by now.
-        });
-      };
-      auto call = [](nursery& home, decltype(with_inner) fn, log& to) -> task<> {
-        co_await home.start(fn, std::ref(to));
-      };
-      outer.start_soon(call, std::ref(n), with_inner, std::ref(l));
-      co_await checkpoint();
-      n.cancel("closing");
-    });
-  });
-  EXPECT_EQ(l, log{"deep home: closing"});
-}
-
-COPPICE_TEST(NurseryStart, ATaskThatWaitsWhileAnotherSaysStartedIsCancelledInACancelledNursery) {
-  log l;
-  task_status<> status;
-  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
-    co_await open_nursery("home", [&](nursery& n) -> task<> {
-      auto gives_status = [](log& to, task_status<>& out, task_status<> mine) -> task<> {
-        out = mine;
-        co_await note_cancel(to, "task");
-      };
-      auto call = [](nursery& home, decltype(gives_status) fn, log& to,
-                     task_status<>& out) -> task<> {
-        co_await home.start(fn, std::ref(to), std::ref(out));
-      };
-      outer.start_soon(call, std::ref(n), gives_status, std::ref(l), std::ref(status));
-      co_await sleep_for(1s);
-      n.cancel("closing");
-      EXPECT_TRUE(l.empty()) << "not ours yet";
-      status.started();
-    });
-  });
-  EXPECT_EQ(l, log{"task home: closing"});
-}
-
-COPPICE_TEST(NurseryStart, ATaskThatSaysStartedAfterTheCallWasCancelledStaysWithTheCall) {
-  co_await open_nursery("home", [&](nursery& n) -> task<> {
-    auto stubborn = [](task_status<> status) -> task<> {
-      auto late = [](task_status<> s) -> task<> {
-        co_await sleep_for(1s);
-        s.started();
-        co_await sleep_for(1s);
-      };
-      co_await finally(sleep_forever(), {.within = 1h}, late(status));
-    };
-    auto finished = co_await move_on_after(1s, n.start(stubborn));
-    EXPECT_FALSE(finished);
-    EXPECT_EQ(t.elapsed(), 3s) << "the call waited for its task";
-    EXPECT_EQ(n.task_count(), 0u);
-  });
-}
-
-COPPICE_TEST(NurseryStart, ANurseryWaitsForCallsOfStartFromOutside) {
-  co_await open_nursery("outer", [&](nursery& outer) -> task<> {
-    co_await open_nursery("home", [&](nursery& n) -> task<> {
-      auto call = [](nursery& home) -> task<> {
-        auto r = co_await as_result(home.start([](task_status<>) -> task<> {
-          co_await sleep_for(1s);
-          throw std::runtime_error("never up");
-        }));
-        EXPECT_NE(r.error<std::runtime_error>(), nullptr);
-      };
-      outer.start_soon(call, std::ref(n));
-      co_await checkpoint();
-    });
-    EXPECT_EQ(t.elapsed(), 1s);
-  });
-}
-
-COPPICE_TEST(NurseryStart, ATaskWithAStatusCanBeStartedWithoutAnybodyWaiting) {
-  log l;
-  co_await open_nursery("home", [&](nursery& n) -> task<> {
-    n.start_soon(serve, 1, std::ref(l));
-    co_await sleep_for(2s);
-    n.cancel("done");
-  });
-  EXPECT_EQ(l, log{"server home: done"});
-}
-
-using NurseryDeath = testing::Test;
-
-task<> starts_twice(testkit::test_env&) {
-  co_await open_nursery([](nursery& n) -> task<> {
-    co_await n.start([](task_status<> s) -> task<> {
-      s.started();
-      s.started();
-      co_return;
-    });
-  });
-}
-TEST(NurseryDeath, StartedTwiceAborts) {
-  EXPECT_DEATH(testkit::run_async_test("twice", &starts_twice), "started\\(\\) was called twice");
+TEST(NurseryDeath, ATaskStartedAfterTheBlockHasEndedAborts) {
+  EXPECT_DEATH(testkit::run_async_test("late", &starts_too_late),
+               "a task was started in a nursery whose block has ended");
 }
 
 // The only way to get there: through what ends after the block, in the frame that has the nursery.

@@ -34,7 +34,9 @@ task<T> nursery_block(Body body, Init... init) {
     call_plain<T>(how, body, n);
   }
   n.body_ended(how.error());
-  co_await n.join();
+  do {
+    co_await n.join();
+  } while (!n.idle());  // Somebody may start a task between the end of the last and our turn.
   n.close();
   if constexpr (!std::is_void_v<T>) {
     if (!how.has_value()) n.throw_no_value();
