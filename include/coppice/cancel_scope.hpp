@@ -44,6 +44,9 @@ struct scope_spec {
 ///   there at once. The soonest deadline applies, however deep.
 /// - A scope absorbs `cancelled` at its end only if it was itself cancelled and no scope around it
 ///   is; it never absorbs an error.
+/// - A shield keeps out cancellation and deadlines from above, not the scope's own. It can be put
+/// up
+///   and taken down: what is cancelled above then stops mattering, or matters again, at once.
 ///
 /// Functions open scopes and hand them to the body they run:
 ///
@@ -76,7 +79,12 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   void check() const;                      // Throws `cancelled`, naming the outermost cause.
 
   time_point deadline() const noexcept { return deadline_; }
-  void set_deadline(time_point deadline);  // A time that has passed cancels now.
+  /// A time that has passed cancels now. REQUIRES: not "never", if it is shielded.
+  void set_deadline(time_point deadline);
+  bool shield() const noexcept { return shield_; }
+  /// REQUIRES: it has a deadline, or it is taken down. A wait without a bound could keep a program
+  /// from ending. What was woken by a cancellation before the shield came, still gets it.
+  void set_shield(bool up);
   time_point effective_deadline()
       const noexcept;  // The soonest that applies; min() once cancelled.
 
@@ -84,7 +92,8 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   const std::string& reason() const noexcept { return reason_; }  // Empty until cancelled.
   std::string canceller() const;  // Who called cancel(), see cancel_cause. Empty until cancelled.
 
-  /// Of the outermost cancelled scope that reaches here. REQUIRES: cancelled().
+  /// Of the outermost cancelled scope that reaches here, or would but for a shield that came too
+  /// late. REQUIRES: there is one.
   std::shared_ptr<const cancel_cause> cause() const;
 
   /// For functions that run bodies: must `e` stop here? True only for a `cancelled` that is ours.
@@ -97,10 +106,13 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
 
   void fire() noexcept override;  // The deadline.
   void cancel_for(std::string_view reason, std::string canceller);
-  void spread() noexcept;  // Cancels what is below, without recursion.
+  void spread() noexcept;         // Cancels what is below, without recursion.
+  void withdraw() noexcept;       // The opposite, for what a shield keeps out.
+  void arm_deadline(time_point deadline);
   void wake_tasks() noexcept;
   cancel_scope* next_below(cancel_scope* s, bool descend) const noexcept;
   bool reached_from_above() const noexcept;
+  const cancel_scope* outermost_cancelled(bool through_shields) const noexcept;
   void adopt(cancel_scope& from, const detail::task_node& but);  // Moves what is inside `from`.
 
   detail::scheduler& loop_;
@@ -114,7 +126,7 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
   std::string reason_;
   std::shared_ptr<const cancel_cause> cause_;  // Shared: each `cancelled` that is thrown keeps it.
   time_point deadline_;
-  const bool shield_;
+  bool shield_;
   bool cancel_called_ = false;
   bool deadline_passed_ = false;
   bool caught_ = false;

@@ -2,6 +2,7 @@
 #include "coppice/cancel_scope.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.hpp"
 #include "coppice/detail/holding.hpp"
@@ -21,7 +22,7 @@ cancel_scope::cancel_scope(detail::task_node& task, detail::scope_spec spec)
       deadline_(time_point::max()),
       shield_(spec.shield) {
   effective_ = reached_from_above();
-  set_deadline(spec.deadline);  // Before anybody is told of us: it may throw.
+  arm_deadline(spec.deadline);  // Before anybody is told of us: it may throw.
   if (parent_ != nullptr) parent_->below_.push_back(*this);
   task_.enter(*this);
 }
@@ -69,6 +70,12 @@ void cancel_scope::check() const {
 }
 
 void cancel_scope::set_deadline(time_point deadline) {
+  COPPICE_ASSERT(!shield_ || deadline != time_point::max(),
+                 "a shielded scope needs a deadline: take the shield down first");
+  arm_deadline(deadline);
+}
+
+void cancel_scope::arm_deadline(time_point deadline) {
   deadline_ = deadline;
   if (cancel_called_) return;
   if (deadline == time_point::max()) {
@@ -89,11 +96,19 @@ time_point cancel_scope::effective_deadline() const noexcept {
   return soonest;
 }
 
-std::shared_ptr<const cancel_cause> cancel_scope::cause() const {
+const cancel_scope* cancel_scope::outermost_cancelled(bool through_shields) const noexcept {
   const cancel_scope* outermost = nullptr;
-  for (const cancel_scope* s = this; s != nullptr; s = s->shield_ ? nullptr : s->parent_) {
+  for (const cancel_scope* s = this; s != nullptr; s = s->parent_) {
     if (s->cancel_called_) outermost = s;
+    if (s->shield_ && !through_shields) break;
   }
+  return outermost;
+}
+
+std::shared_ptr<const cancel_cause> cancel_scope::cause() const {
+  const cancel_scope* outermost = outermost_cancelled(false);
+  // A task was woken by a cancellation, and then the shield came between the two.
+  if (outermost == nullptr) outermost = outermost_cancelled(true);
   COPPICE_ASSERT(outermost != nullptr, "the cause of a cancellation was asked for without one");
   return outermost->cause_;
 }
@@ -120,16 +135,37 @@ cancel_scope* cancel_scope::next_below(cancel_scope* s, bool descend) const noex
   return nullptr;
 }
 
+void cancel_scope::set_shield(bool up) {
+  loop_.check_thread("cancel_scope::set_shield()");
+  if (shield_ == up) return;
+  COPPICE_ASSERT(!up || deadline_ != time_point::max(),
+                 "a shield needs a deadline: call set_deadline() before set_shield()");
+  shield_ = up;
+  if (up) {
+    withdraw();
+  } else if (reached_from_above()) {
+    spread();
+  }
+}
+
 void cancel_scope::spread() noexcept {
-  // Each scope turns effective once in its life, so the work of all cancellations of a tree
-  // together is linear in its scopes and tasks (a shield or a turned scope ends the walk at that
-  // branch).
+  // But for shields that are moved, each scope turns effective once in its life, so the work of all
+  // cancellations of a tree together is linear in its scopes and tasks (a shield or a turned scope
+  // ends the walk at that branch).
   for (cancel_scope* s = this; s != nullptr;) {
     const bool turns = !s->effective_ && (s == this || !s->shield_);
     if (turns) {
       s->effective_ = true;
       s->wake_tasks();
     }
+    s = next_below(s, turns);
+  }
+}
+
+void cancel_scope::withdraw() noexcept {
+  for (cancel_scope* s = this; s != nullptr;) {
+    const bool turns = s->effective_ && !s->cancel_called_ && (s == this || !s->shield_);
+    if (turns) s->effective_ = false;
     s = next_below(s, turns);
   }
 }
@@ -181,7 +217,8 @@ bool task_node::cancel_visible() const noexcept { return scope->cancelled(); }
 void task_node::throw_cancelled() const { throw coppice::cancelled(scope->cause()); }
 
 void task_node::cancel_wait() noexcept {
-  if (state != task_state::parked || !waits_for->abort()) return;
+  if (state != task_state::parked || std::exchange(asked_to_stop, true)) return;
+  if (!waits_for->abort()) return;
   woken_by_cancel = true;
   wake();
 }

@@ -149,6 +149,7 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   void park(wait_op& op) noexcept {
     waits_for = &op;
     waits_since = loop.turn_began();
+    asked_to_stop = false;
     state = task_state::parked;
   }
   void wake() noexcept {
@@ -178,6 +179,7 @@ class task_node : public list_link<in_scope>, public list_link<in_nursery> {
   time_point waits_since{};  // While parked: about when that began, see scheduler::turn_began().
   task_state state = task_state::ready;
   bool woken_by_cancel = false;
+  bool asked_to_stop = false;  // abort() was called for this wait: once is enough.
 
  protected:
   ~task_node();
