@@ -177,8 +177,10 @@ class remote_actor_error : public error {
 };
 
 /// Two or more failures of one nursery, in the order in which they were seen. One alone comes bare.
+/// A cancellation is never in one.
 class error_group : public error {
  public:
+  // REQUIRES: none is `cancelled`.
   error_group(std::string_view where, std::vector<std::exception_ptr> errors);
   std::span<const std::exception_ptr> errors() const noexcept { return *errors_; }
   const std::string& where() const noexcept { return *where_; }  // The nursery's name.

@@ -8,6 +8,7 @@
 #include <new>
 #include <typeinfo>
 
+#include "base/assert.hpp"
 #include "coppice/detail/settled.hpp"
 #include "coppice/handle_errors.hpp"
 #include "core/text.hpp"
@@ -100,7 +101,12 @@ std::vector<std::string> remote_actor_error::path() const {
 error_group::error_group(std::string_view where, std::vector<std::exception_ptr> errors)
     : error(group_text(where, errors)),
       where_(std::make_shared<const std::string>(where)),
-      errors_(std::make_shared<const std::vector<std::exception_ptr>>(std::move(errors))) {}
+      errors_(std::make_shared<const std::vector<std::exception_ptr>>(std::move(errors))) {
+  for (const std::exception_ptr& e : *errors_) {
+    COPPICE_ASSERT(!detail::is_cancelled(e),
+                   "a cancellation in a group of errors: no scope could absorb it there");
+  }
+}
 
 std::string describe_exception(const std::exception_ptr& e) {
   if (!e) return "no error";

@@ -5,6 +5,11 @@
 
 namespace coppice::testkit {
 
+void fake_clock::advance(duration d) noexcept {
+  detail::check(d >= duration::zero(), "time does not go backwards: advance() by zero or more");
+  now_.fetch_add(d.count());
+}
+
 bool fake_clock::skip_to(time_point next) noexcept {
   if (!autojump_) return false;
   if (next == time_point::max()) {

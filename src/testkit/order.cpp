@@ -2,6 +2,7 @@
 #include "coppice/testkit/order.hpp"
 
 #include "coppice/detail/check.hpp"
+#include "coppice/time.hpp"
 #include "core/loop.hpp"
 
 namespace coppice::testkit {
@@ -31,7 +32,11 @@ task<> wait_all_blocked() {
 }
 
 task<> sequencer::turn(int n) {
-  while (next_ < n) co_await waiting_[n].wait();
+  if (next_ < n) {
+    co_await waiting_[n].wait();
+  } else {
+    co_await checkpoint();
+  }
   detail::check(next_ == n, "a turn of a sequencer was taken twice");
 }
 

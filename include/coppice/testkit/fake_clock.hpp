@@ -28,7 +28,7 @@ class fake_clock final : public clock {
   explicit fake_clock(fake_clock_options options = {}) : autojump_(options.autojump) {}
 
   time_point now() const noexcept override { return time_point(duration(now_.load())); }
-  void advance(duration d) noexcept { now_.fetch_add(d.count()); }
+  void advance(duration d) noexcept;  // REQUIRES: not negative.
   bool skip_to(time_point next) noexcept override;
 
   void on_deadlock(std::function<void()> what_to_do) { on_deadlock_ = std::move(what_to_do); }
