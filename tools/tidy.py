@@ -254,6 +254,31 @@ def header_test(file: source_file, files: tree) -> Findings:
         yield 0, f'no *_test.cpp includes "{name}": write a test for what it promises'
 
 
+@functools.cache
+def tests_by_name(files: tree) -> frozenset[str]:
+    """Suite.Name of each test, and core_guard.case of each program that must not compile."""
+    found = set()
+    for file in files.files.values():
+        if file.is_cpp and file.is_test:
+            found |= {f"{suite}.{name}" for suite, name in re.findall(
+                r"^[ \t]*(?:COPPICE_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", file.code, re.M)}
+        elif file.is_cmake:
+            text = re.sub(r"#.*", "", file.text)
+            found |= {f"{kind}_guard.{case}" for kind, case in
+                      re.findall(r"\b(\w+)_guard\((\w+) ", text)}
+    return frozenset(found)
+
+
+def named_test(file: source_file, files: tree) -> Findings:
+    """A test that docs/internals names exists."""
+    if not re.fullmatch(r"docs/internals/.*\.md", file.path):
+        return
+    for found in re.finditer(r"`([A-Z]\w*\.[A-Z]\w*|\w+_guard\.\w+)`", file.text):
+        if found[1] not in tests_by_name(files):
+            yield line_of(file.text, found.start()), (
+                f"there is no test {found[1]}: name the one that checks this, or write it")
+
+
 # ---- rules about code ----------------------------------------------------------------------------
 
 
@@ -332,7 +357,7 @@ def is_stuck_on_purpose(sleep: ast.Call) -> bool:
 
 RULES = {function.__name__.replace("_", "-"): function for function in (
     line_length, control_character, todo, spdx, file_length, function_length, layer, library_home,
-    lock, dead_file, header_test, gcc12_shape, new, sleep)}
+    lock, dead_file, header_test, named_test, gcc12_shape, new, sleep)}
 CHECKED_ELSEWHERE = ("coroutine-shape",)  # by coroutine_shapes.py, with the same exception lines
 
 

@@ -196,6 +196,20 @@ class TidyTest(unittest.TestCase):
         self.assert_clean({"include/coppice/detail/a.hpp": HEADER,
                            "include/coppice/fwd.hpp": HEADER})
 
+    def test_named_test(self):
+        tests = {"src/core/a_test.cpp": HEAD + "TEST(Lock, IsFair) {}\nTEST_F(\n    A, B) {}\n"
+                 "COPPICE_TEST(Event, StaysSet) {}\n// TEST(Lock, IsGone) {}\n",
+                 "src/core/CMakeLists.txt": 'core_guard(named_task "deleted")\n'}
+
+        def table(row: str) -> dict:
+            return {**tests, "docs/internals/promises.md": f"# Promises\n\n| it | {row} |\n"}
+
+        for missing in ("`Lock.IsGone`", "`Lock.IsFair`, `Lock.IsUnfair`", "`core_guard.other`"):
+            self.assert_breaks("named-test", table(missing), "there is no test", 3)
+        self.assert_clean(table("`Lock.IsFair`, `Event.StaysSet`, `A.B`, `core_guard.named_task`"))
+        self.assert_clean(table("`ToThread.*`, `lock.acquire`, Lock.IsGone without marks"))
+        self.assert_clean({**tests, "docs/a.md": "`Lock.IsGone`\n"})
+
     def test_gcc12_shape_in_conditions(self):
         for code in ("if (co_await x()) f();", "while (!co_await x()) f();",
                      "for (; co_await x();) f();", "switch (co_await x()) {}",

@@ -298,5 +298,52 @@ COPPICE_TEST(BroadcastChannel, DescribesItselfAndItsSubscriptions) {
   co_return;
 }
 
+// --- misuse
+
+task<> waits_for_a_value(subscription_t& from) { co_await from.receive(); }
+
+task<> ends_first(testkit::test_env&) {
+  std::optional<channel_t> c(std::in_place, 1u);
+  auto s = c->subscribe();
+  c.reset();
+  co_return;
+}
+TEST(BroadcastChannelDeath, EndingBeforeItsSubscriptionsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("first", &ends_first),
+               "a broadcast channel ended before its subscriptions");
+}
+
+task<> ends_under_a_waiter(testkit::test_env&) {
+  channel_t c(1);
+  std::optional<subscription_t> s(c.subscribe());
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(waits_for_a_value, std::ref(*s));
+    co_await wait_all_blocked();
+    s.reset();
+  });
+}
+TEST(BroadcastChannelDeath, ASubscriptionThatEndsWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("waiter", &ends_under_a_waiter),
+               "a subscription ended while a task waits on it");
+}
+
+task<> moves_under_a_waiter(testkit::test_env&) {
+  channel_t c(1);
+  auto s = c.subscribe();
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(waits_for_a_value, std::ref(s));
+    co_await wait_all_blocked();
+    auto moved = std::move(s);
+  });
+}
+TEST(BroadcastChannelDeath, ASubscriptionThatIsMovedWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("moved", &moves_under_a_waiter),
+               "a subscription was moved while a task waits on it");
+}
+
+TEST(BroadcastChannelDeath, OneThatKeepsNothingAborts) {
+  EXPECT_DEATH(channel_t(0), "a broadcast channel has to keep at least one value");
+}
+
 }  // namespace
 }  // namespace coppice

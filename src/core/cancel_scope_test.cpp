@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coppice/cancel_scope.hpp"  // First: proves the header stands alone.
 
+#include "base/thread.hpp"
 #include "coppice/channel.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/event.hpp"
@@ -378,6 +379,112 @@ task<> leaks_scope(testkit::test_env&) {
 TEST(CancelScopeDeath, AScopeThatEndsBeforeOneInsideItAborts) {
   EXPECT_DEATH(testkit::run_async_test("leak", &leaks_scope),
                "cancel scopes must be left in the reverse order of entering");
+}
+
+class counted_op final : public detail::wait_op {
+ public:
+  explicit counted_op(int& asked) noexcept : asked_(asked) {}
+  bool begin() noexcept { return false; }
+  void finish() const noexcept {}
+  bool abort() noexcept override {
+    ++asked_;
+    return true;
+  }
+  std::string describe() const override { return "nothing"; }
+
+ private:
+  int& asked_;
+};
+
+// Ten times the tasks, ten times the work: each is asked once and runs once.
+COPPICE_TEST(CancelScope, CancellingAsksEachTaskOnceAndLetsItRunOnce) {
+  for (const int count : {10'000, 100'000}) {
+    int asked = 0;
+    int ran = 0;
+    co_await open_nursery([&](nursery& n) -> task<> {
+      for (int i = 0; i < count; ++i) {
+        n.start_soon(
+            [](int& a, int& r) -> task<> {
+              counted_op wait(a);
+              try {
+                co_await wait;
+              } catch (const cancelled&) {
+                ++r;
+                throw;
+              }
+            },
+            std::ref(asked), std::ref(ran));
+      }
+      co_await checkpoint();
+      n.cancel("first");
+      n.cancel("second");
+      EXPECT_EQ(asked, count);
+      EXPECT_EQ(ran, 0) << "cancel() itself runs nothing";
+    });
+    EXPECT_EQ(asked, count);
+    EXPECT_EQ(ran, count);
+  }
+}
+
+COPPICE_TEST(CancelScope, OfSeveralThatWereCancelledTheOutermostAbsorbs) {
+  bool innermost = false;
+  bool middle = false;
+  const bool outer = co_await scoped("outer", [&](cancel_scope&) -> task<> {
+    middle = co_await scoped("middle", [&](cancel_scope& m) -> task<> {
+      innermost = co_await scoped("innermost", [&](cancel_scope& i) -> task<> {
+        i.cancel();
+        m.cancel();
+        co_await sleep_forever();
+      });
+      ADD_FAILURE() << "the cancellation goes through";
+    });
+  });
+  EXPECT_FALSE(innermost);
+  EXPECT_TRUE(middle);
+  EXPECT_FALSE(outer);
+}
+
+COPPICE_TEST(CancelScope, ACancellationThatWasNeverSeenEndsWithItsScope) {
+  const bool caught = co_await scoped("s", [](cancel_scope& s) -> task<> {
+    s.cancel("too late");
+    co_return;
+  });
+  EXPECT_FALSE(caught);
+  co_await checkpoint();
+}
+
+COPPICE_TEST(CancelScope, AWaitThatCannotStopGoesOnAndTheNextCheckpointThrows) {
+  int asked = 0;
+  stubborn_op wait(asked);
+  std::vector<std::string> l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](stubborn_op& op, std::vector<std::string>& to) -> task<> {
+          co_await op;
+          to.push_back("woke");
+          to.push_back(co_await checkpoint_cause());
+        },
+        std::ref(wait), std::ref(l));
+    co_await checkpoint();
+    co_await checkpoint();
+    n.cancel("stop");
+    EXPECT_EQ(asked, 1);
+    co_await scoped("shield", [](cancel_scope&) -> task<> { co_await checkpoint(); }, true);
+    EXPECT_TRUE(l.empty());
+    wait.release();
+  });
+  EXPECT_EQ(l, (std::vector<std::string>{"woke", "nursery: stop"}));
+}
+
+task<> cancelled_from_elsewhere(testkit::test_env&) {
+  co_await move_on_after(1h, [](cancel_scope& s) -> task<> {
+    base::os_thread("wrong", [&s] { s.cancel(); }).join();
+    co_return;
+  });
+}
+TEST(CancelScopeDeath, CancellingOnAnotherThreadAborts) {
+  EXPECT_DEATH(testkit::run_async_test("elsewhere", &cancelled_from_elsewhere),
+               "cancel_scope::cancel\\(\\) was called on a thread that does not run this loop");
 }
 
 }  // namespace

@@ -229,5 +229,54 @@ COPPICE_TEST(CapacityLimiter, DescribeShowsTheBorrowers) {
   EXPECT_NE(many.describe().find("key '15' and 4 more; 0 waiting"), std::string::npos);
 }
 
+COPPICE_TEST(CapacityLimiter, LoweredToZeroItLendsNothingUntilItIsRaised) {
+  capacity_limiter c(1);
+  log in;
+  auto first = co_await c.acquire_for("first");
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(work, std::ref(c), std::ref(in), "waits", 1s);
+    co_await wait_all_blocked();
+    c.set_total_tokens(0);
+    first.release();
+    co_await wait_all_blocked();
+    EXPECT_TRUE(in.empty());
+    EXPECT_EQ(c.borrowed_tokens(), 0u);
+    EXPECT_EQ(c.waiting(), 1u);
+    EXPECT_FALSE(c.try_acquire());
+    c.set_total_tokens(1);
+    EXPECT_EQ(c.borrowed_tokens(), 1u);
+  });
+  EXPECT_EQ(in, log{"waits"});
+}
+
+COPPICE_TEST(CapacityLimiter, AnUnlimitedOneAlwaysHasSome) {
+  capacity_limiter c(capacity_limiter::unlimited);
+  auto mine = co_await c.acquire();
+  EXPECT_EQ(c.total_tokens(), capacity_limiter::unlimited);
+  EXPECT_EQ(c.borrowed_tokens(), 1u);
+  EXPECT_GT(c.available_tokens(), 1'000'000u);
+}
+
+task<> ends_early(testkit::test_env&) {
+  std::optional<capacity_limiter> c(std::in_place, 1u);
+  auto token = co_await c->acquire_for("a");
+  c.reset();
+}
+TEST(CapacityLimiterDeath, EndingBeforeEveryTokenIsBackAborts) {
+  EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "a capacity limiter ended");
+}
+
+task<> ends_under_a_waiter(testkit::test_env&) {
+  co_await open_nursery([](nursery& n) -> task<> {
+    capacity_limiter c(0);
+    n.start_soon([](capacity_limiter& x) -> task<> { auto got = co_await x.acquire(); },
+                 std::ref(c));
+    co_await wait_all_blocked();
+  });
+}
+TEST(CapacityLimiterDeath, EndingWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("waiter", &ends_under_a_waiter), "a capacity limiter ended");
+}
+
 }  // namespace
 }  // namespace coppice

@@ -276,5 +276,34 @@ TEST(ChannelEndsDeath, EndingWhileATaskWaitsThroughItAborts) {
   EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "ended while a task waits on it");
 }
 
+COPPICE_TEST(ChannelEnds, ClosingAnEndLeavesThoseWaitingWhoWaitThroughAnother) {
+  auto [tx, rx] = open_channel<int>(0);
+  auto other_tx = tx.clone();
+  auto& from = rx;
+  log l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(note_send, std::ref(tx), std::ref(l));
+    n.start_soon(note_send, std::ref(other_tx), std::ref(l));
+    co_await wait_all_blocked();
+    tx.close();
+    co_await wait_all_blocked();
+    EXPECT_EQ(l, log{"channel_closed"});
+    EXPECT_EQ(co_await from.receive(), 1);
+  });
+  EXPECT_EQ(l, (log{"channel_closed", "sent"}));
+  l.clear();
+  auto other_rx = rx.clone();
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(note_receive, std::ref(from), std::ref(l));
+    n.start_soon(note_receive, std::ref(other_rx), std::ref(l));
+    co_await wait_all_blocked();
+    from.close();
+    co_await wait_all_blocked();
+    EXPECT_EQ(l, log{"channel_closed"});
+    co_await other_tx.send(2);
+  });
+  EXPECT_EQ(l, (log{"channel_closed", "value"}));
+}
+
 }  // namespace
 }  // namespace coppice

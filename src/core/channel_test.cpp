@@ -2,6 +2,7 @@
 #include "coppice/channel.hpp"  // First: proves the header stands alone.
 
 #include <memory>
+#include <set>
 
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"
@@ -12,6 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using log = std::vector<std::string>;
+using testkit::wait_all_blocked;
 
 task<> send_all(channel<int>& c, int from, int to) {
   for (int i = from; i < to; ++i) co_await c.send(i);
@@ -248,6 +250,88 @@ COPPICE_TEST(Channel, EveryOperationIsACheckpoint) {
   EXPECT_FALSE(sends);
   EXPECT_FALSE(receives);
   EXPECT_EQ(c.size(), 1u);
+}
+
+COPPICE_TEST(Channel, WhoeverTriesLaterCannotOvertakeOneThatWaits) {
+  channel<int> c(1);
+  std::vector<int> got;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    EXPECT_TRUE(c.try_send(1));
+    EXPECT_EQ(c.try_receive(), 1) << "nobody else is there: its own value";
+    n.start_soon([](channel<int>& x,
+                    std::vector<int>& to) -> task<> { to.push_back(*co_await x.receive()); },
+                 std::ref(c), std::ref(got));
+    co_await wait_all_blocked();
+    EXPECT_TRUE(c.try_send(2));
+    EXPECT_FALSE(c.try_receive()) << "it is the receiver's that waits";
+  });
+  EXPECT_EQ(got, std::vector<int>{2});
+  co_await open_nursery([&](nursery& n) -> task<> {
+    EXPECT_TRUE(c.try_send(3));
+    n.start_soon(send_all, std::ref(c), 4, 5);
+    co_await wait_all_blocked();
+    EXPECT_EQ(c.try_receive(), 3);
+    EXPECT_FALSE(c.try_send(5)) << "the room is the sender's that waits";
+    EXPECT_EQ(co_await c.receive(), 4);
+  });
+}
+
+COPPICE_TEST(Channel, ACancelledSendHasNotSentAndOneWhoseValueWasTakenHas) {
+  channel<int> c(0);
+  EXPECT_FALSE(co_await move_on_after(1s, c.send(1)));
+  EXPECT_EQ(c.senders_waiting(), 0u);
+  EXPECT_FALSE(c.try_receive());
+  bool sent = false;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(
+        [](channel<int>& x, bool& done) -> task<> {
+          co_await x.send(2);
+          done = true;
+        },
+        std::ref(c), std::ref(sent));
+    co_await wait_all_blocked();
+    EXPECT_EQ(c.try_receive(), 2);
+    n.cancel();
+  });
+  EXPECT_TRUE(sent);
+}
+
+COPPICE_TEST(Channel, EveryReceiverThatWaitsGetsItsShare) {
+  channel<int> c(1);
+  std::vector<int> takers;
+  auto take_until_closed = [](channel<int>& x, std::vector<int>& to, int who) -> task<> {
+    while (auto v = co_await x.receive()) to.push_back(who);
+  };
+  co_await open_nursery([&](nursery& n) -> task<> {
+    for (int who = 0; who < 5; ++who)
+      n.start_soon(take_until_closed, std::ref(c), std::ref(takers), who);
+    co_await wait_all_blocked();
+    EXPECT_EQ(c.receivers_waiting(), 5u);
+    co_await send_all(c, 0, 10);
+    c.close();
+  });
+  EXPECT_EQ(takers.size(), 10u);
+  EXPECT_EQ(std::set<int>(takers.begin(), takers.end()).size(), 5u);
+}
+
+COPPICE_TEST(Channel, DescribesItself) {
+  channel<int> c(8, "numbers");
+  co_await c.send(1);
+  EXPECT_EQ(c.describe(), "channel 'numbers', 1 of 8 kept, open");
+  EXPECT_EQ(c.capacity(), 8u);
+  EXPECT_EQ(c.name(), "numbers");
+}
+
+task<> ends_early(testkit::test_env&) {
+  co_await open_nursery([](nursery& n) -> task<> {
+    channel<int> c(0);
+    n.start_soon([](channel<int>& x) -> task<> { co_await x.receive(); }, std::ref(c));
+    co_await wait_all_blocked();
+  });
+}
+TEST(ChannelDeath, EndingWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+               "a channel ended while a task waits on it");
 }
 
 }  // namespace

@@ -194,5 +194,66 @@ COPPICE_TEST(Condition, DescribesItself) {
   co_return;
 }
 
+COPPICE_TEST(Condition, SeveralThatWereNotifiedGoOnOneAfterAnother) {
+  condition c;
+  log l;
+  auto holds_for_a_while = [](condition& x, log& to, std::string who) -> task<> {
+    auto held = co_await x.acquire();
+    co_await x.wait();
+    to.push_back(who + " in");
+    co_await sleep_for(1s);
+    to.push_back(who + " out");
+  };
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(holds_for_a_while, std::ref(c), std::ref(l), "a");
+    n.start_soon(holds_for_a_while, std::ref(c), std::ref(l), "b");
+    co_await wait_all_blocked();
+    auto held = co_await c.acquire();
+    c.notify_all();
+    EXPECT_EQ(c.its_lock().waiting(), 2u) << "they wait for the lock now";
+    held.release();
+    EXPECT_EQ(c.its_lock().waiting(), 1u) << "the first one has it already";
+  });
+  EXPECT_EQ(l, (log{"a in", "a out", "b in", "b out"}));
+}
+
+COPPICE_TEST(Condition, OneThatIsCancelledLeavesTheOthersWaiting) {
+  condition c;
+  log l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(note_when_notified, std::ref(c), std::ref(l), "a");
+    n.start_soon(
+        [](condition& x) -> task<> {
+          auto held = co_await x.acquire();
+          EXPECT_FALSE(co_await move_on_after(1s, x.wait()));
+        },
+        std::ref(c));
+    n.start_soon(note_when_notified, std::ref(c), std::ref(l), "c");
+    co_await sleep_for(2s);
+    EXPECT_EQ(c.waiting(), 2u);
+    auto held = co_await c.acquire();
+    c.notify_all();
+  });
+  EXPECT_EQ(l, (log{"a", "c"}));
+}
+
+task<> ends_early(testkit::test_env&) {
+  lock l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    condition c(l);
+    n.start_soon(
+        [](condition& x) -> task<> {
+          auto held = co_await x.acquire();
+          co_await x.wait();
+        },
+        std::ref(c));
+    co_await wait_all_blocked();
+  });
+}
+TEST(ConditionDeath, EndingWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+               "a condition ended while a task waits");
+}
+
 }  // namespace
 }  // namespace coppice

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <concepts>
 #include <csignal>
 
 #include "coppice/handle_errors.hpp"
@@ -184,6 +185,74 @@ TEST(HandleErrors, LetsCancelledThrough) {
 
 TEST(HandleErrorsDeath, OutsideOfACatchBlockAborts) {
   EXPECT_DEATH(handle_errors([](const std::exception&) {}), "outside of a catch block");
+}
+
+// --- what their types promise
+
+template <class... E>
+constexpr bool are_errors_that_copy_without_throwing =
+    ((std::derived_from<E, error> && std::is_nothrow_copy_constructible_v<E>) && ...);
+
+TEST(Errors, EveryFaultOfOursIsAnErrorThatCopiesWithoutThrowing) {
+  static_assert(are_errors_that_copy_without_throwing<
+                timeout_error, backend_unavailable, message_type_error, limit_exceeded,
+                protocol_error, transport_closed, actor_died, channel_closed, lagged,
+                ownership_error, actor_start_error, module_not_exposed, no_such_function,
+                argument_error, call_stuck, remote_actor_error, error_group>);
+  static_assert(std::derived_from<error, std::runtime_error>);
+  static_assert(std::derived_from<actor_died, transport_closed>);
+}
+
+TEST(Errors, CancelledIsNoStdExceptionAndCopiesWithoutThrowing) {
+  static_assert(!std::derived_from<cancelled, std::exception>);
+  static_assert(std::is_nothrow_copy_constructible_v<cancelled>);
+}
+
+TEST(Errors, ThoseOfActorsHaveTheirReport) {
+  exit_report how;
+  how.how = exit_report::cause::exited;
+  how.status = 3;
+  EXPECT_EQ(actor_died("feed", how).report().status, 3);
+  EXPECT_EQ(actor_start_error("feed", how).report().status, 3);
+}
+
+TEST(Errors, AGroupKeepsTheOrderAndTheNameOfItsNursery) {
+  const error_group g("pair", {make(std::runtime_error("a")), make(std::runtime_error("b"))});
+  EXPECT_EQ(g.where(), "pair");
+  EXPECT_EQ(g.errors().size(), 2u);
+  EXPECT_EQ(describe_exception(g.errors()[0]), "std::runtime_error: a");
+}
+
+TEST(ErrorsDeath, ACancellationInAGroupAborts) {
+  EXPECT_DEATH(error_group("g", {make(cancelled(std::make_shared<const std::string>("a: b"))),
+                                 make(std::runtime_error("x"))}),
+               "a cancellation in a group of errors");
+}
+
+// --- more of as_result
+
+COPPICE_TEST(AsResult, TakesAnOperationAndSaysNothingOfAnErrorThatIsNotThere) {
+  auto r = co_await as_result(sleep_for(1s));
+  EXPECT_TRUE(r.has_value());
+  EXPECT_EQ(r.exception(), nullptr);
+  EXPECT_EQ(t.elapsed(), 1s);
+}
+
+COPPICE_TEST(AsResult, ItsValueIsMovedOut) {
+  auto make_one = []() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(4); };
+  auto r = co_await as_result(make_one());
+  EXPECT_EQ(**r, 4);
+  const std::unique_ptr<int> out = r.value();
+  EXPECT_EQ(*out, 4);
+}
+
+task<> looks_at_no_value(testkit::test_env&) {
+  auto r = co_await as_result(parse(""));
+  static_cast<void>(*r);
+}
+TEST(AsResultDeath, LookingAtAValueThatIsNotThereAborts) {
+  EXPECT_DEATH(testkit::run_async_test("no value", &looks_at_no_value),
+               "the outcome holds an error: look at error<E>\\(\\) or exception\\(\\) first");
 }
 
 }  // namespace

@@ -83,5 +83,26 @@ TEST(EventDeath, EndingWhileATaskWaitsAborts) {
   EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "an event ended while a task waits");
 }
 
+COPPICE_TEST(Event, OneThatIsCancelledLeavesTheOthersWaitingInTheirOrder) {
+  event e;
+  log l;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon(note_when_set, std::ref(e), std::ref(l), "first");
+    n.start_soon(
+        [](event& x, log& to) -> task<> {
+          EXPECT_FALSE(co_await move_on_after(1s, x.wait()));
+          to.push_back("cancelled");
+        },
+        std::ref(e), std::ref(l));
+    n.start_soon(note_when_set, std::ref(e), std::ref(l), "third");
+    co_await sleep_for(2s);
+    EXPECT_EQ(l, log{"cancelled"});
+    EXPECT_EQ(e.waiting(), 2u);
+    e.set();
+    EXPECT_EQ(e.waiting(), 0u);
+  });
+  EXPECT_EQ(l, (log{"cancelled", "first", "third"}));
+}
+
 }  // namespace
 }  // namespace coppice

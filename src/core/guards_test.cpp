@@ -3,9 +3,12 @@
 // Compiled case by case by ctest, see CMakeLists.txt.
 // tidy: allow dead-file: CMakeLists.txt compiles it case by case, by its full path
 #include <coroutine>
+#include <memory>
 #include <string>
 
+#include "coppice/broadcast_channel.hpp"
 #include "coppice/channel.hpp"
+#include "coppice/errors.hpp"
 #include "coppice/handle_errors.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/outcome.hpp"
@@ -68,6 +71,12 @@ task<> guard(std::string s) {
   co_await c.send(owning{.text = s, .n = 1});
 #elif defined(CASE_limit_without_await)
   co_await move_on_after(1s, [](cancel_scope&) {});
+#elif defined(CASE_task_of_a_reference)
+  co_await [](int& y) -> task<int&> { co_return y; }(x);
+#elif defined(CASE_broadcast_of_what_cannot_be_copied)
+  broadcast_channel<std::unique_ptr<int>> b(1);
+#elif defined(CASE_error_that_does_not_travel)
+  remote_actor_error(remote_error_info{}).is<std::string>();
 #else
 #error "no such case"
 #endif

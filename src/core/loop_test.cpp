@@ -7,6 +7,7 @@
 // tidy: allow library-home: an Asio operation for asio_op to wrap
 #include <boost/asio/steady_timer.hpp>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <set>
 
@@ -349,6 +350,22 @@ TEST(LoopDeath, SettingAnEventFromAnotherThreadAborts) {
         l.run(wait_for(e));
       },
       "on that loop's thread only");
+}
+
+TEST(Loop, APostThatPostsItselfAgainAndAgainStarvesNoTask) {
+  loop l;
+  bool over = false;
+  int posts = 0;
+  std::function<void()> again = [&] {
+    ++posts;
+    if (!over) l.post([&] { again(); });
+  };
+  l.post([&] { again(); });
+  l.run([](bool& done) -> task<> {
+    for (int i = 0; i < 20; ++i) co_await checkpoint();
+    done = true;
+  }(over));
+  EXPECT_GE(posts, 19);
 }
 
 }  // namespace

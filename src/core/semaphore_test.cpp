@@ -163,5 +163,31 @@ TEST(SemaphoreDeath, APermitThatIsGivenBackTwiceAborts) {
   EXPECT_DEATH(testkit::run_async_test("twice", &gives_back_twice), "permit was given back twice");
 }
 
+COPPICE_TEST(Semaphore, APermitReleasedTwiceIsGivenBackOnce) {
+  semaphore s(1);
+  auto permit = co_await s.acquire();
+  permit.release();
+  EXPECT_FALSE(permit.held());
+  permit.release();
+  EXPECT_EQ(s.value(), 1u);
+}
+
+TEST(SemaphoreDeath, StartingWithMoreThanItsMaximumAborts) {
+  EXPECT_DEATH(semaphore(2, {.name = "slots", .value_max = 1}),
+               "a semaphore begins with more permits");
+}
+
+task<> ends_early(testkit::test_env&) {
+  co_await open_nursery([](nursery& n) -> task<> {
+    semaphore s(0);
+    n.start_soon([](semaphore& x) -> task<> { auto got = co_await x.acquire(); }, std::ref(s));
+    co_await wait_all_blocked();
+  });
+}
+TEST(SemaphoreDeath, EndingWhileATaskWaitsAborts) {
+  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+               "a semaphore ended while a task waits");
+}
+
 }  // namespace
 }  // namespace coppice

@@ -147,5 +147,19 @@ TEST(TaskDeath, ACoroutineThatReturnsWithoutWaitingOrEndingAbortsWithAdvice) {
                "a coroutine returned without having ended.*if .auto r = co_await x");
 }
 
+COPPICE_TEST(Task, ACancellationComesOutOfTheAwaitToo) {
+  std::string cause;
+  auto finished = co_await move_on_after(1s, [&](cancel_scope&) -> task<> {
+    try {
+      co_await []() -> task<> { co_await sleep_forever(); }();
+    } catch (const cancelled& c) {
+      cause = c.cause();
+      throw;
+    }
+  });
+  EXPECT_FALSE(finished);
+  EXPECT_EQ(cause, "move_on_after(1s): deadline passed");
+}
+
 }  // namespace
 }  // namespace coppice

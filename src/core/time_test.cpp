@@ -240,5 +240,16 @@ TEST(FinallyDeath, WithoutATimeLimitAborts) {
                "finally\\(\\) needs a time limit");
 }
 
+COPPICE_TEST(Sleep, ForeverEndsOnlyByACancellation) {
+  auto finished = co_await move_on_after(24h * 365, sleep_forever());
+  EXPECT_FALSE(finished);
+  EXPECT_EQ(t.elapsed(), 24h * 365);
+}
+
+COPPICE_TEST(Finally, AnErrorOfTheWorkIsThrownBareWhenTheCleanupEndsWell) {
+  auto r = co_await as_result(finally(fails("work"), {.within = 2s}, checkpoint()));
+  EXPECT_EQ(describe_exception(r.exception()), "std::runtime_error: work");
+}
+
 }  // namespace
 }  // namespace coppice

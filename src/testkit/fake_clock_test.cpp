@@ -41,5 +41,11 @@ TEST(FakeClockDeath, WithoutAHandlerADeadlockAborts) {
   EXPECT_DEATH(time.skip_to(time_point::max()), "deadlock: every task waits");
 }
 
+TEST(FakeClockDeath, TimeDoesNotGoBackwards) {
+  fake_clock time;
+  time.advance(0s);
+  EXPECT_DEATH(time.advance(-1s), "time does not go backwards");
+}
+
 }  // namespace
 }  // namespace coppice::testkit
