@@ -73,6 +73,7 @@ TEST(Snapshot, FromAnotherThreadShowsTasksTheirNurseriesAndWhatTheyWaitFor) {
   const task_tree tree = there.view().snapshot(patient);
   EXPECT_EQ(tree.how, outcome::complete);
   EXPECT_EQ(tree.loop, "crowded");
+  EXPECT_EQ(tree.slices, 1u) << "so small a loop is seen in one moment";
   ASSERT_EQ(tree.tasks.size(), 3u) << tree.to_text();
   const task_info& root = tree.tasks[0];
   EXPECT_EQ(root.name, "crowded");
@@ -295,6 +296,24 @@ TEST(Snapshot, AskersOnSeveralThreadsAreServedWhileTasksComeAndGo) {
 }
 
 TEST(ThisLoop, OutsideOfALoopThrows) { EXPECT_THROW(this_loop(), error); }
+
+COPPICE_TEST(Snapshot, AnIdIsTheSameInEverySnapshotAndNeverUsedAgain) {
+  event first;
+  event second;
+  co_await open_nursery([&](nursery& n) -> task<> {
+    n.start_soon("task", wait_for, std::ref(first));
+    const task_tree before = this_loop().snapshot();
+    const task_tree again = this_loop().snapshot();
+    const std::uint64_t id = named(before, "task")->id;
+    EXPECT_EQ(named(again, "task")->id, id);
+    first.set();
+    co_await testkit::wait_all_blocked();
+    n.start_soon("task", wait_for, std::ref(second));
+    const task_tree after = this_loop().snapshot();
+    EXPECT_GT(named(after, "task")->id, id);
+    second.set();
+  });
+}
 
 }  // namespace
 }  // namespace coppice

@@ -2,7 +2,9 @@
 #include "core/stall_watch.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 
@@ -180,6 +182,39 @@ TEST(StallWatch, WithoutStacksItSendsNoSignal) {
   l.run(hog(told));
   EXPECT_TRUE(told.first().stack.empty());
   EXPECT_EQ(told.first().task, "'loop'");
+}
+
+TEST(StallWatch, WithoutAHandlerTheTextGoesToStderr) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const int kept = ::dup(STDERR_FILENO);
+  ::dup2(ends[1], STDERR_FILENO);
+  std::string text;
+  {
+    loop l({.name = "main", .stalls = std::make_shared<stall_watch>(stall_options{.after = 20ms})});
+    l.run([](int from, std::string& to) -> task<> {
+      char read[4096];  // What it waits for is the report of this very wait.
+      to.assign(read, static_cast<std::size_t>(std::max<ssize_t>(::read(from, read, 4096), 0)));
+      co_return;
+    }(ends[0], text));
+  }
+  ::dup2(kept, STDERR_FILENO);
+  for (const int fd : {kept, ends[0], ends[1]}) ::close(fd);
+  EXPECT_NE(text.find("coppice: loop 'main' is stalled, for "), std::string::npos) << text;
+}
+
+void stall_with_a_handler_that_throws() {
+  stall_options options{.after = 20ms};
+  options.handler = [](const stall_report&) { throw error("no"); };
+  loop l({.stalls = std::make_shared<stall_watch>(std::move(options))});
+  l.run([]() -> task<> {
+    std::promise<void> never;
+    never.get_future().wait();
+    co_return;
+  }());
+}
+TEST(StallWatchDeath, AHandlerThatThrowsEndsTheProcess) {
+  EXPECT_DEATH(stall_with_a_handler_that_throws(), "terminate called");
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coppice/testkit/async_test.hpp"
 
+#include <gtest/gtest-spi.h>
+
 #include "coppice/event.hpp"
 #include "coppice/testkit/test_env.hpp"
 
@@ -80,6 +82,20 @@ task<> throws(testkit::test_env&) {
 TEST(AsyncTest, AnExceptionIsAFailureThatNamesIt) {
   EXPECT_EQ(testkit::run_async_test("throws", &throws),
             "the test's body threw std::runtime_error: boom");
+}
+
+task<> ends_well(testkit::test_env&) { co_await sleep_for(1h); }
+
+TEST(AsyncTest, OneThatEndsWellGivesNothing) {
+  EXPECT_EQ(testkit::run_async_test("well", &ends_well), "");
+}
+
+TEST(AsyncTest, AFailureNamesTheSeedOfItsOrder) {
+  const char* before = std::getenv("COPPICE_ORDER_SEED");
+  const std::string kept = before ? before : "";
+  ::setenv("COPPICE_ORDER_SEED", "7", 1);
+  EXPECT_NONFATAL_FAILURE(testkit::detail::run_as_gtest("throws", &throws), "COPPICE_ORDER_SEED=7");
+  ::setenv("COPPICE_ORDER_SEED", kept.c_str(), 1);
 }
 
 }  // namespace

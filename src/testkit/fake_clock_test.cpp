@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/thread.hpp"
+
 namespace coppice::testkit {
 namespace {
 
@@ -45,6 +47,17 @@ TEST(FakeClockDeath, TimeDoesNotGoBackwards) {
   fake_clock time;
   time.advance(0s);
   EXPECT_DEATH(time.advance(-1s), "time does not go backwards");
+}
+
+TEST(FakeClock, TellsTheTimeOnAnyThread) {
+  fake_clock time;
+  const time_point began = time.now();
+  base::os_thread reader("reader", [&] {
+    while (time.now() == began) continue;
+    EXPECT_EQ(time.now(), began + 1s);
+  });
+  time.advance(1s);
+  reader.join();
 }
 
 }  // namespace
