@@ -24,9 +24,8 @@ class receiver;
 /// - When the last sender has closed, receivers get what is there and then nothing, for ever.
 /// - When the last receiver has closed, values that nobody took are destroyed, and send() throws
 ///   channel_closed, one that waits too.
-/// - An end closes by close() or when it ends. Using it later throws channel_closed, and so does,
-/// at
-///   once, what waits through it; a clone is an end of its own and stays open.
+/// - An end closes by close() or when it ends. Using it later throws channel_closed; what waits
+///   through it throws that at once. A clone is an end of its own and stays open.
 ///
 ///     auto [tx, rx] = open_channel<int>(8, "numbers");
 ///     n.start_soon(produce, tx.clone());
