@@ -200,9 +200,9 @@ TEST(Snapshot, OfALoopThatDoesNotAnswerReturnsAndSaysWhichTaskHasIt) {
 }
 
 TEST(Snapshot, OfAPostedFunctionThatKeepsTheLoopSaysThatItIsNoTask) {
-  busy_thread there(1);
-  std::atomic<bool> stuck{false};
+  std::atomic<bool> stuck{false};  // Before the thread that looks at them.
   std::atomic<bool> go_on{false};
+  busy_thread there(1);
   there.loop().post([&] {
     stuck = true;
     stuck.notify_all();
