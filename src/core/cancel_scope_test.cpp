@@ -7,6 +7,7 @@
 #include "coppice/event.hpp"
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"
+#include "coppice/testkit/order.hpp"
 #include "core/scope_test_kit.hpp"
 
 namespace coppice {
@@ -415,7 +416,7 @@ COPPICE_TEST(CancelScope, CancellingAsksEachTaskOnceAndLetsItRunOnce) {
             },
             std::ref(asked), std::ref(ran));
       }
-      co_await checkpoint();
+      co_await testkit::wait_all_blocked();
       n.cancel("first");
       n.cancel("second");
       EXPECT_EQ(asked, count);
