@@ -106,8 +106,8 @@ class cancel_scope final : public detail::list_link<detail::in_parent>, private 
 
   void fire() noexcept override;  // The deadline.
   void cancel_for(std::string_view reason, std::string canceller);
-  void spread() noexcept;         // Cancels what is below, without recursion.
-  void withdraw() noexcept;       // The opposite, for what a shield keeps out.
+  void spread() noexcept;    // Cancels what is below, without recursion.
+  void withdraw() noexcept;  // The opposite, for what a shield keeps out.
   void arm_deadline(time_point deadline);
   void wake_tasks() noexcept;
   cancel_scope* next_below(cancel_scope* s, bool descend) const noexcept;

@@ -169,14 +169,15 @@ COPPICE_TEST(ErrorsMeetCancels, ATaskThatSwallowsACancellationHasEndedWell) {
 
 COPPICE_TEST(ErrorsMeetCancels, ACancelledThatNobodyAskedForEndsItsBlock) {
   log l;
-  auto done = co_await move_on_after(1h, open_nursery("home", [&](nursery& n) {
-                                       n.start_soon(note_cancel, std::ref(l), "task");
-                                       n.start_soon([]() -> task<> {
-                                         auto why = std::make_shared<const std::string>("x: y");
-                                         co_await checkpoint();
-                                         throw cancelled(std::move(why));
-                                       });
-                                     }));
+  auto done = co_await move_on_after(
+      1h, open_nursery("home", [&](nursery& n) {
+        n.start_soon(note_cancel, std::ref(l), "task");
+        n.start_soon([]() -> task<> {
+          auto why = std::make_shared<const cancel_cause>(cancel_cause{"x: y"});
+          co_await checkpoint();
+          throw cancelled(std::move(why));
+        });
+      }));
   EXPECT_TRUE(done) << "no scope around the block was cancelled";
   EXPECT_EQ(l, log{"task home: a task failed: cancelled: x: y"});
 }

@@ -224,9 +224,10 @@ TEST(Errors, AGroupKeepsTheOrderAndTheNameOfItsNursery) {
 }
 
 TEST(ErrorsDeath, ACancellationInAGroupAborts) {
-  EXPECT_DEATH(error_group("g", {make(cancelled(std::make_shared<const std::string>("a: b"))),
-                                 make(std::runtime_error("x"))}),
-               "a cancellation in a group of errors");
+  EXPECT_DEATH(
+      error_group("g", {make(cancelled(std::make_shared<const cancel_cause>(cancel_cause{"a: b"}))),
+                        make(std::runtime_error("x"))}),
+      "a cancellation in a group of errors");
 }
 
 // --- more of as_result

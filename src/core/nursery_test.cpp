@@ -496,18 +496,5 @@ TEST(NurseryDeath, ATaskStartedAfterTheBlockHasEndedAborts) {
                "a task was started in a nursery whose block has ended");
 }
 
-// The only way to get there: through what ends after the block, in the frame that has the nursery.
-task<> starts_late(testkit::test_env&) {
-  auto& self = co_await detail::this_task{};
-  nursery n(self, "ended");
-  co_await n.join();
-  n.close();
-  n.start_soon([]() -> task<> { co_return; });
-}
-TEST(NurseryDeath, StartingInANurseryWhoseBlockHasEndedAborts) {
-  EXPECT_DEATH(testkit::run_async_test("late", &starts_late),
-               "a task was started in a nursery whose block has ended");
-}
-
 }  // namespace
 }  // namespace coppice
