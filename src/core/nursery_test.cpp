@@ -158,6 +158,7 @@ task<> fail_when_cancelled(std::string what) {
 
 COPPICE_TEST(Nursery, AnErrorIsNotLostToACancel) {
   EXPECT_THROW(co_await open_nursery([&](nursery& n) -> task<> {
+                 n.start_soon("quiet", []() -> task<> { co_await sleep_forever(); });
                  n.start_soon(fail_when_cancelled, "cleanup failed");
                  co_await checkpoint();
                  n.cancel("stop");
