@@ -50,7 +50,8 @@ std::string canonical_key(const std::string& key) {
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
-      control_(std::make_shared<core::loop>(loop_options("coppice-ctl"))),
+      control_(options_.control ? options_.control
+                                : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)) {
   refuse_second_copy();
   base::watch_for_forks();
@@ -59,6 +60,7 @@ process_runtime::process_runtime(process_options options)
     throw error("a runtime is open in this process already: one at a time, so end that one first");
   try {
     if (options_.make_backends) backends_ = options_.make_backends(*this);
+    if (options_.control) return;
     std::promise<void> up;
     control_thread_ = base::os_thread("coppice-ctl", [this, &up] { control_main(up); });
     up.get_future().get();
@@ -73,7 +75,7 @@ process_runtime::~process_runtime() { stop(); }
 
 void process_runtime::control_main(std::promise<void>& up) {
   try {
-    control_->run(control_life(&up));
+    control_->run(control_on_thread(&up));
   } catch (...) {
     // Every supervising task has been cancelled with it: nobody is left to stop what runs.
     std::fprintf(stderr, "coppice: the control loop failed: %s\n",
@@ -82,7 +84,7 @@ void process_runtime::control_main(std::promise<void>& up) {
   }
 }
 
-task<> process_runtime::control_life(std::promise<void>* up) {
+task<> process_runtime::control_on_thread(std::promise<void>* up) {
   try {
     signals_ = std::make_unique<signal_watch>(
         *control_, options_.signals, [this](int number, int nth) { on_signal(number, nth); });
@@ -91,8 +93,12 @@ task<> process_runtime::control_life(std::promise<void>* up) {
     co_return;
   }
   up->set_value();
-  co_await supervisor_->run();
+  co_await run_control();
   signals_.reset();
+}
+
+task<> process_runtime::run_control() {
+  co_await supervisor_->run();
   for (auto& [uuid, l] : std::exchange(listeners_, {}))
     if (l.on == control_ && l.listener) l.listener->close();
 }
@@ -224,7 +230,8 @@ bool process_runtime::stop(duration bound) {
     supervisor_->close();
   });
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
-  const bool ended = control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
+  const bool ended = !control_thread_.joinable() ||
+                     control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
   if (ended) {
     // What was told too late for the loop's run: that an abandoned child came back, perhaps.
     try {

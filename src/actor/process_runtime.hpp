@@ -30,6 +30,10 @@ struct process_options {
   port::table_limits calls;
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
+  /// A loop that the caller runs, with run_control() as one of its tasks, instead of a loop on a
+  /// thread of its own: so that a simulation has a whole tree, supervisor and all, on one thread
+  /// and on virtual time. No signals then. Null in every program.
+  std::shared_ptr<core::loop> control = nullptr;
   /// Makes the backends. Called once, before the control loop runs.
   std::function<std::vector<std::unique_ptr<spawn::backend>>(process_runtime&)> make_backends;
 };
@@ -50,6 +54,9 @@ class process_runtime {
   static process_runtime* current() noexcept;
 
   const std::shared_ptr<core::loop>& control() noexcept { return control_; }
+  /// With process_options::control: a task of that loop which supervises, and ends once
+  /// supervision().close() was called and every child has ended. Then stop() leaves nothing.
+  task<> run_control();
   supervisor& supervision() noexcept { return *supervisor_; }
   const process_options& options() const noexcept { return options_; }
 
@@ -101,7 +108,7 @@ class process_runtime {
   };
 
   void control_main(std::promise<void>& up);
-  task<> control_life(std::promise<void>* up);
+  task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
   void listen(port::actor_port_ptr parent, start_waiting start);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,

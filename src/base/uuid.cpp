@@ -18,11 +18,18 @@ std::mt19937_64 seeded() {
   std::seed_seq sequence(seed.begin(), seed.end());
   return std::mt19937_64(sequence);
 }
-}  // namespace
 
-std::string new_uuid() {
+std::mt19937_64& numbers() {
   // Trivially destructible, so a thread that leaves by siglongjmp loses nothing.
   static thread_local std::mt19937_64 random = seeded();
+  return random;
+}
+}  // namespace
+
+void seed_uuids(std::uint64_t seed) { numbers().seed(seed); }
+
+std::string new_uuid() {
+  std::mt19937_64& random = numbers();
   std::uint64_t half[2] = {random(), random()};
   half[0] = (half[0] & ~0xF000ull) | 0x4000ull;        // version 4
   half[1] = (half[1] & ~(3ull << 62)) | (2ull << 62);  // variant 1

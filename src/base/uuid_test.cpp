@@ -19,5 +19,16 @@ TEST(Uuid, IsCanonicalVersionFourAndNeverTheSame) {
   }
 }
 
+TEST(Uuid, TheSameSeedMakesTheSameOnes) {
+  seed_uuids(7);
+  const std::string first = new_uuid(), second = new_uuid();
+  EXPECT_NE(first, second);
+  seed_uuids(7);
+  EXPECT_EQ(new_uuid(), first);
+  EXPECT_EQ(new_uuid(), second);
+  seed_uuids(8);
+  EXPECT_NE(new_uuid(), first);
+}
+
 }  // namespace
 }  // namespace coppice::base

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -58,7 +59,7 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get(), link_state{l, {}, {}, {}});
+  links_.try_emplace(l.get(), link_state{l, ++links_so_far_, {}, {}, {}});
   if (!closed_.empty()) {
     out.closes.push_back({l, closed_});
     return;
@@ -136,7 +137,11 @@ void call_table::close(const std::string& why, effects& out) {
   if (closed_.empty()) closed_ = why.empty() ? "the actor has ended" : why;
   std::vector<request_id> all;
   for (auto& [id, request] : requests_) all.push_back(id);
-  for (auto& [link, state] : links_) out.closes.push_back({state.link, why});
+  // In the order of connecting, not of addresses: same seed, same run.
+  std::vector<const link_state*> open;
+  for (auto& [link, state] : links_) open.push_back(&state);
+  std::ranges::sort(open, {}, &link_state::nth);
+  for (const link_state* state : open) out.closes.push_back({state->link, why});
   for (auto id : all) complete(id, closed_reply(why), out);
   for (auto& [uuid, c] : children_) lost(c, why, out);
   children_.clear();

@@ -192,6 +192,7 @@ class call_table {
   };
   struct link_state {
     ipc::link_ptr link;
+    std::uint64_t nth = 0;                                 // To have connected.
     std::unordered_map<std::string, call_id> served;       // by cid
     std::unordered_map<std::string, request_id> requests;  // by cid
     std::unordered_set<std::string> waiting;  // cids of its requests to ourselves, not yet answered
@@ -232,6 +233,7 @@ class call_table {
   std::unordered_map<call_id, served_call> served_;
   std::unordered_map<request_id, open_request> requests_;
   std::unordered_map<ipc::link*, link_state> links_;
+  std::uint64_t links_so_far_ = 0;
   std::unordered_map<std::string, child> children_;  // by uuid
   enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
   remote_error_info start_failure_;

@@ -452,6 +452,19 @@ TEST_F(CallTable, ACalleeThatIsADialogIsAnErrorAndIsCancelled) {
   }
 }
 
+TEST_F(CallTable, LinksAreClosedInTheOrderInWhichTheyConnected) {
+  std::vector<link> links;  // Enough that their addresses are not in that order by chance.
+  lines expected;
+  for (int i = 0; i < 20; ++i) {
+    links.push_back(link_to("p" + std::to_string(i)));
+    expected.push_back("p" + std::to_string(i) + ": over");
+  }
+  for (const link& l : links) connect(l);
+  table.close("over", out);
+  settle();
+  EXPECT_EQ(take(closes), expected);
+}
+
 TEST_F(CallTable, DescribeNamesCallsBothWays) {
   connect(peer);
   deliver(peer, start_of("peer", "c", "mod", "served"));
