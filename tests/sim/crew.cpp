@@ -27,7 +27,7 @@ bool room_for_actors(const world& w) {
 /// What became of the tasks and actors of one actor nursery.
 struct crew {
   family tasks;
-  std::vector<std::string> names;  // Of the actors that were to start.
+  std::vector<std::string> names;          // Of the actors that were to start.
   time_point stopped = time_point::max();  // From then on its actors may have been told to end.
   event body_over{"the end of a crew's body"};
 
@@ -109,7 +109,7 @@ bool may_fail_to_start(const place& p, const std::string& uuid) {
   const machines& hosts = p.w.hosts;
   const std::string& self = p.self.id().uuid;
   return hosts.boots_badly(uuid) || p.w.net.was_hurt(uuid) || hosts.is_ending(uuid) ||
-         hosts.is_ending(self) || p.w.faults.has(fault::stall) || p.w.root_ends;
+         hosts.is_ending(self) || p.w.faults.has(fault::stall) || p.w.root_ends();
 }
 
 task<> start_one(actor_nursery* an, crew* c, place* p) {

@@ -54,7 +54,7 @@ class ledger {
   void callee_ends(std::uint64_t id, const std::exception_ptr& error, const std::string& value);
 
   // --- errors ---
-  [[noreturn]] void throw_error();  // A new one, with a number.
+  [[noreturn]] void throw_error();            // A new one, with a number.
   void arrived(const std::exception_ptr& e);  // Where an error stops: a handler, or the root.
 
   void check_end();  // Of the run.

@@ -212,6 +212,11 @@ std::size_t machines::actors_left() const {
   return n;
 }
 
+std::size_t machines::abandoned() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(all_, [](const auto& m) { return m->abandoned_; }));
+}
+
 bool machines::was_killed(const std::string& uuid) const {
   const machine* m = find(uuid);
   return m != nullptr && m->killed_;

@@ -22,7 +22,7 @@ class machine;
 
 /// How machines behave in one run.
 struct machine_habits {
-  bool boots_badly = false;  // Some are slow to start, some never get as far as connecting.
+  bool boots_badly = false;       // Some are slow to start, some never get as far as connecting.
   int without_rungs_percent = 0;  // Like threads: nothing but a message can stop them.
 };
 
@@ -62,6 +62,7 @@ class machines final : public spawn::backend {
 
   std::vector<std::string> alive() const;  // Uuids, the oldest first.
   std::size_t actors_left() const;         // Actor objects that still exist.
+  std::size_t abandoned() const;
 
   // --- of one actor, for judging what others heard from it ---
   bool was_killed(const std::string& uuid) const;

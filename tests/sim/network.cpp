@@ -53,8 +53,8 @@ class wire : public std::enable_shared_from_this<wire> {
     std::shared_ptr<ipc::link_sink> sink;  // Cleared by the end, like the next.
     ipc::link_ptr link;
     bool connected = false;
-    bool over = false;   // Told of the end, or killed.
-    bool deaf = false;   // What is sent to it is swallowed.
+    bool over = false;  // Told of the end, or killed.
+    bool deaf = false;  // What is sent to it is swallowed.
     std::deque<letter> coming;
     time_point soonest{};  // Of the next letter: order is kept.
     core::alarm wake;

@@ -63,7 +63,7 @@ class network {
 
   /// Was its connection ever broken by cut(), make_half_open() or kill(), at either end?
   bool was_hurt(const std::string& child) const;
-  std::vector<std::string> open() const;  // Connections that have not ended.
+  std::vector<std::string> open() const;      // Connections that have not ended.
   std::size_t left() const { return left_; }  // Connections of which anything is left.
 
  private:

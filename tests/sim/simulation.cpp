@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr duration run_max = 600s;        // Virtual. The longest programs need a tenth of it.
+constexpr duration unwinding_max = 15s;   // Of a tree of three levels, the most stubborn included.
 constexpr duration last_words_max = 10s;  // Of the network, once every actor has ended.
 
 fault_set faults_of(dice luck, fault_set allowed) {
@@ -89,7 +90,7 @@ task<> interruption(cast* c) {
   dice luck = c->w.luck.of("interruption");
   co_await sleep_for(luck.between(0ms, 2s));
   c->w.trace.note("the root is interrupted");
-  c->w.root_ends = true;
+  c->w.interrupted = c->w.loop.now();
   c->root->cancel("SIGINT");
   co_await sleep_for(luck.between(0ms, 1s));
   if (luck.chance(50)) c->w.runtime.supervision().hurry();
@@ -122,12 +123,14 @@ task<> root_life(cast* c) {
   auto how = co_await detail::captured<void>(std::move(running));
   journal& trace = c->w.trace;
   trace.note("the root ends: {}", describe_exception(how.error()));
+  if (c->w.root_ends() && c->w.loop.now() - c->w.interrupted > unwinding_max)
+    trace.fail("an interrupted tree took {} s to end", (c->w.loop.now() - c->w.interrupted) / 1s);
   if (!c->body.over) trace.fail("the root ended before its program");
   if (c->body.failed() && how.error() != c->body.error)
     trace.fail("the root swallowed {}", describe_exception(c->body.error));
   if (!c->body.failed() && how.error())
     trace.fail("the root failed by itself: {}", describe_exception(how.error()));
-  if (c->body.cancelled() && !c->w.root_ends) trace.fail("the root was cancelled by nobody");
+  if (c->body.cancelled() && !c->w.root_ends()) trace.fail("the root was cancelled by nobody");
   if (how.error()) c->w.book.arrived(how.error());
 }
 
@@ -144,11 +147,14 @@ task<> actors(cast* c) {
 task<> whole(cast* c) {
   world& w = c->w;
   core::alarm too_long(w.loop);
-  too_long.set(run_max, [&w] { w.trace.fail("the run takes more than {} s", run_max / 1s); });
+  too_long.set(run_max, [&w] {
+    w.trace.fail("it still runs after {} s: a wake-up was lost, or a wait has no bound",
+                 run_max / 1s);
+  });
   auto body = [c](nursery& n) -> task<> {
     c->w.hosts.run_in(n, c->w.net);
-    n.start_soon("control", [](tree::process_runtime* rt) { return rt->run_control(); },
-                 &c->w.runtime);
+    n.start_soon(
+        "control", [](tree::process_runtime* rt) { return rt->run_control(); }, &c->w.runtime);
     co_await checkpoint();  // From its first turn on it supervises.
     co_await actors(c);
     c->w.runtime.supervision().close();
@@ -208,8 +214,9 @@ run_result run_seed(const run_options& options) {
   w.actions_left = 20 + static_cast<int>(luck.of("length").below(300));
   set_world(&w);
 
-  cast c{w, std::make_shared<tree::native_actor>(
-                runtime, loop, tree::aid_of({"root", base::new_uuid()}), endpoints()),
+  cast c{w,
+         std::make_shared<tree::native_actor>(
+             runtime, loop, tree::aid_of({"root", base::new_uuid()}), endpoints()),
          {}};
   try {
     loop->run(whole(&c));
@@ -217,8 +224,10 @@ run_result run_seed(const run_options& options) {
     trace.fail("the run threw {}", describe_exception(std::current_exception()));
   }
   c.root.reset();
+  const auto hosts_abandoned = hosts->abandoned();
   check_nothing_left(w);
   set_world(nullptr);
+  book.counts.abandoned = hosts_abandoned;
   return {trace.hash(), trace.events(), book.counts};
 }
 

@@ -26,11 +26,11 @@ struct weighted {
   action does;
 };
 constexpr std::array steps = {
-    weighted{20, rest},          weighted{3, rest_long},    weighted{4, fail},
-    weighted{14, attempt},       weighted{3, stubborn},     weighted{10, limited},
-    weighted{4, cleaned_up},     weighted{10, side_by_side}, weighted{40, call_kid},
-    weighted{3, stop_kid},       weighted{8, with_actors},  weighted{4, meet_at_event},
-    weighted{4, share_lock},     weighted{3, share_permits}, weighted{4, pass_values},
+    weighted{20, rest},      weighted{3, rest_long},     weighted{4, fail},
+    weighted{14, attempt},   weighted{3, stubborn},      weighted{10, limited},
+    weighted{4, cleaned_up}, weighted{10, side_by_side}, weighted{40, call_kid},
+    weighted{3, stop_kid},   weighted{8, with_actors},   weighted{4, meet_at_event},
+    weighted{4, share_lock}, weighted{3, share_permits}, weighted{4, pass_values},
 };
 
 action any_step(dice& luck) {
@@ -185,8 +185,8 @@ task<> cleaned_up(place* p) {
   place here = p->part();
   place there = p->part();
   ending work, cleanup;
-  auto frame = detail::take(finally(recorded(some, &here, &work), {.within = 1s},
-                                    recorded(tidy_up, &there, &cleanup)));
+  auto frame = detail::take(
+      finally(recorded(some, &here, &work), {.within = 1s}, recorded(tidy_up, &there, &cleanup)));
   auto how = co_await detail::captured<void>(std::move(frame));
   const std::exception_ptr out = how.error();
   journal& trace = p->w.trace;
@@ -227,8 +227,24 @@ void judge_nursery(const place& p, const family& f, const std::exception_ptr& ou
   }
 }
 
+/// A member that nursery::start() waits for. Until it says that it is up it is start()'s.
+task<> server(place* p, family* of, std::uint64_t says, task_status<std::uint64_t> status) {
+  co_await rest(p);
+  if (p->luck.chance(20)) co_await fail(p);
+  status.started(says);
+  co_await member(some, p, of);
+}
+
+task<> start_server(nursery* n, place* p, family* f) {
+  const std::uint64_t says = p->luck.next();
+  const std::uint64_t said = co_await n->start(server, p, f, says);
+  if (said != says) p->w.trace.fail("start() gave a value that its task never said");
+}
+
 task<> side_by_side_body(nursery* n, place* p, family* f, std::vector<place>* places) {
-  for (place& one : *places) n->start_soon(member, any_step(one.luck), &one, f);
+  for (std::size_t i = 1; i < places->size(); ++i)
+    n->start_soon(member, any_step((*places)[i].luck), &(*places)[i], f);
+  if (p->luck.chance(40)) co_await start_server(n, &places->front(), f);
   if (p->luck.chance(50)) {
     place here = p->part();
     co_await some(&here);
@@ -245,7 +261,7 @@ task<> side_by_side(place* p) {
   detail::task_node& node = co_await detail::this_task{};
   family f;
   std::vector<place> places;
-  for (auto n = 1 + p->luck.below(4); n > 0; --n) places.push_back(p->part());
+  for (auto n = 2 + p->luck.below(4); n > 0; --n) places.push_back(p->part());
   auto body = [&](nursery& n) -> task<> {
     auto inner = detail::take(side_by_side_body(&n, p, &f, &places));
     auto how = co_await detail::captured<void>(std::move(inner));
@@ -279,10 +295,7 @@ constexpr endpoint run_e{"sim:run", serve_call, "call", "levels", "text"};
 
 }  // namespace
 
-const std::vector<exposed>& endpoints() {
-  static const std::vector<exposed> all = {run_e};
-  return all;
-}
+std::vector<exposed> endpoints() { return {run_e}; }
 
 task<> call_kid(place* p) {
   if (p->kids.empty()) co_return co_await rest(p);
@@ -291,8 +304,8 @@ task<> call_kid(place* p) {
   const std::string text(p->luck.below(30), 'x');
   ledger& book = p->w.book;
   const auto id = book.begin_call(p->self.id().uuid, callee.uuid, text);
-  auto calling = detail::take(
-      callee.to.run(run_e, static_cast<std::int64_t>(id), p->levels - 1, text));
+  auto calling =
+      detail::take(callee.to.run(run_e, static_cast<std::int64_t>(id), p->levels - 1, text));
   auto how = co_await detail::captured<std::string>(std::move(calling));
   book.end_call(id, how.error(), how.error() ? std::string() : how.value(), node.cancel_visible());
   if (how.error()) std::rethrow_exception(how.error());
@@ -313,6 +326,8 @@ task<> stop_kid(place* p) {
   }
   if (!p->w.hosts.is_over(whom.uuid))
     p->w.trace.fail("cancel_actor() returned before the actor had ended");
+  if (how.value().took > stop_policy().total)  // Nobody here asks for a longer one.
+    p->w.trace.fail("a stop took {} ms", how.value().took / 1ms);
 }
 
 }  // namespace coppice::sim

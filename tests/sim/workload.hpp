@@ -2,6 +2,7 @@
 // Random programs for simulated actors, each step of which checks the promise that it relies on.
 #pragma once
 
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <string>
@@ -55,21 +56,21 @@ struct family {
   void note(const std::exception_ptr& e) {
     if (detail::is_cancelled(e))
       some_cancelled = true;
-    else if (e)
-      failures.push_back(e);
+    else if (e && std::ranges::find(failures, e) == failures.end())
+      failures.push_back(e);  // A task that start() never handed over fails in start(), too.
   }
 };
 task<> member(action work, place* p, family* of);
 
 // --- steps ---------------------------------------------------------------------------------------
-task<> some(place* p);        // A few steps, one after another.
-task<> rest(place* p);        // Sleeps for a moment.
-task<> rest_long(place* p);   // Until it is cancelled, or for very long.
-task<> fail(place* p);        // Throws an error with a number.
-task<> attempt(place* p);     // Handles some of the errors of what it tries.
-task<> stubborn(place* p);    // Keeps out every cancellation for a while.
-task<> limited(place* p);     // move_on_after() and fail_after().
-task<> cleaned_up(place* p);  // finally()
+task<> some(place* p);          // A few steps, one after another.
+task<> rest(place* p);          // Sleeps for a moment.
+task<> rest_long(place* p);     // Until it is cancelled, or for very long.
+task<> fail(place* p);          // Throws an error with a number.
+task<> attempt(place* p);       // Handles some of the errors of what it tries.
+task<> stubborn(place* p);      // Keeps out every cancellation for a while.
+task<> limited(place* p);       // move_on_after() and fail_after().
+task<> cleaned_up(place* p);    // finally()
 task<> side_by_side(place* p);  // A nursery.
 task<> call_kid(place* p);
 task<> stop_kid(place* p);
@@ -83,7 +84,7 @@ task<> pass_values(place* p);
 
 /// What every simulated actor serves: `sim:run`, which runs some() as a call. It finds the run that
 /// is under way by set_world().
-const std::vector<exposed>& endpoints();
+std::vector<exposed> endpoints();
 void set_world(world* w);
 
 }  // namespace coppice::sim

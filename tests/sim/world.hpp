@@ -42,7 +42,9 @@ struct world {
   ledger& book;
   int actions_left = 0;  // Bounds a run: when it is used up, programs only return.
   std::uint64_t actors_so_far = 0;
-  bool root_ends = false;  // It was told to.
+  time_point interrupted = time_point::max();  // The root was told to end.
+
+  bool root_ends() const { return interrupted != time_point::max(); }
 };
 
 }  // namespace coppice::sim
