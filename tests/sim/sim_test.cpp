@@ -28,7 +28,9 @@ ended run(const std::string& command) {
   out.status = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
   return out;
 }
-std::string program(const std::string& name) { return std::string(COPPICE_SIM_FOLDER) + "/" + name; }
+std::string program(const std::string& name) {
+  return std::string(COPPICE_SIM_FOLDER) + "/" + name;
+}
 
 /// The rest of the last line that begins so; empty: there is none.
 std::string line_after(const std::string& text, const std::string& beginning) {
