@@ -115,6 +115,8 @@ bool may_fail_to_start(const place& p, const std::string& uuid) {
 task<> start_one(actor_nursery* an, crew* c, place* p) {
   detail::task_node& node = co_await detail::this_task{};
   world& w = p->w;
+  // Such code runs on here until it has unwound; in a process that was killed it would not.
+  if (w.hosts.was_killed(p->self.id().uuid)) co_return;
   const std::string name = fmt::format("a{}", ++w.actors_so_far);
   c->names.push_back(name);
   ++w.book.counts.actors;

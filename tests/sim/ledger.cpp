@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ledger.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -18,6 +19,7 @@ namespace {
 // be long on its way.
 constexpr duration end_after_giving_up_max = 12s;
 constexpr duration reply_travels_max = 4s;
+constexpr duration death_is_heard_within = 1ms;  // Within one process: by those who still wait.
 
 void add_leaves(const remote_error_info& e, std::vector<std::string>& out) {
   if (e.members.empty()) return out.push_back(e.source_type + ": " + e.message);
@@ -45,15 +47,16 @@ void tally::add(const tally& o) {
   calls += o.calls, values += o.values, errors += o.errors, cancelled += o.cancelled;
   stuck += o.stuck, died += o.died, closed += o.closed, thrown += o.thrown;
   lost_by_rule += o.lost_by_rule, actors += o.actors, killed += o.killed;
-  abandoned += o.abandoned;
+  abandoned += o.abandoned, overtaken += o.overtaken;
 }
 
 std::string tally::text() const {
   return fmt::format(
-      "{} calls: {} values, {} errors, {} cancelled, {} stuck, {} died, {} closed; {} errors "
-      "thrown, {} lost by rule; {} actors, {} killed, {} abandoned",
-      calls, values, errors, cancelled, stuck, died, closed, thrown, lost_by_rule, actors, killed,
-      abandoned);
+      "{} calls: {} values, {} errors, {} cancelled, {} stuck, {} died ({} answers "
+      "overtaken), {} closed; {} errors thrown, {} lost by rule; {} actors, {} killed, {} "
+      "abandoned",
+      calls, values, errors, cancelled, stuck, died, overtaken, closed, thrown, lost_by_rule,
+      actors, killed, abandoned);
 }
 
 // --- calls ---------------------------------------------------------------------------------------
@@ -88,6 +91,8 @@ void ledger::judge_value(std::uint64_t id, const call& c, const std::string& val
   if (c.state != callee_state::value)
     trace_.fail("{} gave a value that its callee never returned", about(id, c));
   if (value != c.value) trace_.fail("{} gave '{}', not '{}'", about(id, c), value, c.value);
+  if (loop_.now() - c.callee_ended > reply_travels_max)
+    trace_.fail("{} ended long after its callee", about(id, c));
 }
 
 void ledger::judge(std::uint64_t id, const call& c, const std::exception_ptr& error,
@@ -99,8 +104,12 @@ void ledger::judge(std::uint64_t id, const call& c, const std::exception_ptr& er
     judge_remote(id, c, e);
   } catch (const actor_died& e) {
     ++counts.died;
-    if (!hosts_.is_over(c.callee))
-      trace_.fail("{} says '{}', but the actor has not ended", about(id, c), e.what());
+    const auto over = hosts_.over_since(c.callee);
+    if (!over) trace_.fail("{} says '{}', but the actor has not ended", about(id, c), e.what());
+    if (loop_.now() - std::max(c.began, *over) > death_is_heard_within)
+      trace_.fail("{} says '{}' long after that", about(id, c), e.what());
+    const bool answered = c.state == callee_state::value || c.state == callee_state::error;
+    if (answered && !net_.was_hurt(c.callee)) ++counts.overtaken;
     lose(c);
   } catch (const transport_closed& e) {
     ++counts.closed;

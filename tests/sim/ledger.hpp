@@ -24,6 +24,7 @@ std::vector<std::string> leaves_of(const std::exception_ptr& e);
 struct tally {
   std::uint64_t calls = 0, values = 0, errors = 0, cancelled = 0, stuck = 0, died = 0, closed = 0;
   std::uint64_t thrown = 0, lost_by_rule = 0, actors = 0, killed = 0, abandoned = 0;
+  std::uint64_t overtaken = 0;  // Answers that were on their way when their actor's end was heard.
   void add(const tally& other);
   std::string text() const;
 };

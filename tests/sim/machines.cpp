@@ -14,6 +14,11 @@ namespace coppice::sim {
 
 using namespace std::chrono_literals;
 
+namespace {
+// A moment for its report, then a ladder, with a moment for the kill.
+constexpr duration end_of_the_lost_max = 100ms + stop_policy().total + 20ms;
+}  // namespace
+
 /// One simulated actor, from start() on. Shared by its task, its handle and the list of them all.
 class machine : public std::enable_shared_from_this<machine> {
  public:
@@ -90,6 +95,7 @@ class machine : public std::enable_shared_from_this<machine> {
   }
   void abandon() {
     home_.trace_->note("{} is abandoned", name_);
+    if (has_rungs_) home_.trace_->fail("{} was abandoned, but it can be killed", name_);
     abandoned_ = ending_ = true;
     told_at_ = home_.runtime_.control()->now();
   }
@@ -129,7 +135,10 @@ class machine : public std::enable_shared_from_this<machine> {
     if (report.how == exit_report::cause::failed)
       home_.trace_->fail("{} failed by itself: {}", name_, report.detail);
     over_ = ending_ = true;
-    told_at_ = home_.runtime_.control()->now();
+    const time_point now = home_.runtime_.control()->now();
+    if (has_rungs_ && lost_at_ && now - *lost_at_ > end_of_the_lost_max)
+      home_.trace_->fail("{} ended long after its connection was lost", name_);
+    told_at_ = now;
     spec_.reset();
     std::exchange(observer_, nullptr)->ended(std::move(report));
   }
@@ -147,9 +156,10 @@ class machine : public std::enable_shared_from_this<machine> {
   bool has_rungs_ = true;
   bool bad_boot_ = false;
   bool stillborn_ = false;
-  bool left_ = false;  // Its code has returned.
+  bool left_ = false;       // Its code has returned.
   bool up_ = false;
   time_point told_at_{};
+  std::optional<time_point> lost_at_;  // Its parent heard the end of its connection.
   bool killed_ = false;
   bool died_unasked_ = false;
   bool ending_ = false;
@@ -196,7 +206,10 @@ void machines::kill(const std::string& uuid) {
 }
 
 void machines::set_ending(const std::string& uuid) {
-  if (machine* m = find(uuid)) m->ending_ = true;
+  machine* m = find(uuid);
+  if (m == nullptr) return;
+  m->ending_ = true;
+  if (!m->over_) m->died_unasked_ = false;  // Killed, but nobody knows yet.
 }
 
 std::vector<std::string> machines::alive() const {
@@ -225,9 +238,16 @@ bool machines::is_ending(const std::string& uuid) const {
   const machine* m = find(uuid);
   return m != nullptr && m->ending_;
 }
-bool machines::is_over(const std::string& uuid) const {
+std::optional<time_point> machines::over_since(const std::string& uuid) const {
   const machine* m = find(uuid);
-  return m != nullptr && (m->over_ || m->abandoned_);
+  return m != nullptr ? family_over(*m) : std::nullopt;
+}
+bool machines::is_over(const std::string& uuid) const { return over_since(uuid).has_value(); }
+
+// However it takes it, the supervisor ends an actor whose connection is lost.
+void machines::set_lost(const std::string& uuid) {
+  machine* m = find(uuid);
+  if (m != nullptr && !m->lost_at_) m->lost_at_ = runtime_.control()->now();
 }
 bool machines::was_up(const std::string& uuid) const {
   const machine* m = find(uuid);

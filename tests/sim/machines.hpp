@@ -58,6 +58,7 @@ class machines final : public spawn::backend {
 
   void kill(const std::string& uuid);
   void set_ending(const std::string& uuid);  // It was told to end, in whatever way.
+  void set_lost(const std::string& uuid);    // Its parent hears the end of their connection.
   void set_up_now(const std::string& uuid);  // Its parent has it as started.
 
   std::vector<std::string> alive() const;  // Uuids, the oldest first.
@@ -67,10 +68,12 @@ class machines final : public spawn::backend {
   // --- of one actor, for judging what others heard from it ---
   bool was_killed(const std::string& uuid) const;
   bool is_ending(const std::string& uuid) const;  // Told to end, killed, or over.
-  bool is_over(const std::string& uuid) const;    // Its end was reported, or it was abandoned.
-  bool was_up(const std::string& uuid) const;     // It had said that it can serve.
-  /// When it was over, and its descendants with it, if it was killed before anybody had told it to
-  /// end: only then its parent is told.
+  /// Since when its end was reported, or it was abandoned, and so with its descendants: only then
+  /// its parent is told.
+  std::optional<time_point> over_since(const std::string& uuid) const;
+  bool is_over(const std::string& uuid) const;
+  bool was_up(const std::string& uuid) const;  // It had said that it can serve.
+  /// The same of one that was killed before anybody had told it to end.
   std::optional<time_point> told_when_died_unasked(const std::string& uuid) const;
   std::string uuid_of(const std::string& name) const;  // Empty: it was never started.
   bool boots_badly(const std::string& uuid) const;

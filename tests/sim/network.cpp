@@ -120,7 +120,7 @@ void wire::send(side from, const msg::message& m, ipc::urgency u) {
   if (ends_[from].over || to.over || broken_) return;
   if (to.deaf) return net_.trace_.note("{}: {} is swallowed", name(), line_of(m));
   if (const auto* s = std::get_if<msg::start>(&m); s && s->ns == "self" && s->func == "cancel")
-    net_.on_ending_(to.who.uuid);
+    net_.watch_.on_ending(to.who.uuid);
   msgpack::buffer bytes;
   msg::encode(m, bytes, msg::dialect::coppice);
   letter l{.at = {}, .frame = payload::take(std::move(bytes)), .how = u};
@@ -236,7 +236,8 @@ void wire::finish(end& to, const std::string& why) {
   const auto link = std::move(to.link);
   const auto sink = std::move(to.sink);
   net_.trace_.note("{}: {} hears the end: {}", name(), to.who.name, why);
-  if (&to == &ends_[child]) net_.on_ending_(to.who.uuid);
+  const auto& tell = &to == &ends_[child] ? net_.watch_.on_ending : net_.watch_.on_lost;
+  if (tell) tell(ends_[child].who.uuid);
   const auto failed = &to == &ends_[child] ? std::exchange(failed_, nullptr) : nullptr;
   if (to.connected)
     sink->on_closed(link, why);
@@ -246,8 +247,8 @@ void wire::finish(end& to, const std::string& why) {
 
 // --- the network ---------------------------------------------------------------------------------
 
-network::network(core::loop& loop, journal& trace, dice luck, weather w, ending_handler on_ending)
-    : loop_(loop), trace_(trace), luck_(luck), weather_(w), on_ending_(std::move(on_ending)) {}
+network::network(core::loop& loop, journal& trace, dice luck, weather w, observer watch)
+    : loop_(loop), trace_(trace), luck_(luck), weather_(w), watch_(std::move(watch)) {}
 
 network::~network() = default;
 

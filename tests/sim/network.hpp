@@ -40,11 +40,15 @@ class network {
   static constexpr duration half_open_max = std::chrono::milliseconds(2500);
   static constexpr duration stall_max = std::chrono::milliseconds(1200);
 
-  /// Called with the uuid of an actor whose connection to its parent has ended, before it is told,
-  /// or that is being sent the request to end.
-  using ending_handler = std::function<void(const std::string& uuid)>;
+  /// What the run has to know of an actor, by its uuid.
+  struct observer {
+    /// Its connection to its parent has ended, and it is about to be told; or somebody sends it the
+    /// request to end.
+    std::function<void(const std::string&)> on_ending;
+    std::function<void(const std::string&)> on_lost;  // Its parent is about to be told of that.
+  };
 
-  network(core::loop& loop, journal& trace, dice luck, weather w, ending_handler on_ending);
+  network(core::loop& loop, journal& trace, dice luck, weather w, observer watch);
   ~network();
   network(const network&) = delete;
   network& operator=(const network&) = delete;
@@ -79,7 +83,7 @@ class network {
   journal& trace_;
   const dice luck_;
   const weather weather_;
-  const ending_handler on_ending_;
+  const observer watch_;
   std::map<std::string, known> known_;  // By the child's uuid; the ended ones too.
   std::size_t left_ = 0;
 };

@@ -59,7 +59,9 @@ class Network : public testing::Test {
     journal trace(seed, "", *loop, false);
     weather w;
     w.delay_max = 10ms;
-    net.emplace(*loop, trace, dice(seed), w, [this](const std::string& u) { ending.push_back(u); });
+    network::observer watch;
+    watch.on_ending = [this](const std::string& uuid) { ending.push_back(uuid); };
+    net.emplace(*loop, trace, dice(seed), w, std::move(watch));
     loop->run(body());
     EXPECT_EQ(net->left(), 0u);
     net.reset();

@@ -208,7 +208,8 @@ run_result run_seed(const run_options& options) {
                 {.boots_badly = faults.has(fault::boot),
                  .without_rungs_percent = faults.has(fault::stuck) ? 40 : 0});
   network net(*loop, trace, luck.of("network"), weather_of(luck.of("weather"), faults),
-              [&](const std::string& uuid) { hosts->set_ending(uuid); });
+              {.on_ending = [&](const std::string& uuid) { hosts->set_ending(uuid); },
+               .on_lost = [&](const std::string& uuid) { hosts->set_lost(uuid); }});
   ledger book(trace, *loop, net, *hosts);
   world w{luck, faults, *loop, trace, runtime, net, *hosts, book};
   w.actions_left = 20 + static_cast<int>(luck.of("length").below(300));

@@ -133,6 +133,7 @@ void judge_limit(const place& p, const ending& in, const std::exception_ptr& out
   const bool says_so = fails ? out && is_a<timeout_error>(out) : !out && !finished;
   if (!says_so) trace.fail("the work in a limit was stopped, but the limit says {}", text_of(out));
   if (!time_is_up) trace.fail("a limit stopped its work too soon");
+  if (cancelled_outside) trace.fail("a limit swallowed a cancellation from outside");
 }
 
 }  // namespace
@@ -222,7 +223,7 @@ void judge_nursery(const place& p, const family& f, const std::exception_ptr& ou
     if (!cancelled_outside) trace.fail("a nursery was cancelled by nobody: {}", text_of(out));
   } else if (out) {
     trace.fail("no task of a nursery failed, but it gave {}", text_of(out));
-  } else if (f.some_cancelled && !f.own_cancel) {
+  } else if (f.some_cancelled && (!f.own_cancel || cancelled_outside)) {
     trace.fail("a nursery swallowed a cancellation from outside");
   }
 }
