@@ -3,6 +3,7 @@
 #   make run     set up, build, then the tour              make check   all that CI checks
 #   make test    set up, build, all tests                  make bench   writes build/bench.json
 #   make format  lays out the C++ sources                  make clean   removes build/, keeps .deps/
+#   make sim SEEDS=n   n seeds of the simulation (tests/sim), 1,000 unless said
 #
 # PYTHON=/path/to/python3.14, PYTHON=none, PYTHON_VERSION=3.15, COPPICE_PYTHON_SOURCE=/path/to/archive
 # choose the CPython (tools/setup says more). COPPICE_JOBS=n bounds the build. ARGS=... goes to the tour.
@@ -10,7 +11,7 @@
 TOOLS_PYTHON ?= /usr/bin/python3
 export PYTHON PYTHON_VERSION COPPICE_PYTHON_SOURCE COPPICE_JOBS
 
-.PHONY: run test check bench format clean
+.PHONY: run test check sim bench format clean
 .DEFAULT_GOAL := run
 # One recipe at a time: each uses all cores itself.
 .NOTPARALLEL:
@@ -28,6 +29,11 @@ test:
 check:
 	@tools/setup --tests
 	@$(TOOLS_PYTHON) tools/check.py
+
+sim:
+	@tools/setup
+	@$(TOOLS_PYTHON) tools/build.py dev --target tests/sim/sim
+	@$(TOOLS_PYTHON) tools/sim.py --seeds $(or $(SEEDS),1000)
 
 bench:
 	@tools/setup

@@ -5,7 +5,7 @@ everything in one list; each check counts like a test.
 
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
-    check.py --only dev,mutants,gcc,asan,tsan
+    check.py --only dev,mutants,sim,gcc,asan,tsan
     check.py --fix-format      lays out the C++ sources
 """
 
@@ -22,13 +22,15 @@ import build
 import cpython
 import mutants
 import report
+import sim
 import test
 from cpython import ROOT
 from report import FAILED, PASSED, case
 from sources import tree
 
 CLANG_FORMAT = "clang-format-19"
-STAGES = ("static", "dev", "mutants", "gcc", "asan", "tsan")
+STAGES = ("static", "dev", "mutants", "sim", "gcc", "asan", "tsan")
+SIM_SEEDS = 10_000
 
 
 def tool(name: str, *arguments: str) -> list[str]:
@@ -87,6 +89,15 @@ def broken_on_purpose() -> list[case]:
         return [case("mutants", FAILED, str(error))]
 
 
+def simulation() -> list[case]:
+    """Seeds of tests/sim, in the build of the stage `dev`."""
+    begin(f"{SIM_SEEDS} seeds of the simulation")
+    cases = [built("dev", werror=False, targets=("tests/sim/sim",))]
+    if cases[0].outcome == FAILED:
+        return cases
+    return cases + sim.run(build.presets()["dev"], SIM_SEEDS)
+
+
 def gcc() -> list[case]:
     begin("g++ 12")
     cases = [built("gcc", werror=True)]
@@ -124,8 +135,8 @@ def main(arguments: list[str]) -> int:
         return 2
     cases: list[case] = []
     try:
-        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, gcc, asan, tsan),
-                               strict=True):
+        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, gcc, asan,
+                                        tsan), strict=True):
             if name in chosen:
                 cases += stage()
     except cpython.setup_error as error:

@@ -156,7 +156,7 @@ class machine : public std::enable_shared_from_this<machine> {
   bool has_rungs_ = true;
   bool bad_boot_ = false;
   bool stillborn_ = false;
-  bool left_ = false;       // Its code has returned.
+  bool left_ = false;  // Its code has returned.
   bool up_ = false;
   time_point told_at_{};
   std::optional<time_point> lost_at_;  // Its parent heard the end of its connection.
