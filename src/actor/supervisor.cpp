@@ -242,7 +242,10 @@ void supervisor::greet(const std::shared_ptr<record>& r) {
   r->request.parent->request(r->link, "self", "wait_ready", no_arguments(),
                              [r](port::reply&& reply) {
                                if (reply.how == port::reply::kind::value)
-                                 r->tell([](record& of) { of.up = true; });
+                                 r->tell([](record& of) {
+                                   // Once its start has failed it may not have succeeded.
+                                   if (!of.start_error) of.up = true;
+                                 });
                                else if (reply.how == port::reply::kind::error)
                                  r->tell([e = reply.to_exception(r->name())](record& of) {
                                    // Once it is being stopped, it fails because of that.

@@ -127,6 +127,22 @@ TEST_F(Supervisor, AChildThatDiesBeforeItIsUpIsReportedWithItsDeath) {
   });
 }
 
+// Its parent heard of an end without a beginning, and start_actor() waited for ever.
+TEST_F(Supervisor, AChildThatIsUpTooLateHasFailedToStart) {
+  run([&]() -> task<> {
+    fake_child* c = co_await start("kid");
+    c->connect();
+    co_await settle();
+    co_await sleep_for(5001ms);  // start_within has passed, the ladder has begun,
+    EXPECT_TRUE(c->asked());
+    c->ready();  // and the answer to wait_ready comes after all.
+    co_await settle();
+    c->end();
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_NE(failure.find("was not up within 5 s"), std::string::npos) << failure;
+  });
+}
+
 TEST_F(Supervisor, AStopDuringTheStartEndsIt) {
   run([&]() -> task<> {
     fake_child* early = co_await start("early");
