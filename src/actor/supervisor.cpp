@@ -17,7 +17,7 @@ namespace coppice::tree {
 namespace {
 constexpr time_point never = time_point::max();
 // A child's connection is gone: for so long we wait to hear how it ended before we end it
-// ourselves.
+// ourselves. Or it has ended: for so long we wait for the end of its connection.
 constexpr duration lost_grace = std::chrono::milliseconds(100);
 // The longest on any rung but the last once somebody is in a hurry: enough for whoever unwinds at
 // all.
@@ -205,6 +205,7 @@ task<> supervisor::live(std::shared_ptr<record> r) {
   }
   if (!r->has_ended && r->child) co_await climb(r);
   co_await end_descendants(r);
+  if (r->has_ended) co_await hear_out(r);
 }
 
 task<> supervisor::bring_up(std::shared_ptr<record> r) {
@@ -280,6 +281,13 @@ task<> supervisor::wait_for_report(std::shared_ptr<record> r) {
   const time_point until = later(control_->now(), lost_grace);
   co_await wait(r, [](const record& x) { return x.over(); }, until);
   if (!r->has_ended) r->report.detail = r->lost_why;
+}
+
+// It has ended, but what it said before may still be on its way. Its connection closes behind that:
+// then its calls end with its answers, and only the others with its death.
+task<> supervisor::hear_out(std::shared_ptr<record> r) {
+  const time_point until = later(control_->now(), lost_grace);
+  co_await wait(r, [](const record& x) { return !x.link || x.link_lost; }, until);
 }
 
 // Until something is so, at most until `until`.

@@ -41,6 +41,8 @@ struct quarantine_entry {
 /// - A stop climbs the ladder within `stop_policy::total`, all children in parallel, and ends in a
 ///   report. No rung takes the time of those above it: each is left its bound, or at least a
 ///   quarter of the total. Descendants in this process end with their ancestor.
+/// - A child's end is reported behind what it said before: its connection's end is waited for,
+///   briefly.
 /// - What goes wrong with one child is reported to its parent and concerns no other.
 /// - Nothing here needs a GIL or blocks.
 ///
@@ -76,6 +78,7 @@ class supervisor {
   void greet(const std::shared_ptr<record>& r);
   static std::exception_ptr why_not_up(const record& r);
   task<> watch(std::shared_ptr<record> r);
+  task<> hear_out(std::shared_ptr<record> r);
   task<> wait_for_report(std::shared_ptr<record> r);
   task<> climb(std::shared_ptr<record> r);
   static void ask(record& r);

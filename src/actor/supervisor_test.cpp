@@ -180,6 +180,32 @@ TEST_F(Supervisor, AChildThatConnectsAfterItsStopIsAskedThen) {
   });
 }
 
+// A call whose callee had answered just before its process ended threw actor_died instead, and an
+// error that so came back to a cancelled call was lost.
+TEST_F(Supervisor, TheEndOfAChildIsReportedBehindWhatItSaidBefore) {
+  run([&]() -> task<> {
+    fake_child* c = co_await start_up("kid");
+    std::exchange(c->observer, nullptr)->ended({});
+    co_await sleep_for(50ms);
+    drain();
+    EXPECT_EQ(order, std::vector<std::string>{"kid started"}) << "its connection is still open";
+    c->port->close("end of file");
+    co_await settle();
+    drain();
+    EXPECT_EQ(order, (std::vector<std::string>{"kid started", "kid ended"}));
+  });
+}
+
+TEST_F(Supervisor, TheEndOfAChildIsReportedAlthoughItsConnectionStays) {
+  run([&]() -> task<> {
+    fake_child* c = co_await start_up("kid");
+    std::exchange(c->observer, nullptr)->ended({});
+    const auto begun = now();
+    EXPECT_TRUE(co_await hears("kid", "started ended"));
+    EXPECT_LE(now() - begun, 101ms);
+  });
+}
+
 TEST_F(Supervisor, ABackendThatThrowsIsAFailedStart) {
   run([&]() -> task<> {
     backend.refuse = true;

@@ -70,7 +70,8 @@ void judge_deaths(const place& p, const crew& c, const std::vector<std::exceptio
   if (hosts.was_killed(p.self.id().uuid)) return;  // Nobody is there to hear it.
   for (const auto& name : c.names) {
     const auto told = hosts.told_when_died_unasked(hosts.uuid_of(name));
-    if (!told || *told >= c.stopped || !hosts.was_up(hosts.uuid_of(name))) continue;
+    if (!told || *told + end_is_reported_within >= c.stopped || !hosts.was_up(hosts.uuid_of(name)))
+      continue;
     if (std::ranges::none_of(deaths, [&](const auto& e) { return names(*as_death(e), name); }))
       p.w.trace.fail("{} was killed unasked, but its nursery did not fail", name);
   }

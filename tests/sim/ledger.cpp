@@ -19,7 +19,6 @@ namespace {
 // be long on its way.
 constexpr duration end_after_giving_up_max = 12s;
 constexpr duration reply_travels_max = 4s;
-constexpr duration death_is_heard_within = 1ms;  // Within one process: by those who still wait.
 
 void add_leaves(const remote_error_info& e, std::vector<std::string>& out) {
   if (e.members.empty()) return out.push_back(e.source_type + ": " + e.message);
@@ -106,10 +105,13 @@ void ledger::judge(std::uint64_t id, const call& c, const std::exception_ptr& er
     ++counts.died;
     const auto over = hosts_.over_since(c.callee);
     if (!over) trace_.fail("{} says '{}', but the actor has not ended", about(id, c), e.what());
-    if (loop_.now() - std::max(c.began, *over) > death_is_heard_within)
+    if (loop_.now() - std::max(c.began, *over) > end_is_reported_within)
       trace_.fail("{} says '{}' long after that", about(id, c), e.what());
     const bool answered = c.state == callee_state::value || c.state == callee_state::error;
-    if (answered && !net_.was_hurt(c.callee)) ++counts.overtaken;
+    if (answered && !net_.was_hurt(c.callee)) {
+      ++counts.overtaken;
+      if (net_.is_prompt()) trace_.fail("{} lost its answer to its callee's end", about(id, c));
+    }
     lose(c);
   } catch (const transport_closed& e) {
     ++counts.closed;

@@ -209,7 +209,9 @@ void machines::set_ending(const std::string& uuid) {
   machine* m = find(uuid);
   if (m == nullptr) return;
   m->ending_ = true;
-  if (!m->over_) m->died_unasked_ = false;  // Killed, but nobody knows yet.
+  const auto over = family_over(*m);
+  const bool known = over && runtime_.control()->now() - *over > end_is_reported_within;
+  if (!known) m->died_unasked_ = false;  // Killed, but its parent does not know yet.
 }
 
 std::vector<std::string> machines::alive() const {

@@ -20,6 +20,10 @@ namespace coppice::sim {
 
 class machine;
 
+/// From the end of an actor and its descendants to its parent's hearing of it: what it said before
+/// is waited for, 100 ms at most on each level.
+inline constexpr duration end_is_reported_within = std::chrono::milliseconds(303);
+
 /// How machines behave in one run.
 struct machine_habits {
   bool boots_badly = false;       // Some are slow to start, some never get as far as connecting.

@@ -296,6 +296,7 @@ void network::make_half_open(const std::string& child) {
 }
 
 void network::stall(const std::string& child) {
+  stalled_ = true;
   if (const auto connection = find(child)) connection->stall();
 }
 

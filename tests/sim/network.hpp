@@ -65,6 +65,8 @@ class network {
   void make_half_open(const std::string& child);  // One direction swallows, until it is noticed.
   void stall(const std::string& child);           // One direction is not read for a while.
 
+  /// Does every message arrive soon?
+  bool is_prompt() const { return weather_.spikes_percent == 0 && !stalled_; }
   /// Was its connection ever broken by cut(), make_half_open() or kill(), at either end?
   bool was_hurt(const std::string& child) const;
   std::vector<std::string> open() const;      // Connections that have not ended.
@@ -86,6 +88,7 @@ class network {
   const observer watch_;
   std::map<std::string, known> known_;  // By the child's uuid; the ended ones too.
   std::size_t left_ = 0;
+  bool stalled_ = false;
 };
 
 }  // namespace coppice::sim
