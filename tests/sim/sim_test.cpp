@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Bugs, Planted,
                          testing::Values("sim_lost_wakeup", "sim_swallowed_error",
                                          "sim_swallowed_failure", "sim_lost_reply",
                                          "sim_orphaned_callee"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& one) { return std::string(one.param); });
 
 }  // namespace
 }  // namespace coppice::sim
