@@ -130,10 +130,14 @@ supervisor::~supervisor() = default;
 void supervisor::start(start_request request) {
   auto r = std::make_shared<record>(control_->ref(), std::move(request));
   control_->post([this, r] {
-    const auto parent = records_.find(r->request.spec.parent.uuid);
-    const char* why = closing_ || !children_                                ? "the runtime ends"
-                      : parent != records_.end() && parent->second->leaving ? "its parent has ended"
-                                                                            : nullptr;
+    const std::string& above = r->request.spec.parent.uuid;
+    const auto parent = records_.find(above);
+    // An abandoned one's code may come back: nobody would stop what it starts.
+    const bool orphan =
+        (parent != records_.end() && parent->second->leaving) || quarantine_.contains(above);
+    const char* why = closing_ || !children_ ? "the runtime ends"
+                      : orphan               ? "its parent has ended"
+                                             : nullptr;
     if (why) {
       r->start_error = std::make_exception_ptr(
           actor_start_error(fmt::format("actor '{}' was not started: {}", r->name(), why)));

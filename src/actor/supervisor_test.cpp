@@ -430,6 +430,25 @@ TEST_F(Descendants, ThatComeWhileTheirParentLeavesAreRefused) {
   });
 }
 
+// Code of an abandoned actor that came back could start children that nobody stopped before the end
+// of the runtime.
+TEST_F(Descendants, OfAnAbandonedActorAreNotStarted) {
+  run([&]() -> task<> {
+    fake_child* top = co_await start_up("top");
+    top->can_interrupt = top->can_force = false;
+    stop(top);
+    EXPECT_TRUE(co_await hears("top", "started ended"));
+    EXPECT_EQ(top->abandons, 1);
+    auto r = request("late");
+    r.parent = top->port;
+    r.spec.parent = top->spec.self;
+    r.spec.parent_sink = top->port;
+    s.start(std::move(r));
+    co_await settle();
+    EXPECT_FALSE(backend.children.contains("late"));
+  });
+}
+
 // --- the end -------------------------------------------------------------------------------------
 
 TEST_F(Supervisor, CloseStopsEveryChildAndTheRunEndsAfterThem) {
