@@ -180,7 +180,7 @@ void wire::kill(const std::string& uuid) {
     dead.over = true;
     dead.coming.clear();
     dead.wake.clear();
-    failed_ = nullptr;
+    if (s == child) failed_ = nullptr;
     dead.sink.reset();
     dead.link.reset();
     if (end& to = ends_[1 - s]; !to.over && !broken_)

@@ -163,6 +163,22 @@ TEST_F(Network, AKilledActorIsToldNothingAndWhatItSentArrives) {
   });
 }
 
+TEST_F(Network, AChildWhoseHandshakeBreaksIsToldSo) {
+  for (const bool killed : {false, true}) {
+    std::string why;
+    run(6, [&]() -> task<> {
+      const auto child = std::make_shared<recorder>("a", heard);
+      const auto parent = std::make_shared<recorder>("of a", heard);
+      net->connect(aid("a"), child, aid("parent"), parent, [&](std::string w) { why = w; });
+      net->cut("a");
+      if (killed) net->kill("parent");
+      co_await sleep_for(network::notice_max + 1s);
+    });
+    EXPECT_EQ(why, "connection reset by peer");
+    EXPECT_TRUE(heard.empty()) << heard.front();
+  }
+}
+
 TEST_F(Network, ASlowReaderGetsEverythingLater) {
   run(5, [&]() -> task<> {
     const pair a = connect("a");
