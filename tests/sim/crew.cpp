@@ -18,7 +18,7 @@ namespace {
 
 // At the same time, and in the whole run.
 constexpr std::size_t alive_max = 6;
-constexpr std::uint64_t actors_max = 16;
+constexpr std::uint64_t actors_max = 24;
 
 bool room_for_actors(const world& w) {
   return w.hosts.alive().size() < alive_max && w.actors_so_far < actors_max;

@@ -77,7 +77,7 @@ void do_mischief(world& w, dice& luck, fault f) {
 
 task<> mischief(cast* c) {
   dice luck = c->w.luck.of("mischief");
-  for (auto n = 1 + luck.below(5); n > 0; --n) {
+  for (auto n = 1 + luck.below(8); n > 0; --n) {
     co_await sleep_for(luck.between(0ms, 400ms));
     for (const fault f : {fault::stall, fault::cut, fault::half_open, fault::kill})
       if (c->w.faults.has(f) && luck.chance(40)) do_mischief(c->w, luck, f);
@@ -100,7 +100,7 @@ task<> interruption(cast* c) {
 
 task<> root_program(cast* c, actor* self) {
   place p{c->w, *self, c->w.luck.of("root"), 3};
-  for (auto blocks = 1 + p.luck.below(4); blocks > 0; --blocks) {
+  for (auto blocks = 1 + p.luck.below(6); blocks > 0; --blocks) {
     place here = p.part();
     auto block = detail::take(with_actors(&here));
     auto how = co_await detail::captured<void>(std::move(block));
@@ -212,7 +212,7 @@ run_result run_seed(const run_options& options) {
                .on_lost = [&](const std::string& uuid) { hosts->set_lost(uuid); }});
   ledger book(trace, *loop, net, *hosts);
   world w{luck, faults, *loop, trace, runtime, net, *hosts, book};
-  w.actions_left = 20 + static_cast<int>(luck.of("length").below(300));
+  w.actions_left = 20 + static_cast<int>(luck.of("length").below(500));
   set_world(&w);
 
   cast c{w,
