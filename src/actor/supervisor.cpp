@@ -17,8 +17,11 @@ namespace coppice::tree {
 namespace {
 constexpr time_point never = time_point::max();
 // A child's connection is gone: for so long we wait to hear how it ended before we end it
-// ourselves. Or it has ended: for so long we wait for the end of its connection.
+// ourselves.
 constexpr duration lost_grace = std::chrono::milliseconds(100);
+// A child has ended: for so long we wait for the end of its connection. Somebody who was forked
+// from it may keep that open, and those who wait for its answers are to hear of its end soon.
+constexpr duration hear_out_within = std::chrono::milliseconds(50);
 // The longest on any rung but the last once somebody is in a hurry: enough for whoever unwinds at
 // all.
 constexpr duration hurried_max = std::chrono::milliseconds(100);
@@ -290,7 +293,7 @@ task<> supervisor::wait_for_report(std::shared_ptr<record> r) {
 // It has ended, but what it said before may still be on its way. Its connection closes behind that:
 // then its calls end with its answers, and only the others with its death.
 task<> supervisor::hear_out(std::shared_ptr<record> r) {
-  const time_point until = later(control_->now(), lost_grace);
+  const time_point until = later(control_->now(), hear_out_within);
   co_await wait(r, [](const record& x) { return !x.link || x.link_lost; }, until);
 }
 
