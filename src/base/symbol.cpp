@@ -11,8 +11,6 @@
 
 namespace coppice::base {
 
-namespace {
-
 std::string demangled(const char* symbol) {
   int status = 0;
   char* name = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
@@ -20,6 +18,8 @@ std::string demangled(const char* symbol) {
   std::free(name);
   return text;
 }
+
+namespace {
 
 std::string hex(std::uintptr_t value) {
   char text[24];

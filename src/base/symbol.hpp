@@ -11,6 +11,9 @@ namespace coppice::base {
 /// loader's lock and looks through a whole symbol table: microseconds to a millisecond.
 std::string function_at(const void* address);
 
+/// As people write it: of a mangled symbol, or of std::type_info::name().
+std::string demangled(const char* symbol);
+
 /// "function+0x1f in libx.so", or "libx.so+0x1234" for addr2line, or the bare address.
 std::string place_at(const void* address);
 
