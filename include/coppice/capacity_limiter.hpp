@@ -16,6 +16,10 @@
 
 namespace coppice {
 
+namespace core {
+class thread_call;
+}
+
 /// Limits how much of something goes on at once, and can say who does it.
 ///
 /// Promises:
@@ -46,7 +50,7 @@ class capacity_limiter {
       : total_(total_tokens), name_(name) {}
   capacity_limiter(const capacity_limiter&) = delete;
   capacity_limiter& operator=(const capacity_limiter&) = delete;
-  ~capacity_limiter();  // REQUIRES: every token is back, and nobody waits.
+  ~capacity_limiter();  // REQUIRES: every token is back (but of abandoned work), nobody waits.
 
   class token;
   class acquire_op;
@@ -97,9 +101,10 @@ class capacity_limiter {
 /// What one borrower has or waits for. In it a key has a home that does not move.
 struct capacity_limiter::loan : detail::list_link<capacity_limiter::lent_out> {
   loan(capacity_limiter& of, std::string_view borrower, bool by_key)
-      : limiter(of), key(borrower), has_key(by_key), holder(&of) {}
+      : limiter(&of), key(borrower), has_key(by_key), holder(&of) {}
 
-  capacity_limiter& limiter;
+  capacity_limiter* limiter;  // Null: it has ended, see `outlives`.
+  bool outlives = false;      // Lent to thread work that was abandoned.
   const std::string key;
   const bool has_key;
   detail::holding holder;  // Nobody's if it has a key.
@@ -117,7 +122,9 @@ class [[nodiscard("the token is given back when it ends")]] capacity_limiter::to
 
  private:
   friend class capacity_limiter;
+  friend class core::thread_call;
   explicit token(std::unique_ptr<loan> l) noexcept : loan_(std::move(l)) {}
+  void outlive_limiter() noexcept { loan_->outlives = true; }
   std::unique_ptr<loan> loan_;
 };
 

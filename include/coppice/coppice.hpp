@@ -28,6 +28,10 @@
 #include "coppice/lock.hpp"
 #include "coppice/semaphore.hpp"
 
+// Work on threads beside the loop.
+#include "coppice/from_thread.hpp"
+#include "coppice/to_thread.hpp"
+
 // Messages and endpoints.
 #include "coppice/endpoint.hpp"
 #include "coppice/exposed.hpp"

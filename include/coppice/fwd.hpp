@@ -2,6 +2,8 @@
 // Names of the core, for headers that only mention them.
 #pragma once
 
+#include <cstdint>
+
 namespace coppice {
 
 template <class T = void>
@@ -29,5 +31,7 @@ class event;
 class lock;
 class nursery;
 class semaphore;
+enum class on_cancel : std::uint8_t;
+struct to_thread_options;
 
 }  // namespace coppice

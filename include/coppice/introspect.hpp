@@ -55,6 +55,14 @@ struct task_info {
   std::vector<nursery_info> nurseries = {};  // Opened by it, outermost first.
 };
 
+/// Work of to_thread() that goes on although its call was cancelled: in quarantine until it
+/// returns.
+struct abandoned_work {
+  std::string work = {};  // Its name, or its function's.
+  std::string task = {};  // That gave it up: "'name'", or by its function.
+  duration since{};       // How long ago.
+};
+
 /// What a loop answered, or why it did not.
 struct task_tree {
   enum class outcome : std::uint8_t {
@@ -72,9 +80,10 @@ struct task_tree {
   std::string stalled_by = {};  // `stalled`: "'name'", the function of an unnamed one, or that it
                                 // is no task. Empty: it changed while we looked.
   std::vector<task_info> tasks = {};  // Parents before children, siblings in the order of starting.
-  std::size_t slices = 0;             // What it cost the loop: visits,
-  duration slice_max{};               // the longest of them,
-  duration loop_time{};               // and all together.
+  std::vector<abandoned_work> quarantine = {};
+  std::size_t slices = 0;  // What it cost the loop: visits,
+  duration slice_max{};    // the longest of them,
+  duration loop_time{};    // and all together.
 
   std::string to_text() const;  // An indented tree, one line per task, nursery and scope.
   std::string to_json() const;  // One line. The names of the fields: docs/formats/task_tree.md.

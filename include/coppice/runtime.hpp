@@ -140,6 +140,9 @@ class runtime {
   /// Ends everything. True: nothing is left. False: native code is in quarantine; end the process
   /// with coppice::leave(). Idempotent.
   bool stop(duration bound = std::chrono::seconds(5));
+
+  /// Native code that was given up and has not come back: stuck actors, abandoned work of
+  /// to_thread(). At any time; such work is counted after stop() too, for as long as it goes on.
   std::size_t quarantined() const;
 
  private:

@@ -14,6 +14,14 @@ constexpr std::size_t borrowers_shown_max = 16;  // A dump is for reading.
 }  // namespace
 
 capacity_limiter::~capacity_limiter() {
+  for (loan* l = loans_.first(); l != nullptr;) {
+    loan* next = loans_.after(*l);
+    if (l->outlives) {
+      l->unlink();
+      l->limiter = nullptr;
+    }
+    l = next;
+  }
   COPPICE_ASSERT(loans_.empty(), "a capacity limiter ended before its tokens were given back");
   COPPICE_ASSERT(waiters_.empty(), "a capacity limiter ended while a task waits for a token");
 }
@@ -98,7 +106,7 @@ std::string capacity_limiter::describe() const {
 }
 
 bool capacity_limiter::acquire_op::begin() {
-  capacity_limiter& limiter = loan_->limiter;
+  capacity_limiter& limiter = *loan_->limiter;
   refused_ = !limiter.claim(*loan_, &waiter());
   if (refused_ || limiter.lend(*loan_, &waiter())) return true;
   limiter.waiters_.push_back(*this);
@@ -106,35 +114,35 @@ bool capacity_limiter::acquire_op::begin() {
 }
 
 capacity_limiter::token capacity_limiter::acquire_op::finish() {
-  if (refused_) loan_->limiter.throw_has_one(*loan_);
+  if (refused_) loan_->limiter->throw_has_one(*loan_);
   return token(std::move(loan_));
 }
 
 bool capacity_limiter::acquire_op::abort() noexcept {
   unlink();
-  loan_->limiter.forget(*loan_);
+  loan_->limiter->forget(*loan_);
   return true;
 }
 
-std::string capacity_limiter::acquire_op::describe() const { return loan_->limiter.describe(); }
+std::string capacity_limiter::acquire_op::describe() const { return loan_->limiter->describe(); }
 
 capacity_limiter::token::~token() {
-  if (loan_ == nullptr) return;
+  if (loan_ == nullptr || loan_->limiter == nullptr) return;
   // What a task was given ends after its last turn, when no task runs.
   const detail::task_node* self = detail::running_task();
   COPPICE_ASSERT(loan_->has_key || self == nullptr || loan_->holder.is_of(self),
                  "the token of a capacity limiter ended in another task than the one that has it: "
                  "use acquire_for() with a key for a token that travels");
-  loan_->limiter.take_back(*loan_);
+  loan_->limiter->take_back(*loan_);
 }
 
 void capacity_limiter::token::release() {
   if (loan_ == nullptr) throw ownership_error("a limiter's token was released already");
   if (!loan_->has_key && !loan_->holder.is_of(detail::running_task())) {
-    throw ownership_error("release() of a token of " + loan_->limiter.describe() +
+    throw ownership_error("release() of a token of " + loan_->limiter->describe() +
                           " by another task");
   }
-  loan_->limiter.take_back(*loan_);
+  loan_->limiter->take_back(*loan_);
   loan_.reset();
 }
 

@@ -82,6 +82,7 @@ void loop::describe(base::tree_writer& out) const {
            (reactor_ ? ", with I/O" : "") + ", " + std::to_string(timers_.size()) + " timers");
   const auto in_loop = out.deeper();
   if (root_ != nullptr) write_task(out, *root_);
+  for (const abandoned_work& w : quarantine()) out.line(to_text(w));
 }
 
 void set_assert_dump() noexcept { base::set_assert_hook(&dump_current); }

@@ -9,10 +9,12 @@
 #include "coppice/broadcast_channel.hpp"
 #include "coppice/channel.hpp"
 #include "coppice/errors.hpp"
+#include "coppice/from_thread.hpp"
 #include "coppice/handle_errors.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/outcome.hpp"
 #include "coppice/time.hpp"
+#include "coppice/to_thread.hpp"
 
 using namespace coppice;
 using namespace std::chrono_literals;
@@ -27,6 +29,7 @@ task<> changes(int& x) {
   co_return;
 }
 int plain(int x) { return x; }
+int adds(int& x, const owning& o) { return x += o.n; }
 
 task<> guard(std::string s) {
   [[maybe_unused]] int x = 0;
@@ -78,6 +81,46 @@ task<> guard(std::string s) {
 #elif defined(CASE_error_that_does_not_travel)
   remote_actor_error(remote_error_info{}).is<std::string>();
 #else
+#define COPPICE_CASE_IS_BELOW
+#endif
+  co_return;
+}
+
+task<> thread_guard(std::string s) {
+  [[maybe_unused]] int x = 0;
+#if defined(CASE_right)
+  owning named{.text = s, .n = 1};
+  co_await to_thread<on_cancel::wait>(adds, std::ref(x), named);
+  co_await to_thread<on_cancel::wait>([&] { x = plain(x); });
+  auto owns = [s] { return s.size(); };
+  co_await to_thread<on_cancel::wait>(owns);
+  co_await to_thread<on_cancel::abandon>({.name = "copy"}, [](std::string t) { return t; }, s);
+  co_await to_thread<on_cancel::abandon>([](std::string_view t) { return t.size(); }, "text");
+#elif defined(CASE_thread_without_policy)
+  co_await to_thread(plain, 1);
+#elif defined(CASE_thread_abandons_ref)
+  co_await to_thread<on_cancel::abandon>([](int& i) { ++i; }, std::ref(x));
+#elif defined(CASE_thread_abandons_pointer)
+  co_await to_thread<on_cancel::abandon>([](int* i) { ++*i; }, &x);
+#elif defined(CASE_thread_abandons_view)
+  co_await to_thread<on_cancel::abandon>([](auto t) { return t.size(); }, std::string_view(s));
+#elif defined(CASE_thread_abandons_capture)
+  co_await to_thread<on_cancel::abandon>([&] { ++x; });
+#elif defined(CASE_thread_reference_without_ref)
+  co_await to_thread<on_cancel::wait>([](int& i) { ++i; }, x);
+#elif defined(CASE_thread_owning_lambda)
+  co_await to_thread<on_cancel::wait>([s] { return s.size(); });
+#elif defined(CASE_thread_owning_aggregate)
+  co_await to_thread<on_cancel::wait>([](owning o) { return o.n; }, owning{.text = s, .n = 1});
+#elif defined(CASE_thread_task)
+  co_await to_thread<on_cancel::wait>(f, s);
+#elif defined(CASE_thread_wrong_number)
+  co_await to_thread<on_cancel::wait>(plain);
+#elif defined(CASE_run_sync_task)
+  from_thread::run_sync(f, s);
+#elif defined(CASE_run_plain)
+  from_thread::run(plain, 1);
+#elif defined(COPPICE_CASE_IS_BELOW)
 #error "no such case"
 #endif
   co_return;

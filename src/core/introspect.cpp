@@ -61,6 +61,7 @@ void drop_seen_twice(core::raw_tasks& tasks) {
 
 void fill(task_tree& tree, core::raw_tree raw) {
   tree.how = raw.cut ? task_tree::outcome::cut : task_tree::outcome::complete;
+  tree.quarantine = std::move(raw.quarantine);
   tree.slices = raw.slices;
   tree.slice_max = raw.slice_max;
   tree.loop_time = raw.loop_time;

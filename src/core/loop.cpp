@@ -8,6 +8,7 @@
 #include "core/assert_dump.hpp"
 #include "core/reactor.hpp"
 #include "core/stall_watch.hpp"
+#include "core/thread_call.hpp"
 
 namespace coppice::core {
 
@@ -60,7 +61,8 @@ loop::loop(loop_options options)
       name_(std::move(options.name)),
       inbox_(std::make_shared<inbox>()),
       pulse_(std::make_shared<loop_pulse>(name_, inbox_, clock_ == &system_clock())),
-      stalls_(std::move(options.stalls)) {
+      stalls_(std::move(options.stalls)),
+      shared_threads_(std::move(options.threads)) {
   set_assert_dump();
   if (options.order_seed)
     shuffle_ = std::make_unique<shuffle>(shuffle{std::mt19937_64(*options.order_seed), {}});
@@ -83,6 +85,15 @@ reactor& loop::io() {
     inbox_->set_reactor(reactor_.get());
   }
   return *reactor_;
+}
+
+thread_crew& loop::threads() {
+  if (!crew_) crew_ = std::make_unique<thread_crew>(*this, shared_threads_);
+  return *crew_;
+}
+
+std::vector<abandoned_work> loop::quarantine() const {
+  return crew_ ? crew_->abandoned() : std::vector<abandoned_work>();
 }
 
 void loop::at_turn_end(turn_hook& hook) noexcept {
@@ -119,6 +130,7 @@ void loop::run_root(detail::task_node& root) {
   while (detail::tree_cursor* walk = walks_.pop_front()) walk->next = nullptr;
   pulse_->run_ends();
   if (stalls_) stalls_->remove(*pulse_);
+  if (crew_) crew_->run_ends();
   root_ = nullptr;
   current_loop = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

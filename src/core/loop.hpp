@@ -14,6 +14,7 @@
 
 #include "base/describe.hpp"
 #include "base/unique_function.hpp"
+#include "base/worker_pool.hpp"
 #include "coppice/cancel_scope.hpp"
 #include "coppice/clock.hpp"
 #include "coppice/introspect.hpp"
@@ -26,6 +27,7 @@ namespace coppice::core {
 
 class reactor;
 class stall_watch;
+class thread_crew;
 
 /// A way to reach a loop that may outlive it. Copyable. Thread: any.
 class loop_ref {
@@ -82,6 +84,9 @@ struct loop_options {
   std::string name = "loop";
   coppice::clock* time = nullptr;                 // Null: system_clock(). Outlives the loop.
   std::shared_ptr<stall_watch> stalls = nullptr;  // Looks at its runs. Shared by a process's loops.
+  /// Where to_thread() gets its threads. Null: the loop has its own, joined at the end of each run.
+  /// Shared by a process's loops.
+  std::shared_ptr<base::worker_pool> threads = nullptr;
   /// Tasks that are ready at the same time run in the order in which they became so; with a seed,
   /// in one that the seed decides. Same seed, same program, same order.
   std::optional<std::uint64_t> order_seed = {};
@@ -146,7 +151,9 @@ class loop final : public detail::scheduler {
     loop* loop_;
   };
 
-  reactor& io();  // Include core/reactor.hpp for what it can do.
+  reactor& io();                                   // Include core/reactor.hpp for what it can do.
+  thread_crew& threads();                          // Likewise core/thread_call.hpp.
+  std::vector<abandoned_work> quarantine() const;  // By to_thread().
   const std::string& name() const noexcept { return name_; }
 
   /// The task tree: names, what each waits for, what is cancelled. On the loop's thread.
@@ -197,6 +204,8 @@ class loop final : public detail::scheduler {
   std::unique_ptr<shuffle> shuffle_;  // Null: in the order of becoming ready.
   timer_heap timers_;
   std::unique_ptr<reactor> reactor_;
+  const std::shared_ptr<base::worker_pool> shared_threads_;  // Null: crew_ has its own.
+  std::unique_ptr<thread_crew> crew_;                        // Null until it is used.
   turn_hook* hooks_first_ = nullptr;
   turn_hook* hooks_last_ = nullptr;
   detail::list<idle_hook, idle_hook> idle_hooks_;

@@ -113,6 +113,7 @@ class text_tree {
       to_do_.pop_back();
       s.is_task ? write_task(s) : write_nursery(s);
     }
+    for (const abandoned_work& w : tree_.quarantine) add(1, core::to_text(w));
     return std::move(text_);
   }
 
@@ -297,6 +298,15 @@ void write(json_writer& out, const task_info& t) {
   out.close('}');
 }
 
+void write(json_writer& out, const abandoned_work& w) {
+  out.next();
+  out.open('{');
+  out.key("work").string(w.work);
+  out.key("task").string(w.task);
+  out.key("since_seconds").seconds(w.since);
+  out.close('}');
+}
+
 }  // namespace
 
 std::string task_tree::to_text() const { return text_tree(*this).text(); }
@@ -318,6 +328,9 @@ std::string task_tree::to_json() const {
   out.close('}');
   out.key("tasks").open('[');
   for (const task_info& t : tasks) write(out, t);
+  out.close(']');
+  out.key("quarantine").open('[');
+  for (const abandoned_work& w : quarantine) write(out, w);
   out.close(']');
   out.close('}');
   return out.take();

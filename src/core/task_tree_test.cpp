@@ -58,7 +58,8 @@ TEST(TaskTree, AsJsonHasTheDocumentedFields) {
       R"_("cancelled":false,"cancelled_by":null,"canceller":null}],)_"
       R"_("nurseries":[]},)_"
       R"_({"id":9,"parent":4,"nursery":null,"name":"lost","coroutine":null,"state":"running",)_"
-      R"_("waits_for":null,"waits_since_seconds":null,"scopes":[],"nurseries":[]}]})_");
+      R"_("waits_for":null,"waits_since_seconds":null,"scopes":[],"nurseries":[]}],)_"
+      R"_("quarantine":[]})_");
 }
 
 TEST(TaskTree, JsonIsValidWhateverANameHolds) {

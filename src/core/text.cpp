@@ -29,4 +29,9 @@ std::string who(const detail::task_node* task) {
   return "task " + (task->name.empty() ? std::to_string(task->id) : "'" + task->name + "'");
 }
 
+std::string to_text(const abandoned_work& w) {
+  return "quarantine: thread work '" + w.work + "', abandoned by task " + w.task + " " +
+         to_text(w.since) + " ago";
+}
+
 }  // namespace coppice::core

@@ -6,6 +6,7 @@
 
 #include "coppice/clock.hpp"
 #include "coppice/detail/task_node.hpp"
+#include "coppice/introspect.hpp"
 
 namespace coppice::core {
 
@@ -16,5 +17,8 @@ std::string to_text(const detail::task_node& task);
 
 /// "task 'reader'", "task 12" without a name, "no task" for null.
 std::string who(const detail::task_node* task);
+
+/// A line of a dump: "quarantine: thread work 'pack', abandoned by task 'backup' 3s ago".
+std::string to_text(const abandoned_work& w);
 
 }  // namespace coppice::core

@@ -116,7 +116,10 @@ bool tree_walk::slice(loop& l, slice_limit most) {
   ++tree_.slices;
   tree_.slice_max = std::max(tree_.slice_max, took);
   tree_.loop_time += took;
-  if (next == nullptr) return true;
+  if (next == nullptr) {
+    tree_.quarantine = l.quarantine();
+    return true;
+  }
   tree_access::keep(l, *this);
   return false;
 }

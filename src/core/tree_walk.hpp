@@ -36,6 +36,7 @@ using raw_tasks = std::deque<raw_task>;
 
 struct raw_tree {
   raw_tasks tasks;
+  std::vector<abandoned_work> quarantine;
   bool cut = false;
   std::size_t slices = 0;
   duration slice_max{};
