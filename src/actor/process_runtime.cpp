@@ -50,6 +50,7 @@ std::string canonical_key(const std::string& key) {
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
+      threads_(std::make_shared<base::worker_pool>("coppice-work")),
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)) {
@@ -106,7 +107,7 @@ task<> process_runtime::run_control() {
 void process_runtime::on_signal(int number, int nth) {
   if (number == SIGUSR1) {
     base::tree_writer w;
-    supervisor_->describe(w);
+    describe_here(w);
     return print_without_waiting(w.text());
   }
   // The second of two that came at once may be the only one that is seen.
@@ -244,10 +245,11 @@ bool process_runtime::stop(duration bound) {
     left_.push_back({{"(the control loop)", ""}, "it did not end", control_->now()});
   }
   stalls_->stop();
-  left_behind_ = !left_.empty();
   if (ended)
     for (auto& b : backends_) b->shut_down();
-  if (left_behind_) {
+  threads_->close();
+  left_behind_ = !left_.empty() || !threads_->quarantined().empty();
+  if (must_stay()) {
     // Native code of this process may still come back and report here: it must find us.
     for (auto& b : backends_) (void)b.release();
     (void)supervisor_.release();
@@ -266,15 +268,24 @@ T process_runtime::ask_control(base::unique_function<T()> question) {
 }
 
 std::vector<quarantine_entry> process_runtime::quarantined() {
-  if (stopped_) return left_;
-  return ask_control<std::vector<quarantine_entry>>([this] { return supervisor_->quarantined(); });
+  using entries = std::vector<quarantine_entry>;
+  entries all =
+      stopped_ ? left_ : ask_control<entries>([this] { return supervisor_->quarantined(); });
+  for (auto& work : threads_->quarantined())
+    all.push_back({{}, std::move(work.what), time_point(work.since)});
+  return all;
+}
+
+void process_runtime::describe_here(base::tree_writer& w) const {
+  supervisor_->describe(w);
+  for (const auto& work : threads_->quarantined()) w.line("quarantine: " + work.what);
 }
 
 std::string process_runtime::describe() {
   if (stopped_) return "";
   return ask_control<std::string>([this] {
     base::tree_writer w;
-    supervisor_->describe(w);
+    describe_here(w);
     return w.text();
   });
 }

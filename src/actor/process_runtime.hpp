@@ -13,6 +13,7 @@
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
+#include "base/worker_pool.hpp"
 #include "coppice/stall.hpp"
 #include "core/loop.hpp"
 #include "core/stall_watch.hpp"
@@ -60,9 +61,10 @@ class process_runtime {
   supervisor& supervision() noexcept { return *supervisor_; }
   const process_options& options() const noexcept { return options_; }
 
-  /// For a loop of this process: the one that runs an actor. Its runs are looked at for stalls.
+  /// For a loop of this process: the one that runs an actor. Its runs are looked at for stalls; its
+  /// to_thread() shares the threads of this runtime.
   core::loop_options loop_options(std::string name) const {
-    return {.name = std::move(name), .stalls = stalls_};
+    return {.name = std::move(name), .stalls = stalls_, .threads = threads_};
   }
 
   /// By key or alias ("subint", "trio"). Throws backend_unavailable: an unknown key, with the list
@@ -92,11 +94,15 @@ class process_runtime {
 
   /// Ends everything: children still running are stopped, threads joined. True: nothing is left;
   /// false: native code is in quarantine, and the process has to leave by coppice::leave().
-  /// Idempotent. Not on the control loop, nor inside a run of any other. After a false this object
-  /// has to live until the process ends: what is in quarantine may still come back to it.
+  /// Idempotent. Not on the control loop, nor inside a run of any other.
   bool stop(duration bound = std::chrono::seconds(5));
 
-  /// After stop(): what was left. Before: blocks for a turn of the control loop.
+  /// After stop(): has this object to live until the process ends? Actors that are in quarantine
+  /// may still come back to it; abandoned work of to_thread() knows nothing of it.
+  bool must_stay() const noexcept { return !left_.empty(); }
+
+  /// Actors and abandoned work of to_thread() that are in quarantine. Before stop(), blocks for a
+  /// turn of the control loop; after it, the actors are those that were left then.
   std::size_t quarantined_count() { return quarantined().size(); }
   std::vector<quarantine_entry> quarantined();
   std::string describe();  // Likewise: the tree of this process, as text; empty after stop().
@@ -113,19 +119,21 @@ class process_runtime {
   void listen(port::actor_port_ptr parent, start_waiting start);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
               std::shared_ptr<ipc::uds_listener> listener, std::exception_ptr error);
+  void describe_here(base::tree_writer& w) const;
   template <class T>
   T ask_control(base::unique_function<T()> question);
 
   const process_options options_;
   // Shared with the loops: one whose native code comes back late leaves the watch then.
   const std::shared_ptr<core::stall_watch> stalls_;
+  const std::shared_ptr<base::worker_pool> threads_;  // Likewise.
   std::shared_ptr<core::loop> control_;
   std::unique_ptr<supervisor> supervisor_;
   std::vector<std::unique_ptr<spawn::backend>> backends_;
   base::os_thread control_thread_;
   bool stopped_ = false;
   bool left_behind_ = false;  // Quarantine was not empty at the end, or the end did not come.
-  std::vector<quarantine_entry> left_;
+  std::vector<quarantine_entry> left_;  // Of actors.
 
   // Control loop only.
   std::unique_ptr<signal_watch> signals_;

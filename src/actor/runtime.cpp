@@ -187,7 +187,6 @@ struct runtime::state {
   std::shared_ptr<native_actor> self;
   actor_nursery* actors = nullptr;
   base::os_thread thread;
-  std::size_t left = 0;
   std::atomic<bool> stopped{false};
 };
 
@@ -199,7 +198,8 @@ runtime::runtime(main_options options) : state_(std::make_unique<state>(options)
 }
 
 runtime::~runtime() {
-  if (!stop()) (void)state_.release();  // Quarantined code may still report to it.
+  stop();
+  if (state_->rt.must_stay()) (void)state_.release();  // Stuck actors may still report to it.
 }
 
 void runtime::run_erased(std::function<task<>(actor&)> body) {
@@ -249,16 +249,15 @@ exit_report blocking_portal::cancel_actor() const {
 }
 
 bool runtime::stop(duration bound) {
-  if (state_->stopped.exchange(true)) return state_->left == 0;
+  if (state_->stopped.exchange(true)) return state_->rt.stop();  // What the first call said.
   state_->self->cancel("the runtime stops");
   state_->thread.join();  // Every ladder in there has its bound.
   // Calls that other threads posted meanwhile find that it has stopped.
   auto nothing = []() -> task<> { co_return; };
   state_->loop->run(nothing());
-  if (!state_->rt.stop(bound)) state_->left = state_->rt.quarantined_count();
-  return state_->left == 0;
+  return state_->rt.stop(bound);
 }
 
-std::size_t runtime::quarantined() const { return state_->left; }
+std::size_t runtime::quarantined() const { return state_->rt.quarantined_count(); }
 
 }  // namespace coppice

@@ -2,10 +2,13 @@
 #include "coppice/runtime.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
+#include <memory>
 
 #include "base/thread.hpp"
+#include "coppice/to_thread.hpp"
 
 namespace coppice {
 namespace {
@@ -110,6 +113,59 @@ TEST(Runtime, StopIsIdempotentAndCallsAfterItThrow) {
   EXPECT_TRUE(rt.stop());
   EXPECT_EQ(rt.quarantined(), 0u);
   EXPECT_THROW(p.run(twice_e, 1), error);
+}
+
+/// Work that is abandoned in `rt`, and blocks until `open`.
+void abandon_work(runtime& rt, std::shared_ptr<std::atomic<bool>> open) {
+  auto entered = std::make_shared<std::atomic<bool>>(false);
+  rt.run([&](actor&) -> task<> {
+    co_await move_on_after(1h, [&](cancel_scope& scope) -> task<> {
+      co_await open_nursery([&](nursery& n) -> task<> {
+        n.start_soon(
+            "caller",
+            [](auto in, auto wait_for) -> task<> {
+              co_await to_thread<on_cancel::abandon>(
+                  {.name = "stuck"},
+                  [](auto began, auto until) {
+                    *began = true;
+                    until->wait(false);
+                  },
+                  in, wait_for);
+            },
+            entered, open);
+        while (!*entered) co_await checkpoint();
+        scope.cancel();
+      });
+    });
+  });
+}
+
+TEST(Runtime, AbandonedWorkIsQuarantineUntilItReturns) {
+  auto open = std::make_shared<std::atomic<bool>>(false);
+  runtime rt(options());
+  EXPECT_EQ(rt.quarantined(), 0u);
+  abandon_work(rt, open);
+  EXPECT_EQ(rt.quarantined(), 1u);
+  *open = true;
+  open->notify_all();
+  while (rt.quarantined() != 0) ::sched_yield();
+  EXPECT_TRUE(rt.stop());
+}
+
+TEST(Runtime, StopIsFalseWhileAbandonedWorkGoesOnAndItsCountGoesDownWithIt) {
+  auto open = std::make_shared<std::atomic<bool>>(false);
+  {
+    runtime rt(options());
+    abandon_work(rt, open);
+    EXPECT_FALSE(rt.stop());
+    EXPECT_FALSE(rt.stop()) << "what the first call said";
+    EXPECT_EQ(rt.quarantined(), 1u);
+    *open = true;
+    open->notify_all();
+    while (rt.quarantined() != 0) ::sched_yield();
+  }
+  runtime next(options());
+  EXPECT_EQ(next.quarantined(), 0u);
 }
 
 TEST(Runtime, CancelActorReportsHowItEnded) {

@@ -28,8 +28,8 @@ struct start_request {
 
 /// One line of `quarantined()`: native code in this process that has not come back.
 struct quarantine_entry {
-  uid actor;
-  std::string where;  // spawn::child::describe()
+  uid actor;          // Empty: work of to_thread().
+  std::string where;  // spawn::child::describe(), or which work of which task.
   time_point since;
 };
 
