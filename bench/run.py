@@ -56,6 +56,13 @@ def latencies(programs, python, add):
             add(name + suffix, value, 'us', allowed, peer)
 
 
+def threads(programs, add):
+    for mode, suffix in (('one', '_us'), ('cross', '_cross_us')):
+        value, limit, peer = together(
+            *([programs / 'bench_threads', kind, mode] for kind in ('to_thread', 'cached', 'new')))
+        add('thread.work' + suffix, value, 'us', limit, peer)
+
+
 def core(programs, add):
     for name in ('spawn', 'handoff', 'cancel', 'timer'):
         value, peer = together([programs / 'bench_core', name],
@@ -113,6 +120,7 @@ def main():
               + (f', peer {peer:.4g}' if peer is not None else ''), flush=True)
 
     core(options.programs, add)
+    threads(options.programs, add)
     latencies(options.programs, options.python, add)
     starts(options.programs, options.python, add)
     speed_up(options.programs, options.python, add)
