@@ -42,6 +42,7 @@
 // Actors.
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
+#include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"
 #include "coppice/spawn.hpp"

@@ -78,6 +78,7 @@ class portal {
  private:
   friend class actor_nursery;
   friend class blocking_portal;
+  friend class runtime;
   explicit portal(detail::call_target t) : target_(t) {}
   detail::call_target target_;
 };

@@ -17,6 +17,7 @@
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
 #include "coppice/exposed.hpp"
+#include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/spawn.hpp"
 #include "coppice/stall.hpp"
@@ -78,7 +79,8 @@ int run_main(int argc, char** argv, Root root, main_options options = {}) {
 
 class runtime;
 
-/// A portal for threads that Coppice did not make: calls block, with a deadline if one is given.
+/// A portal for threads that Coppice did not make. run() blocks; runtime::call() does with a
+/// deadline; start() does not.
 class blocking_portal {
  public:
   blocking_portal() = default;
@@ -89,6 +91,14 @@ class blocking_portal {
   auto run(const Endpoint& e, Args&&... args) const;
   exit_report cancel_actor() const;
 
+  /// Starts a call and returns at once: see `pending`. Throws `error` if the runtime has ended.
+  template <class R = value, class... Values>
+  pending<R> start(call_options options, function_name name,
+                   const kwarg<Values>&... arguments) const;
+  template <class Endpoint, class... Args>
+    requires is_endpoint<Endpoint>
+  auto start(call_options options, const Endpoint& e, Args&&... args) const;
+
  private:
   friend class runtime;
   blocking_portal(runtime& rt, portal p) : rt_(&rt), portal_(p) {}
@@ -98,9 +108,14 @@ class blocking_portal {
 
 /// The runtime as an object, for programs with their own main(), loops and signals.
 ///
-/// Promises: made on any thread; its calls block, from any thread that is not a loop of ours (they
-/// abort there: they would deadlock); several runtimes one after another in a process, never two at
-/// once (coppice::error); the end is bounded.
+/// Promises:
+/// - Made on any thread; its calls block, from any thread that is not a loop of ours (they abort
+///   there: they would deadlock). A foreign event loop starts calls instead:
+///   blocking_portal::start.
+/// - Several runtimes one after another in a process, never two at once (coppice::error).
+/// - stop() returns within its bound, and at most 2 s later if code keeps one of its threads.
+/// - No call outlives it: those under way end with an error, later ones throw it at once. If the
+///   root ends by itself, because an actor died that nobody was to stop, the error says why.
 ///
 ///     runtime rt;
 ///     auto physics = rt.start_actor(
@@ -132,13 +147,23 @@ class runtime {
     return how.take();
   }
 
-  /// A call with a deadline; throws timeout_error at it, after the callee's side was cancelled.
+  /// A call with a deadline, by name or endpoint; throws timeout_error at it, after the callee's
+  /// side was cancelled; at most a second later if that does not end.
   template <class R = value, class Rep, class Period, class... Values>
   R call(std::chrono::duration<Rep, Period> within, const blocking_portal& p, function_name name,
-         const kwarg<Values>&... arguments);
+         const kwarg<Values>&... arguments) {
+    return finish(within, p.start<R>({.within = within}, name, arguments...));
+  }
+  template <class Rep, class Period, class Endpoint, class... Args>
+    requires is_endpoint<Endpoint>
+  auto call(std::chrono::duration<Rep, Period> within, const blocking_portal& p, const Endpoint& e,
+            Args&&... args) {
+    return finish(within, p.start({.within = within}, e, std::forward<Args>(args)...));
+  }
 
   /// Ends everything. True: nothing is left. False: native code is in quarantine; end the process
-  /// with coppice::leave(). Idempotent.
+  /// with coppice::leave(). Idempotent, from any thread that is no loop of ours: the first call
+  /// stops, the others wait for it and give the same.
   bool stop(duration bound = std::chrono::seconds(5));
 
   /// Native code that was given up and has not come back: stuck actors, abandoned work of
@@ -149,6 +174,14 @@ class runtime {
   friend class blocking_portal;
   void run_erased(std::function<task<>(actor&)> body);
   portal start_in_root(std::string_view name, const actor_options& options);
+  std::shared_ptr<detail::started_call> start_call(portal p, function_name name, payload kwargs,
+                                                   call_options options);
+  static void wait_past_deadline(const detail::started_call& call, duration within);
+  template <class R>
+  static R finish(duration within, pending<R> call) {
+    wait_past_deadline(call.state(), within);
+    return call.take();
+  }
 
   struct state;
   std::unique_ptr<state> state_;
@@ -163,33 +196,28 @@ class runtime {
 
 template <class R, class... Values>
 R blocking_portal::run(function_name name, const kwarg<Values>&... arguments) const {
-  return rt_->run([&](actor&) -> task<R> {
-    auto frame = detail::take(portal_.run<R>(name, arguments...));
-    auto how = co_await detail::captured<R>(std::move(frame));
-    co_return how.take();
-  });
+  return runtime::finish(duration::max(), start<R>({}, name, arguments...));
 }
 
 template <class Endpoint, class... Args>
   requires is_endpoint<Endpoint>
 auto blocking_portal::run(const Endpoint& e, Args&&... args) const {
-  using R = typename Endpoint::result;
-  return rt_->run([&](actor&) -> task<R> {
-    auto frame = detail::take(portal_.run(e, std::forward<Args>(args)...));
-    auto how = co_await detail::captured<R>(std::move(frame));
-    co_return how.take();
-  });
+  return runtime::finish(duration::max(), start({}, e, std::forward<Args>(args)...));
 }
 
-template <class R, class Rep, class Period, class... Values>
-R runtime::call(std::chrono::duration<Rep, Period> within, const blocking_portal& p,
-                function_name name, const kwarg<Values>&... arguments) {
-  return run([&](actor&) -> task<R> {
-    auto frame = detail::take(fail_after(std::chrono::duration_cast<duration>(within),
-                                         p.portal_.run<R>(name, arguments...)));
-    auto how = co_await detail::captured<R>(std::move(frame));
-    co_return how.take();
-  });
+template <class R, class... Values>
+pending<R> blocking_portal::start(call_options options, function_name name,
+                                  const kwarg<Values>&... arguments) const {
+  static_assert(std::is_void_v<R> || owned_message<R>,
+                "this type cannot be a result: see the table in coppice/message.hpp");
+  return pending<R>(rt_->start_call(portal_, name, to_kwargs(arguments...), std::move(options)));
+}
+
+template <class Endpoint, class... Args>
+  requires is_endpoint<Endpoint>
+auto blocking_portal::start(call_options options, const Endpoint& e, Args&&... args) const {
+  return pending<typename Endpoint::result>(rt_->start_call(
+      portal_, e.name(), e.arguments(std::forward<Args>(args)...), std::move(options)));
 }
 
 }  // namespace coppice

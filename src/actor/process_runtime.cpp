@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -222,7 +223,10 @@ void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root)
 }
 
 bool process_runtime::stop(duration bound) {
-  if (std::exchange(stopped_, true)) return !left_behind_;
+  if (stopped_.exchange(true)) {
+    stop_ended_.wait();
+    return !left_behind_;
+  }
   COPPICE_ASSERT(
       core::loop::current() == nullptr,
       "a loop's thread cannot stop the runtime: what runs on it would have to end first");
@@ -233,6 +237,7 @@ bool process_runtime::stop(duration bound) {
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
   const bool ended = !control_thread_.joinable() ||
                      control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
+  while (asking_ != 0) ::sched_yield();  // At most the length of a post.
   if (ended) {
     // What was told too late for the loop's run: that an abandoned child came back, perhaps.
     try {
@@ -255,22 +260,32 @@ bool process_runtime::stop(duration bound) {
     (void)supervisor_.release();
   }
   the_runtime = nullptr;
+  stop_ends_.set_value();
   return !left_behind_;
 }
 
-// Blocks for a turn of the control loop, or not at all on its own thread.
+// Blocks for a turn of the control loop, or not at all on its own thread. Nothing: stop() was
+// called, and has ended.
 template <class T>
-T process_runtime::ask_control(base::unique_function<T()> question) {
+std::optional<T> process_runtime::ask_control(base::unique_function<T()> question) {
   if (control_->on_loop_thread()) return question();
-  std::promise<T> answer;
-  control_->post([&] { answer.set_value(question()); });
-  return answer.get_future().get();
+  asking_.fetch_add(1);
+  if (stopped_) {
+    asking_.fetch_sub(1);
+    stop_ended_.wait();
+    return std::nullopt;
+  }
+  // Shared: it is still being set when we have been told.
+  const auto answer = std::make_shared<std::promise<T>>();
+  control_->post([answer, &question] { answer->set_value(question()); });
+  asking_.fetch_sub(1);
+  return answer->get_future().get();
 }
 
 std::vector<quarantine_entry> process_runtime::quarantined() {
   using entries = std::vector<quarantine_entry>;
-  entries all =
-      stopped_ ? left_ : ask_control<entries>([this] { return supervisor_->quarantined(); });
+  auto told = ask_control<entries>([this] { return supervisor_->quarantined(); });
+  entries all = told ? std::move(*told) : left_;
   for (auto& work : threads_->quarantined())
     all.push_back({{}, std::move(work.what), time_point(work.since)});
   return all;
@@ -282,12 +297,12 @@ void process_runtime::describe_here(base::tree_writer& w) const {
 }
 
 std::string process_runtime::describe() {
-  if (stopped_) return "";
-  return ask_control<std::string>([this] {
+  auto told = ask_control<std::string>([this] {
     base::tree_writer w;
     describe_here(w);
     return w.text();
   });
+  return told.value_or("");
 }
 
 }  // namespace coppice::tree

@@ -7,6 +7,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -94,7 +95,8 @@ class process_runtime {
 
   /// Ends everything: children still running are stopped, threads joined. True: nothing is left;
   /// false: native code is in quarantine, and the process has to leave by coppice::leave().
-  /// Idempotent. Not on the control loop, nor inside a run of any other.
+  /// Idempotent, from any thread: the first call stops, the others wait for it. Not on the control
+  /// loop, nor inside a run of any other.
   bool stop(duration bound = std::chrono::seconds(5));
 
   /// After stop(): has this object to live until the process ends? Actors that are in quarantine
@@ -121,7 +123,7 @@ class process_runtime {
               std::shared_ptr<ipc::uds_listener> listener, std::exception_ptr error);
   void describe_here(base::tree_writer& w) const;
   template <class T>
-  T ask_control(base::unique_function<T()> question);
+  std::optional<T> ask_control(base::unique_function<T()> question);
 
   const process_options options_;
   // Shared with the loops: one whose native code comes back late leaves the watch then.
@@ -131,8 +133,11 @@ class process_runtime {
   std::unique_ptr<supervisor> supervisor_;
   std::vector<std::unique_ptr<spawn::backend>> backends_;
   base::os_thread control_thread_;
-  bool stopped_ = false;
-  bool left_behind_ = false;  // Quarantine was not empty at the end, or the end did not come.
+  std::atomic<bool> stopped_{false};  // stop() was called.
+  std::atomic<int> asking_{0};        // Threads between looking at that and having asked.
+  std::promise<void> stop_ends_;
+  const std::shared_future<void> stop_ended_ = stop_ends_.get_future().share();  // Of what follows:
+  bool left_behind_ = false;            // Something is in quarantine, or the end did not come.
   std::vector<quarantine_entry> left_;  // Of actors.
 
   // Control loop only.

@@ -2,12 +2,14 @@
 #include "coppice/runtime.hpp"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <future>
+#include <mutex>
 #include <utility>
 
 #include "actor/backends.hpp"
@@ -15,6 +17,7 @@
 #include "actor/process_runtime.hpp"
 #include "base/assert.hpp"
 #include "base/uuid.hpp"
+#include "coppice/time.hpp"
 
 namespace coppice {
 
@@ -158,12 +161,170 @@ void leave(int status) noexcept {
 
 // --- runtime -------------------------------------------------------------------------------------
 
+namespace {
+
+// What cancelled calls are given to end, native_actor::call(), and some time to say so.
+constexpr duration answer_within = std::chrono::seconds(1);
+// For the actors, once the root's own thread turned out to be stuck.
+constexpr duration stop_without_root_within = std::chrono::seconds(2);
+constexpr duration look_for_root_every = std::chrono::milliseconds(100);
+
+void refuse_on_loop() {
+  COPPICE_ASSERT(
+      core::loop::current() == nullptr,
+      "a blocking call on a loop's thread would wait for itself: co_await there instead");
+}
+
+/// The way to the root's loop for other threads, as long as the root lives.
+///
+/// Promises: what was posted is run, by the root or, once it has ended, by close().
+///
+/// Owner: shared by the runtime and its calls, which may outlive it. Thread: any, but for close().
+class root_door {
+ public:
+  explicit root_door(core::loop_ref loop) : loop_(std::move(loop)) {}
+
+  bool post(base::unique_function<void()> fn) {
+    posting_.fetch_add(1);
+    const bool posted = !closed_ && !lost_ && loop_.post(std::move(fn));
+    posting_.fetch_sub(1);
+    return posted;
+  }
+
+  /// On the root's thread, when its run has ended.
+  void close(core::loop& loop, std::string why) {
+    why_ = std::move(why);
+    closed_ = true;
+    while (posting_ != 0) ::sched_yield();  // At most the length of a post.
+    auto nothing = []() -> task<> { co_return; };
+    loop.run(nothing());
+  }
+  /// The root's thread is stuck and is not waited for.
+  void lose() noexcept { lost_ = true; }
+  bool lost() const noexcept { return lost_; }
+
+  error refusal() const {
+    return error(closed_ ? why_ : "the runtime has stopped, and code keeps its root's thread");
+  }
+
+ private:
+  const core::loop_ref loop_;
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> lost_{false};
+  std::atomic<int> posting_{0};
+  std::string why_;  // Set before closed_.
+};
+
+/// The error of a call as it is told to a thread that knows nothing of scopes.
+std::exception_ptr plain(std::exception_ptr e, const std::string& what) {
+  if (!detail::is_cancelled(e)) return e;
+  return std::make_exception_ptr(error(
+      what + " was ended by the runtime, or by whoever started it: " + describe_exception(e)));
+}
+
+/// A call of the root actor for a thread that is none of ours.
+///
+/// Owner: shared by its `pending` and the task that makes it.
+class root_call final : public detail::started_call,
+                        public std::enable_shared_from_this<root_call> {
+ public:
+  root_call(std::shared_ptr<root_door> door, std::string name, call_options options)
+      : door_(std::move(door)), name_(std::move(name)), options_(std::move(options)) {}
+
+  bool done() const noexcept override { return told() || door_->lost(); }
+  bool wait_for(duration bound) const override {
+    refuse_on_loop();
+    const time_point until = detail::after(std::chrono::steady_clock::now(), bound);
+    // A root that is stuck tells nobody: look, now and then.
+    for (time_point now{}; !done() && (now = std::chrono::steady_clock::now()) < until;)
+      done_.wait_for(std::min<duration>(until - now, look_for_root_every));
+    return done();
+  }
+  void cancel() override {
+    door_->post([me = shared_from_this()] {
+      me->cancelled_ = true;
+      if (me->scope_ != nullptr) me->scope_->cancel("cancelled by whoever started it");
+    });
+  }
+  payload take() override {
+    if (!told()) throw door_->refusal();
+    return how_.take();
+  }
+
+  // --- the root's loop
+  static task<> run(std::shared_ptr<root_call> me, native_actor* caller, detail::call_target target,
+                    payload kwargs) {
+    detail::task_node& self = co_await detail::this_task{};
+    detail::settled<payload> how;
+    {
+      cancel_scope scope(self, {.name = "call of " + me->name_,
+                                .deadline = detail::after(self.loop.now(), me->options_.within)});
+      me->scope_ = &scope;
+      if (me->cancelled_) scope.cancel("cancelled by whoever started it");
+      auto frame = detail::take(caller->call(target, me->name_, std::move(kwargs)));
+      how = co_await detail::captured<payload>(std::move(frame));
+      me->scope_ = nullptr;
+      if (scope.deadline_passed() && how.error()) how.fail(me->timed_out(how.error()));
+    }
+    if (how.error()) how.fail(plain(how.error(), "the call of '" + me->name_ + "'"));
+    me->finish(std::move(how));
+  }
+  void fail(std::exception_ptr e) noexcept {
+    detail::settled<payload> how;
+    how.fail(std::move(e));
+    finish(std::move(how));
+  }
+
+ private:
+  bool told() const noexcept {
+    return done_.wait_for(duration::zero()) == std::future_status::ready;
+  }
+  void finish(detail::settled<payload> how) noexcept {
+    how_ = std::move(how);
+    const auto wake = std::exchange(options_.on_done, nullptr);
+    told_.set_value();
+    if (wake) wake();
+  }
+
+  /// What the deadline made of it; the callee's own errors are not lost to it.
+  std::exception_ptr timed_out(std::exception_ptr e) const {
+    std::string more;
+    try {
+      std::rethrow_exception(e);
+    } catch (const call_stuck& stuck) {
+      more = std::string("; ") + stuck.what();
+    } catch (const cancelled&) {
+    } catch (...) {
+      return e;
+    }
+    return std::make_exception_ptr(
+        timeout_error(fmt::format("the call of '{}' was not done within {} s{}", name_,
+                                  std::chrono::duration<double>(options_.within).count(), more)));
+  }
+
+  const std::shared_ptr<root_door> door_;  // Shared with the runtime, which may end first.
+  const std::string name_;
+  call_options options_;
+  detail::settled<payload> how_;
+  std::promise<void> told_;
+  const std::shared_future<void> done_ = told_.get_future().share();
+
+  // The loop's.
+  cancel_scope* scope_ = nullptr;
+  bool cancelled_ = false;
+};
+
+}  // namespace
+
 struct runtime::state {
   explicit state(const main_options& options)
       : rt(process_options_of(options, false)),
         loop(std::make_shared<core::loop>(rt.loop_options(options.name))),
         self(std::make_shared<native_actor>(
-            rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)) {}
+            rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)),
+        door(std::make_shared<root_door>(loop->ref())) {
+    rt.on_interrupt([root = self](std::string why) { root->cancel(std::move(why)); });
+  }
 
   // Runs on the root's thread: opens a nursery for the actors that start_actor() makes, and stays.
   void main(std::promise<void>& up) {
@@ -171,23 +332,52 @@ struct runtime::state {
       auto inside = [&](actor_nursery& an) -> task<> {
         actors = &an;
         up.set_value();
-        co_await sleep_forever();
+        auto staying = detail::take(stay());
+        co_await detail::captured<void>(std::move(staying));
+        actors = nullptr;  // It takes no more from here on.
       };
       co_await open_nursery(me, inside);
     };
+    std::string why = "the runtime's root has ended";
     try {
       loop->run(self->run_root(std::move(body)));
+      if (self->was_cancelled()) why += ": " + self->cancel_reason();
     } catch (...) {
-      // Failures of actors that nobody was calling: calls on their portals say so, actor_died.
+      why += ": " + describe_exception(std::current_exception());
     }
+    door->close(*loop, stopping ? "the runtime has stopped" : why);
+  }
+  static task<> stay() { co_await sleep_forever(); }
+
+  bool stop(duration bound) {
+    const auto until = std::chrono::steady_clock::now() + bound;
+    stopping = true;
+    self->cancel("the runtime stops");
+    if (!thread.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound))) {
+      root_lost = true;
+      thread.abandon();
+      door->lose();
+      rt.supervision().hurry();  // Nobody can unwind: the root would have to ask them.
+      return rt.stop(stop_without_root_within), false;
+    }
+    const duration left = until - std::chrono::steady_clock::now();
+    return rt.stop(std::max<duration>(left, std::chrono::seconds(1)));
   }
 
   process_runtime rt;
   std::shared_ptr<core::loop> loop;
   std::shared_ptr<native_actor> self;
-  actor_nursery* actors = nullptr;
+  const std::shared_ptr<root_door> door;  // Shared with calls that may outlive us.
+  actor_nursery* actors = nullptr;        // While it takes some; the root's thread's.
   base::os_thread thread;
-  std::atomic<bool> stopped{false};
+  std::atomic<bool> stopping{false};
+  std::atomic<bool> root_lost{false};
+  std::once_flag stopped;
+  bool clean = false;
+
+  // Those that have to stay until the process ends, the last one first.
+  static inline std::atomic<state*> left_behind{nullptr};
+  state* left_before = nullptr;
 };
 
 runtime::runtime(main_options options) : state_(std::make_unique<state>(options)) {
@@ -199,37 +389,60 @@ runtime::runtime(main_options options) : state_(std::make_unique<state>(options)
 
 runtime::~runtime() {
   stop();
-  if (state_->rt.must_stay()) (void)state_.release();  // Stuck actors may still report to it.
+  // Stuck actors may still report to it, and a stuck root is in it.
+  if (!state_->rt.must_stay() && !state_->root_lost) return;
+  state* const left = state_.release();
+  left->left_before = state::left_behind.exchange(left);
 }
 
 void runtime::run_erased(std::function<task<>(actor&)> body) {
-  COPPICE_ASSERT(
-      core::loop::current() == nullptr,
-      "a blocking call on a loop's thread would wait for itself: co_await there instead");
-  if (state_->stopped) throw error("the runtime has stopped");
-  std::promise<void> done;
-  auto finished = done.get_future();
-  auto one = [&](actor* self) -> task<> {
-    auto frame = detail::take(body(*self));
+  refuse_on_loop();
+  // Shared: it is still being set when we have been told.
+  const auto done = std::make_shared<std::promise<void>>();
+  auto one = [](std::function<task<>(actor&)>* work, actor* self,
+                std::shared_ptr<std::promise<void>> told) -> task<> {
+    auto frame = detail::take((*work)(*self));
     auto how = co_await detail::captured<void>(std::move(frame));
     if (how.error())
-      done.set_exception(how.error());
+      told->set_exception(plain(how.error(), "a blocking call"));
     else
-      done.set_value();
+      told->set_value();
   };
-  const bool posted = state_->loop->post([&] {
-    if (state_->stopped || !state_->self->calls()) {
-      done.set_exception(std::make_exception_ptr(error("the runtime has stopped")));
-      return;
-    }
-    state_->self->calls()->start_soon("blocking call", one, &state_->self->face());
+  const bool posted = state_->door->post([root = state_.get(), &body, &one, done] {
+    if (root->self->calls())
+      root->self->calls()->start_soon("blocking call", one, &body, &root->self->face(), done);
+    else
+      done->set_exception(std::make_exception_ptr(root->door->refusal()));
   });
-  if (!posted) throw error("the runtime has stopped");
-  finished.get();
+  if (!posted) throw state_->door->refusal();
+  done->get_future().get();
+}
+
+std::shared_ptr<detail::started_call> runtime::start_call(portal p, function_name name,
+                                                          payload kwargs, call_options options) {
+  const auto call =
+      std::make_shared<root_call>(state_->door, std::string(name.text()), std::move(options));
+  const bool posted = state_->door->post(
+      [root = state_.get(), call, target = p.target_, kwargs = std::move(kwargs)]() mutable {
+        if (!root->self->calls()) return call->fail(std::make_exception_ptr(root->door->refusal()));
+        root->self->calls()->start_soon("started call", &root_call::run, call, root->self.get(),
+                                        target, std::move(kwargs));
+      });
+  if (!posted) throw state_->door->refusal();
+  return call;
+}
+
+void runtime::wait_past_deadline(const detail::started_call& call, duration within) {
+  if (call.wait_for(within >= duration::max() - answer_within ? within : within + answer_within))
+    return;
+  throw timeout_error(
+      "a blocking call was not done at its deadline, nor could it be cancelled: "
+      "code keeps the thread of the runtime's root");
 }
 
 portal runtime::start_in_root(std::string_view name, const actor_options& options) {
   return run([&](actor&) -> task<portal> {
+    if (state_->actors == nullptr) throw error("the runtime is ending: it starts no more actors");
     auto frame = detail::take(state_->actors->start_actor(name, options));
     auto how = co_await detail::captured<portal>(std::move(frame));
     co_return how.take();
@@ -249,15 +462,14 @@ exit_report blocking_portal::cancel_actor() const {
 }
 
 bool runtime::stop(duration bound) {
-  if (state_->stopped.exchange(true)) return state_->rt.stop();  // What the first call said.
-  state_->self->cancel("the runtime stops");
-  state_->thread.join();  // Every ladder in there has its bound.
-  // Calls that other threads posted meanwhile find that it has stopped.
-  auto nothing = []() -> task<> { co_return; };
-  state_->loop->run(nothing());
-  return state_->rt.stop(bound);
+  COPPICE_ASSERT(core::loop::current() == nullptr,
+                 "a loop's thread cannot stop the runtime: what runs on it has to end first");
+  std::call_once(state_->stopped, [&] { state_->clean = state_->stop(bound); });
+  return state_->clean;
 }
 
-std::size_t runtime::quarantined() const { return state_->rt.quarantined_count(); }
+std::size_t runtime::quarantined() const {
+  return state_->rt.quarantined_count() + (state_->root_lost ? 1 : 0);
+}
 
 }  // namespace coppice

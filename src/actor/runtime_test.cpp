@@ -2,12 +2,19 @@
 #include "coppice/runtime.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sched.h>
 
+#include <csignal>
+
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/thread.hpp"
+#include "coppice/pending.hpp"
 #include "coppice/to_thread.hpp"
 
 namespace coppice {
@@ -21,16 +28,20 @@ task<std::int64_t> sleeping(std::int64_t ms) {
   co_await sleep_for(std::chrono::milliseconds(ms));
   co_return ms;
 }
+std::atomic<bool> let_go{false};
+void blocks() { let_go.wait(false); }
 std::string whoami(actor& self) { return std::string(self.name()); }
 inline constexpr endpoint twice_e{"rt:twice", twice, "x"};
 inline constexpr endpoint fail_e{"rt:fail", fail, "why"};
 inline constexpr endpoint sleeping_e{"rt:sleeping", sleeping, "ms"};
+inline constexpr endpoint blocks_e{"rt:blocks", blocks};
 inline constexpr endpoint whoami_e{"rt:whoami", whoami};
 
 main_options options() {
   main_options o;
-  o.endpoints = {twice_e, fail_e, sleeping_e, whoami_e};
+  o.endpoints = {twice_e, fail_e, sleeping_e, blocks_e, whoami_e};
   o.handled = signals::none;
+  o.stalls = {.after = 0s};
   return o;
 }
 
@@ -113,6 +124,198 @@ TEST(Runtime, StopIsIdempotentAndCallsAfterItThrow) {
   EXPECT_TRUE(rt.stop());
   EXPECT_EQ(rt.quarantined(), 0u);
   EXPECT_THROW(p.run(twice_e, 1), error);
+}
+
+// --- calls with a deadline
+
+TEST(Runtime, ACallWithADeadlineTakesEndpointsToo) {
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  EXPECT_EQ(rt.call(10s, p, twice_e, 3), 6);
+  EXPECT_THROW(rt.call(20ms, p, sleeping_e, 100'000), timeout_error);
+  EXPECT_THROW(rt.call(10s, p, fail_e, "no"), remote_actor_error);
+}
+
+TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_THROW(rt.call(20ms, p, blocks_e), timeout_error);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
+  let_go = true;
+  let_go.notify_all();
+}
+
+TEST(Runtime, ACallWhoseRootIsStuckEndsAtItsDeadlineTooAndStopIsBounded) {
+  auto open = std::make_shared<std::atomic<bool>>(false);
+  auto keeps = std::make_shared<std::atomic<bool>>(false);
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  base::os_thread culprit("culprit", [&rt, open, keeps] {
+    rt.run([&](actor&) -> task<> {
+      *keeps = true;
+      keeps->notify_all();
+      open->wait(false);
+      co_return;
+    });
+  });
+  keeps->wait(false);
+  EXPECT_THROW(rt.call(20ms, p, twice_e, 1), timeout_error);
+  auto begun = p.start({}, twice_e, 1);
+  EXPECT_FALSE(begun.ready());
+  EXPECT_FALSE(rt.stop(20ms));
+  EXPECT_GE(rt.quarantined(), 1u);
+  EXPECT_TRUE(begun.ready());
+  EXPECT_THROW(begun.take(), error);
+  EXPECT_THROW(p.run(twice_e, 1), error);
+  *open = true;
+  open->notify_all();
+  culprit.join();  // Its call has ended: the loop goes on, though nobody waits for it.
+}
+
+// --- calls that are started
+
+/// What a foreign loop has: a queue that can be waited for, and who put something in.
+struct mailbox {
+  std::atomic<int> woken{0};
+  std::string thread;
+
+  std::function<void()> wake() {
+    return [this] {
+      char name[16] = {};
+      ::pthread_getname_np(::pthread_self(), name, sizeof name);
+      thread = name;
+      ++woken;
+      woken.notify_all();
+    };
+  }
+  void wait(int times) {
+    for (int seen = woken; seen < times; seen = woken) woken.wait(seen);
+  }
+};
+
+TEST(Runtime, AStartedCallIsDoneOnceAndWakesFromTheRootsThread) {
+  mailbox mail;
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  auto typed = p.start({.on_done = mail.wake()}, twice_e, 21);
+  mail.wait(1);
+  EXPECT_TRUE(typed.ready());
+  EXPECT_EQ(typed.take(), 42);
+  EXPECT_FALSE(typed.ready()) << "it was taken";
+  EXPECT_EQ(mail.thread, "actor/root");
+  auto named = p.start<std::int64_t>({.on_done = mail.wake()}, "rt:twice", kw("x", 4));
+  EXPECT_TRUE(named.wait_for(10s));
+  EXPECT_EQ(named.take(), 8);
+  EXPECT_TRUE(rt.stop());
+  EXPECT_EQ(mail.woken, 2);
+}
+
+TEST(Runtime, AStartedCallGivesItsErrorWhenTaken) {
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  auto fails = p.start({}, fail_e, "no");
+  EXPECT_TRUE(fails.wait_for(10s));
+  EXPECT_THROW(fails.take(), remote_actor_error);
+  auto late = p.start({.within = 20ms}, sleeping_e, 100'000);
+  EXPECT_TRUE(late.wait_for(10s));
+  EXPECT_THROW(late.take(), timeout_error);
+}
+
+TEST(Runtime, AStartedCallThatIsNotDoneIsNotReadyAndCanBeCancelled) {
+  mailbox mail;
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  auto c = p.start({.on_done = mail.wake()}, sleeping_e, 100'000);
+  EXPECT_FALSE(c.ready());
+  EXPECT_FALSE(c.wait_for(1ms));
+  c.cancel();
+  mail.wait(1);
+  EXPECT_THROW(c.take(), error);
+}
+
+TEST(Runtime, DestroyingAStartedCallCancelsItAndItIsStillToldOf) {
+  mailbox mail;
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  {
+    auto c = p.start({.on_done = mail.wake()}, sleeping_e, 100'000);
+  }
+  mail.wait(1);
+}
+
+TEST(Runtime, StopEndsStartedCallsWithAnErrorBeforeItReturns) {
+  mailbox mail;
+  auto rt = std::make_unique<runtime>(options());
+  auto p = rt->start_actor("worker", {.backend = spawn::thread});
+  std::vector<pending<std::int64_t>> calls;
+  for (int i = 0; i < 20; ++i)
+    calls.push_back(p.start({.on_done = mail.wake()}, sleeping_e, 100'000));
+  EXPECT_TRUE(rt->stop());
+  EXPECT_EQ(mail.woken, 20);
+  EXPECT_THROW((void)p.start({}, twice_e, 1), error);
+  rt.reset();
+  for (auto& c : calls) {
+    ASSERT_TRUE(c.ready()) << "it may outlive the runtime";
+    EXPECT_THROW(c.take(), error);
+  }
+}
+
+TEST(Runtime, CallsAreStartedAndStoppedFromManyThreadsAtOnce) {
+  constexpr int threads = 4, calls = 200;
+  std::atomic<int> told{0}, begun{0}, done{0}, refused{0};
+  runtime rt(options());
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  std::vector<base::os_thread> all;
+  for (int t = 0; t < threads; ++t) {
+    all.emplace_back("caller", [&, t] {
+      for (int i = 0; i < calls; ++i) {
+        try {
+          auto c = p.start({.on_done = [&] { ++told; }}, twice_e, i);
+          ++begun;
+          if (i % 3 == 0) continue;  // Cancelled.
+          EXPECT_TRUE(c.wait_for(30s));
+          EXPECT_EQ(c.take(), 2 * i);
+          ++done;
+        } catch (const error&) {
+          ++refused;
+        }
+      }
+      if (t < 2) {
+        EXPECT_TRUE(rt.stop());
+      } else {
+        EXPECT_EQ(rt.quarantined(), 0u);
+      }
+    });
+  }
+  for (auto& t : all) t.join();
+  EXPECT_EQ(told, begun) << "each once";
+  EXPECT_GT(done, calls / 3);
+}
+
+TEST(Runtime, OnceTheRootHasEndedCallsThrowAndSayWhy) {
+  for (int round = 0; round < 2; ++round) {
+    main_options o = options();
+    o.handled = signals::interrupt;
+    runtime rt(std::move(o));  // Of the second round: it is none the worse for the first.
+    auto p = rt.start_actor("worker", {.backend = spawn::thread});
+    EXPECT_EQ(p.run(twice_e, 1), 2);
+    if (round == 1) break;
+    auto c = p.start({}, sleeping_e, 100'000);
+    ::raise(SIGINT);
+    EXPECT_TRUE(c.wait_for(30s));
+    EXPECT_THROW(c.take(), error);
+    std::string why;
+    while (why.empty()) {
+      try {
+        p.run(twice_e, 1);
+      } catch (const error& e) {
+        if (std::string(e.what()).find("root has ended") != std::string::npos) why = e.what();
+      }
+    }
+    EXPECT_NE(why.find("SIGINT"), std::string::npos) << why;
+    EXPECT_THROW(rt.start_actor("x", {.backend = spawn::thread}), error);
+  }
 }
 
 /// Work that is abandoned in `rt`, and blocks until `open`.
