@@ -203,8 +203,9 @@ class root_door {
   void lose() noexcept { lost_ = true; }
   bool lost() const noexcept { return lost_; }
 
-  error refusal() const {
-    return error(closed_ ? why_ : "the runtime has stopped, and code keeps its root's thread");
+  std::exception_ptr refusal() const {
+    return std::make_exception_ptr(
+        error(closed_ ? why_ : "the runtime has stopped, and code keeps its root's thread"));
   }
 
  private:
@@ -247,8 +248,9 @@ class root_call final : public detail::started_call,
     });
   }
   payload take() override {
-    if (!told()) throw door_->refusal();
-    return how_.take();
+    if (!told()) std::rethrow_exception(door_->refusal());
+    auto how = std::move(how_);  // The error's last owner is who catches it, not the root's thread.
+    return how.take();
   }
 
   // --- the root's loop
@@ -395,27 +397,45 @@ runtime::~runtime() {
   left->left_before = state::left_behind.exchange(left);
 }
 
+namespace {
+
+/// How a blocking call ended. Shared by its two threads: it is still being told when we have heard.
+struct ending {
+  std::promise<void> told;
+  std::exception_ptr error;  // Moved to whoever throws it, as its last owner.
+
+  void tell(std::exception_ptr e) {
+    error = std::move(e);
+    told.set_value();
+  }
+};
+
+task<> blocking_call(std::function<task<>(actor&)>* body, actor* self,
+                     std::shared_ptr<ending> how) {
+  std::exception_ptr error;
+  {
+    auto frame = detail::take((*body)(*self));
+    auto ended = co_await detail::captured<void>(std::move(frame));
+    if (ended.error()) error = plain(ended.error(), "a blocking call");
+  }
+  how->tell(std::move(error));
+}
+
+}  // namespace
+
 void runtime::run_erased(std::function<task<>(actor&)> body) {
   refuse_on_loop();
-  // Shared: it is still being set when we have been told.
-  const auto done = std::make_shared<std::promise<void>>();
-  auto one = [](std::function<task<>(actor&)>* work, actor* self,
-                std::shared_ptr<std::promise<void>> told) -> task<> {
-    auto frame = detail::take((*work)(*self));
-    auto how = co_await detail::captured<void>(std::move(frame));
-    if (how.error())
-      told->set_exception(plain(how.error(), "a blocking call"));
-    else
-      told->set_value();
-  };
-  const bool posted = state_->door->post([root = state_.get(), &body, &one, done] {
+  const auto how = std::make_shared<ending>();
+  const bool posted = state_->door->post([root = state_.get(), &body, how] {
     if (root->self->calls())
-      root->self->calls()->start_soon("blocking call", one, &body, &root->self->face(), done);
+      root->self->calls()->start_soon("blocking call", blocking_call, &body, &root->self->face(),
+                                      how);
     else
-      done->set_exception(std::make_exception_ptr(root->door->refusal()));
+      how->tell(root->door->refusal());
   });
-  if (!posted) throw state_->door->refusal();
-  done->get_future().get();
+  if (!posted) std::rethrow_exception(state_->door->refusal());
+  how->told.get_future().get();
+  if (how->error) std::rethrow_exception(std::exchange(how->error, nullptr));
 }
 
 std::shared_ptr<detail::started_call> runtime::start_call(portal p, function_name name,
@@ -424,11 +444,11 @@ std::shared_ptr<detail::started_call> runtime::start_call(portal p, function_nam
       std::make_shared<root_call>(state_->door, std::string(name.text()), std::move(options));
   const bool posted = state_->door->post(
       [root = state_.get(), call, target = p.target_, kwargs = std::move(kwargs)]() mutable {
-        if (!root->self->calls()) return call->fail(std::make_exception_ptr(root->door->refusal()));
+        if (!root->self->calls()) return call->fail(root->door->refusal());
         root->self->calls()->start_soon("started call", &root_call::run, call, root->self.get(),
                                         target, std::move(kwargs));
       });
-  if (!posted) throw state_->door->refusal();
+  if (!posted) std::rethrow_exception(state_->door->refusal());
   return call;
 }
 

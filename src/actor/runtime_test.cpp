@@ -139,6 +139,7 @@ TEST(Runtime, ACallWithADeadlineTakesEndpointsToo) {
 TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
   runtime rt(options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  let_go = false;
   const auto began = std::chrono::steady_clock::now();
   EXPECT_THROW(rt.call(20ms, p, blocks_e), timeout_error);
   EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
