@@ -130,8 +130,8 @@ void worker_pool::state::join(std::vector<os_thread> threads) {
 
 void worker_pool::abandon(ticket t, std::string what) {
   const std::lock_guard lock(state_->mutex);
-  for (state::worker& w : state_->workers)
-    if (w.doing == t) w.abandoned = stranded{std::move(what), clock::now()};
+  const auto at = std::ranges::find(state_->workers, t, &state::worker::doing);
+  if (at != state_->workers.end()) at->abandoned = stranded{std::move(what), clock::now()};
 }
 
 void worker_pool::join_idle() {
