@@ -80,6 +80,20 @@ COPPICE_TEST(FromThread, WhatRunRunsIsInTheTaskThatWaits) {
   });
 }
 
+// Each level has a thread of its own, which waits for the loop.
+int descend(int levels) {
+  if (levels == 0) return 0;
+  return 1 + from_thread::run(
+                 [](int left) -> task<int> {
+                   co_return co_await to_thread<on_cancel::wait>(descend, left);
+                 },
+                 levels - 1);
+}
+
+COPPICE_TEST(FromThread, ThereAndBackAndThereAgain) {
+  EXPECT_EQ(co_await to_thread<on_cancel::wait>(descend, 5), 5);
+}
+
 COPPICE_TEST(FromThread, CancellingTheCallCancelsWhatRunRunsAndThrowsThere) {
   bool thrown = false, cleaned = false;
   bool finished = co_await move_on_after(

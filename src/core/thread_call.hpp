@@ -73,9 +73,9 @@ class thread_call final : public inbox_item,
   const loop_ref loop_;
   std::unique_ptr<detail::thread_work> work_;
   std::atomic<phase> phase_{phase::queued};
-  std::atomic<bool> told_{false};             // The call is cancelled; `cause_` is set.
-  std::shared_ptr<const std::string> cause_;  // Shared with what is thrown for it.
-  std::shared_ptr<thread_call> posted_;       // Itself, while in the inbox.
+  std::atomic<bool> told_{false};              // The call is cancelled; `cause_` is set.
+  std::shared_ptr<const cancel_cause> cause_;  // Shared with what is thrown for it.
+  std::shared_ptr<thread_call> posted_;        // Itself, while in the inbox.
 
   // The loop's.
   capacity_limiter::token& token_;
