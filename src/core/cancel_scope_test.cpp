@@ -61,19 +61,20 @@ COPPICE_TEST(CancelScope, TheFirstReasonIsKept) {
   });
 }
 
+task<> note_canceller(std::string* who) {
+  try {
+    co_await sleep_forever();
+  } catch (const cancelled& c) {
+    *who = c.canceller();
+    throw;
+  }
+}
+
 COPPICE_TEST(CancelScope, ItKnowsWhoCancelledIt) {
   std::string thrown;
-  auto waits = [](std::string* who) -> task<> {
-    try {
-      co_await sleep_forever();
-    } catch (const cancelled& c) {
-      *who = c.canceller();
-      throw;
-    }
-  };
   co_await open_nursery([&](nursery& n) {
     EXPECT_EQ(n.scope().canceller(), "");
-    n.start_soon(waits, &thrown);
+    n.start_soon(note_canceller, &thrown);
     auto cancels = [](nursery* all) -> task<> {
       all->cancel("enough");
       EXPECT_EQ(all->scope().canceller(), "task 'reader'");
@@ -86,22 +87,14 @@ COPPICE_TEST(CancelScope, ItKnowsWhoCancelledIt) {
 
 COPPICE_TEST(CancelScope, ADeadlineAndAFailedTaskAreCancellersToo) {
   std::string thrown;
-  auto waits = [](std::string* who) -> task<> {
-    try {
-      co_await sleep_forever();
-    } catch (const cancelled& c) {
-      *who = c.canceller();
-      throw;
-    }
-  };
-  EXPECT_FALSE(co_await move_on_after(1s, waits(&thrown)));
+  EXPECT_FALSE(co_await move_on_after(1s, note_canceller(&thrown)));
   EXPECT_EQ(thrown, "its deadline");
   auto fails = []() -> task<> {
     co_await checkpoint();
     throw std::runtime_error("boom");
   };
   EXPECT_THROW(co_await open_nursery([&](nursery& n) {
-                 n.start_soon(waits, &thrown);
+                 n.start_soon(note_canceller, &thrown);
                  n.start_soon("bad", fails);
                }),
                std::runtime_error);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "coppice/channel.hpp"
@@ -15,6 +16,8 @@
 namespace coppice::detail {
 
 struct through_end;  // Tag: the operations that go through one end.
+template <class T, class Base, class Op>
+class end_op;
 
 /// A channel and how many ends of it are open. Owner: its ends, which close in any order.
 template <class T>
@@ -68,7 +71,8 @@ class channel_end {
   channel<T>& values() noexcept { return channel_->values; }
 
  private:
-  friend Op;
+  template <class, class, class>
+  friend class end_op;
   [[noreturn]] void throw_closed(const char* what) const {
     throw channel_closed(std::string(what) + " through a closed end of " + channel_->describe());
   }
@@ -81,73 +85,70 @@ class channel_end {
   bool open_ = true;
 };
 
-template <class T>
-class end_send_op final : public channel<T>::send_op, public list_link<through_end> {
-  using base = typename channel<T>::send_op;
-  using end = channel_end<T, end_send_op>;
+/// An operation of the channel that goes through one end, and ends when that closes. `Op` derives
+/// from it; `Base` is the channel's own operation.
+template <class T, class Base, class Op>
+class end_op : public Base, public list_link<through_end> {
+ protected:
+  using end = channel_end<T, Op>;
 
  public:
-  template <class U>
-  end_send_op(end& e, channel<T>& c, U&& value) : base(c, std::forward<U>(value)), end_(e) {}
-  end_send_op(end_send_op&& o) noexcept(std::is_nothrow_move_constructible_v<T>)
-      : base(static_cast<base&&>(o)), list_link(), end_(o.end_) {}
+  template <class... Value>
+  end_op(end& e, channel<T>& c, Value&&... value)
+      : Base(c, std::forward<Value>(value)...), end_(e) {}
+  end_op(end_op&& o) noexcept(std::is_nothrow_move_constructible_v<Base>)
+      : Base(static_cast<Base&&>(o)), list_link<through_end>(), end_(o.end_) {}
 
   bool begin() {
     end_closed_ = !end_.open_;
-    if (end_closed_ || base::begin()) return true;
-    end_.ops_.push_back(*this);
+    if (end_closed_ || Base::begin()) return true;
+    end_.ops_.push_back(static_cast<Op&>(*this));
     return false;
   }
-  void finish() const {
-    if (end_closed_) end_.throw_closed("send()");
-    if (base::refused()) {
-      throw channel_closed("send() into " + end_.describe() + ": nobody is left to receive it");
-    }
-  }
   bool abort() noexcept override {
-    list_link::unlink();
-    return base::abort();
+    list_link<through_end>::unlink();
+    return Base::abort();
   }
+
+ protected:
+  void check_end(const char* what) const {
+    if (end_closed_) end_.throw_closed(what);
+  }
+  std::string describe_end() const { return end_.describe(); }
 
  private:
   friend end;
-  void end_closed() noexcept { end_closed_ = base::give_up(); }
+  void end_closed() noexcept { end_closed_ = Base::give_up(); }
 
   end& end_;
   bool end_closed_ = false;
 };
 
 template <class T>
-class end_receive_op final : public channel<T>::receive_op, public list_link<through_end> {
-  using base = typename channel<T>::receive_op;
-  using end = channel_end<T, end_receive_op>;
+class end_send_op final : public end_op<T, typename channel<T>::send_op, end_send_op<T>> {
+  using base = end_op<T, typename channel<T>::send_op, end_send_op>;
 
  public:
-  end_receive_op(end& e, channel<T>& c) noexcept : base(c), end_(e) {}
-  end_receive_op(end_receive_op&& o) noexcept
-      : base(static_cast<base&&>(o)), list_link(), end_(o.end_) {}
-
-  bool begin() {
-    end_closed_ = !end_.open_;
-    if (end_closed_ || base::begin()) return true;
-    end_.ops_.push_back(*this);
-    return false;
+  using base::base;
+  void finish() const {
+    base::check_end("send()");
+    if (base::refused()) {
+      throw channel_closed("send() into " + base::describe_end() +
+                           ": nobody is left to receive it");
+    }
   }
+};
+
+template <class T>
+class end_receive_op final : public end_op<T, typename channel<T>::receive_op, end_receive_op<T>> {
+  using base = end_op<T, typename channel<T>::receive_op, end_receive_op>;
+
+ public:
+  using base::base;
   std::optional<T> finish() {
-    if (end_closed_) end_.throw_closed("receive()");
+    base::check_end("receive()");
     return base::finish();
   }
-  bool abort() noexcept override {
-    list_link::unlink();
-    return base::abort();
-  }
-
- private:
-  friend end;
-  void end_closed() noexcept { end_closed_ = base::give_up(); }
-
-  end& end_;
-  bool end_closed_ = false;
 };
 
 }  // namespace coppice::detail
