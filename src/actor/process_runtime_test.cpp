@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <utility>
 
+#include "base/threads_for_test.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/testkit/fake_clock.hpp"
 #include "coppice/time.hpp"
@@ -15,14 +15,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::ptrdiff_t threads() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
-}
-
 TEST(ProcessRuntime, OnACallersLoopItSupervisesWithoutAThreadOfItsOwn) {
   testkit::fake_clock time({.autojump = true});
   auto loop = std::make_shared<core::loop>(core::loop_options{.name = "all", .time = &time});
-  const auto before = threads();
+  const auto before = base::threads_of_this_process();
   process_options options;
   options.control = loop;
   process_runtime rt(std::move(options));
@@ -39,7 +35,7 @@ TEST(ProcessRuntime, OnACallersLoopItSupervisesWithoutAThreadOfItsOwn) {
     co_await open_nursery(both);
   };
   loop->run(whole());
-  EXPECT_EQ(threads(), before);
+  EXPECT_EQ(base::threads_of_this_process(), before);
   EXPECT_TRUE(rt.stop());
   EXPECT_EQ(process_runtime::current(), nullptr);
 }

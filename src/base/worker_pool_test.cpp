@@ -2,31 +2,20 @@
 #include "base/worker_pool.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include "base/threads_for_test.hpp"
+
 namespace coppice::base {
 namespace {
 
 using namespace std::chrono_literals;
-
-std::ptrdiff_t threads_of_this_process() {
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return std::distance(begin(tasks), end(tasks));
-}
-
-/// Until it is so, which it must become by itself. A hang is ended by ctest.
-template <class So>
-void wait_until(So so) {
-  while (!so()) ::sched_yield();
-}
 
 /// Work that blocks until it is let go.
 class gate {

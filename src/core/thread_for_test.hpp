@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tests of to_thread() share: work that blocks until it is let go, and counting threads.
+// What tests of to_thread() share: work that blocks until it is let go.
 #pragma once
 
-#include <sched.h>
-
 #include <atomic>
-#include <cstddef>
-#include <filesystem>
 #include <memory>
+
+#include "base/threads_for_test.hpp"
 
 namespace coppice {
 
-inline std::ptrdiff_t threads_of_this_process() {
-  const std::filesystem::directory_iterator tasks("/proc/self/task");
-  return std::distance(begin(tasks), end(tasks));
-}
-
-/// Until it is so, which it must become by itself. A hang is ended by ctest.
-template <class So>
-void wait_until(So so) {
-  while (!so()) ::sched_yield();
-}
+using base::threads_of_this_process;
+using base::wait_until;
 
 /// What a test and a thread tell each other. Shared: abandoned work may outlive the test's frame.
 struct gate {
