@@ -14,7 +14,6 @@ Needs the dev build; uses its compile commands, without optimisation.
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import subprocess
 import sys
@@ -34,7 +33,6 @@ FOLDER = "tests/mutants"
 KEYS = {"name", "breaks", "file", "find", "replace", "caught_by"}
 SECONDS = 60  # for one test: a mutant may well hang
 BEGIN, END = "<!-- mutants.py --readme -->\n", "<!-- end -->\n"
-DEFINES = r"\b(?:TEST|TEST_F|COPPICE_TEST)\(\s*{}\s*,\s*{}\s*\)"
 
 
 class mutant_error(Exception):
@@ -94,10 +92,8 @@ def readme(root: Path) -> tuple[str, str, str]:
 
 def file_of(test: str, files: tree) -> str:
     """The source that defines `Suite.Name`."""
-    suite, _, name = test.partition(".")
-    pattern = re.compile(DEFINES.format(re.escape(suite), re.escape(name)))
     for file in files.cpp():
-        if file.path.endswith("_test.cpp") and pattern.search(file.code):
+        if test in file.tests:
             return file.path
     raise mutant_error(f"there is no test {test}")
 

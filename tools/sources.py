@@ -129,6 +129,14 @@ class source_file:
         return without_comments(self.text)
 
     @cached_property
+    def tests(self) -> frozenset[str]:
+        """Suite.Name of each GoogleTest test in it."""
+        if not (self.is_cpp and self.is_test):
+            return frozenset()
+        return frozenset(f"{suite}.{name}" for suite, name in re.findall(
+            r"^[ \t]*(?:COPPICE_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", self.code, re.M))
+
+    @cached_property
     def includes(self) -> list[tuple[int, str, bool]]:
         """(line, what, in quotes?) of each #include."""
         text = without_comments(self.text, literals=True)

@@ -259,10 +259,8 @@ def tests_by_name(files: tree) -> frozenset[str]:
     """Suite.Name of each test, and core_guard.case of each program that must not compile."""
     found = set()
     for file in files.files.values():
-        if file.is_cpp and file.is_test:
-            found |= {f"{suite}.{name}" for suite, name in re.findall(
-                r"^[ \t]*(?:COPPICE_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\s*\)", file.code, re.M)}
-        elif file.is_cmake:
+        found |= file.tests
+        if file.is_cmake:
             text = re.sub(r"#.*", "", file.text)
             found |= {f"{kind}_guard.{case}" for kind, case in
                       re.findall(r"\b(\w+)_guard\((\w+) ", text)}

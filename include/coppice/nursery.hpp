@@ -119,8 +119,7 @@ class nursery : public detail::list_link<detail::of_task> {
   friend struct core::tree_access;
 
   void child_ended(std::exception_ptr error, const std::string& name) noexcept;
-  void add_failure(std::exception_ptr error, const std::string& who,
-                   std::string canceller) noexcept;
+  void add_failure(std::exception_ptr error, const std::string& who) noexcept;
   void wake_joiner_if_idle() noexcept;
 
   detail::task_node& parent_;  // Whose frame it is in; runs the body.

@@ -18,6 +18,7 @@
 #include "base/forked.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
+#include "core/thread_call.hpp"
 
 namespace coppice::tree {
 
@@ -51,7 +52,7 @@ std::string canonical_key(const std::string& key) {
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
-      threads_(std::make_shared<base::worker_pool>("coppice-work")),
+      threads_(std::make_shared<base::worker_pool>(core::work_thread_name)),
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)) {

@@ -362,13 +362,16 @@ TEST_F(Supervisor, WhatGoesWrongWithOneChildConcernsNoOther) {
 
 class Descendants : public Supervisor {
  protected:
-  /// Starts a child of another child; its news comes to that one's port.
-  task<fake_child*> start_below(fake_child* above, std::string name) {
-    auto r = request(name);
+  start_request request_below(fake_child* above, const std::string& name) {
+    start_request r = request(name);
     r.parent = above->port;
     r.spec.parent = above->spec.self;
     r.spec.parent_sink = above->port;
-    s.start(std::move(r));
+    return r;
+  }
+  /// Starts a child of another child; its news comes to that one's port.
+  task<fake_child*> start_below(fake_child* above, std::string name) {
+    s.start(request_below(above, name));
     co_await settle();
     fake_child* c = backend.children.at(name).get();
     c->connect();
@@ -418,11 +421,7 @@ TEST_F(Descendants, ThatComeWhileTheirParentLeavesAreRefused) {
     fake_child* slow = co_await start_below(top, "slow");
     top->end();
     co_await settle();
-    auto r = request("late");
-    r.parent = top->port;
-    r.spec.parent = top->spec.self;
-    r.spec.parent_sink = top->port;
-    s.start(std::move(r));
+    s.start(request_below(top, "late"));
     co_await settle();
     EXPECT_FALSE(backend.children.contains("late"));
     slow->end();
@@ -439,11 +438,7 @@ TEST_F(Descendants, OfAnAbandonedActorAreNotStarted) {
     stop(top);
     EXPECT_TRUE(co_await hears("top", "started ended"));
     EXPECT_EQ(top->abandons, 1);
-    auto r = request("late");
-    r.parent = top->port;
-    r.spec.parent = top->spec.self;
-    r.spec.parent_sink = top->port;
-    s.start(std::move(r));
+    s.start(request_below(top, "late"));
     co_await settle();
     EXPECT_FALSE(backend.children.contains("late"));
   });

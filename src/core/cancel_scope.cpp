@@ -55,10 +55,7 @@ void cancel_scope::fire() noexcept {
 
 std::string cancel_scope::canceller() const { return cause_ ? cause_->canceller : std::string(); }
 
-std::string cancel_scope::name() const {
-  if (limit_of_ != nullptr) return std::string(limit_of_) + "(" + core::to_text(limit_) + ")";
-  return name_.empty() ? "cancel scope" : name_;
-}
+std::string cancel_scope::name() const { return core::name_of_scope(limit_of_, limit_, name_); }
 
 bool cancel_scope::cancelled() const noexcept { return effective_; }
 bool cancel_scope::cancel_called() const noexcept { return cancel_called_; }

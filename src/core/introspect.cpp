@@ -38,11 +38,7 @@ task_info finished(core::raw_task& raw, function_names& functions) {
   task_info info = std::move(raw.info);
   info.coroutine = functions.of(raw.function);
   for (core::raw_scope& s : raw.scopes) {
-    if (s.limit_of != nullptr) {
-      s.info.name = std::string(s.limit_of) + "(" + core::to_text(s.limit) + ")";
-    } else if (s.info.name.empty()) {
-      s.info.name = "cancel scope";
-    }
+    s.info.name = core::name_of_scope(s.limit_of, s.limit, s.info.name);
     info.scopes.push_back(std::move(s.info));
   }
   return info;

@@ -25,22 +25,21 @@ void nursery::adopt(std::unique_ptr<detail::child_base> child) {
 }
 
 void nursery::body_ended(const std::exception_ptr& error) noexcept {
-  if (error) add_failure(error, "its block", "its block");
+  if (error) add_failure(error, "its block");
 }
 
 void nursery::child_ended(std::exception_ptr error, const std::string& name) noexcept {
   --children_count_;
-  const std::string who = name.empty() ? "a task" : "'" + name + "'";
-  if (error) add_failure(std::move(error), who, name.empty() ? who : "task " + who);
+  if (error) add_failure(std::move(error), name.empty() ? "a task" : "'" + name + "'");
   wake_joiner_if_idle();
 }
 
-void nursery::add_failure(std::exception_ptr error, const std::string& who,
-                          std::string canceller) noexcept {
+void nursery::add_failure(std::exception_ptr error, const std::string& who) noexcept {
   const bool is_cancel = detail::is_cancelled(error);
   // One cancels all. Also for a `cancelled` that nobody's scope threw: the block must end.
   if (!scope_.cancelled()) {
-    scope_.cancel_for(who + " failed: " + describe_exception(error), std::move(canceller));
+    scope_.cancel_for(who + " failed: " + describe_exception(error),
+                      who.front() == '\'' ? "task " + who : who);
   }
   if (!is_cancel) {
     failures_.push_back(std::move(error));

@@ -24,6 +24,11 @@ std::string to_text(duration d) {
   return size == 0 ? "0s" : text;
 }
 
+std::string name_of_scope(const char* limit_of, duration limit, const std::string& name) {
+  if (limit_of != nullptr) return std::string(limit_of) + "(" + to_text(limit) + ")";
+  return name.empty() ? "cancel scope" : name;
+}
+
 std::string who(const detail::task_node* task) {
   if (task == nullptr) return "no task";
   return "task " + (task->name.empty() ? std::to_string(task->id) : "'" + task->name + "'");

@@ -12,6 +12,9 @@ namespace coppice::core {
 
 std::string to_text(duration d);  // "2s", "150ms", "1.5s", "80us", "2h"
 
+/// A scope by its limit ("fail_after(2s)"), else by its name; "cancel scope" without one.
+std::string name_of_scope(const char* limit_of, duration limit, const std::string& name);
+
 /// "'writer'"; a task without a name is known by the coroutine in which it goes on.
 std::string to_text(const detail::task_node& task);
 

@@ -14,8 +14,6 @@ namespace coppice::core {
 
 namespace {
 
-constexpr const char* thread_name = "coppice-work";
-
 // Trivially destructible, as all thread_local data of ours.
 thread_local thread_call* call_of_this_thread = nullptr;
 
@@ -137,7 +135,7 @@ base::worker_pool::afterwards thread_call::work_on_thread() {
   call_of_this_thread = this;
   work_->call();
   call_of_this_thread = nullptr;
-  if (!name.empty()) base::set_thread_name(thread_name);
+  if (!name.empty()) base::set_thread_name(work_thread_name);
   if (!advance(phase::running, phase::done)) work_.reset();  // Abandoned: its result, too.
   return [me = shared_from_this()] { me->report_back(); };
 }
@@ -180,7 +178,7 @@ void thread_call::check_cancelled() const {
 thread_crew::thread_crew(loop& l, std::shared_ptr<base::worker_pool> shared)
     : loop_(l),
       own_(shared == nullptr),
-      pool_(own_ ? std::make_shared<base::worker_pool>(thread_name) : std::move(shared)) {}
+      pool_(own_ ? std::make_shared<base::worker_pool>(work_thread_name) : std::move(shared)) {}
 
 thread_crew::~thread_crew() {
   while (thread_call* call = abandoned_.first()) give_back(*call);

@@ -20,6 +20,9 @@
 
 namespace coppice::core {
 
+/// Of a pool that a loop is given; work with a name of its own changes it for a while.
+inline constexpr const char* work_thread_name = "coppice-work";
+
 class thread_crew;
 struct in_quarantine;  // Tag.
 
