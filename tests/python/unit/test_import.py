@@ -44,14 +44,15 @@ def test_it_takes_milliseconds(tmp_path):
 def test_it_imports_nothing_but_its_own_modules():
     loaded = python(IMPORT + 'print(*sorted(set(sys.modules) - before))').split()
     assert all(name.split('.')[0] == 'coppice' for name in loaded), loaded
-    assert 'coppice._asyncio' not in loaded
+    assert 'coppice._asyncio' not in loaded and 'coppice._trio' not in loaded
 
 
-def test_no_module_but_the_adapter_names_asyncio():
+def test_no_module_but_its_adapter_imports_an_event_loop():
     for path in PACKAGE.glob('*.py'):
         for line in path.read_text().splitlines():
-            if path.name != '_asyncio.py':
-                assert not line.strip().startswith(('import asyncio', 'from asyncio')), path
+            for name in ('asyncio', 'trio'):
+                if path.name != f'_{name}.py':
+                    assert not line.strip().startswith((f'import {name}', f'from {name}')), path
 
 
 def test_every_public_name_is_there_and_documented():
@@ -61,7 +62,7 @@ def test_every_public_name_is_there_and_documented():
 
 @pytest.mark.parametrize('function', [
     coppice.run, coppice.open_nursery, coppice.ActorNursery.start_actor, coppice.Portal.run,
-    coppice.Portal.cancel_actor, coppice.current_actor])
+    coppice.Portal.cancel_actor, coppice.current_actor, coppice.fail_after])
 def test_annotations_can_be_evaluated(function):
     assert inspect.signature(function)
     assert typing.get_type_hints(function)
