@@ -38,7 +38,7 @@ reply closed_reply(const std::string& why) {
 std::exception_ptr reply::to_exception(const std::string& name) const {
   switch (how) {
     case kind::error:
-      return std::make_exception_ptr(remote_actor_error(error));
+      return coppice::to_exception(error);
     case kind::died:
       return std::make_exception_ptr(actor_died(name, report));
     case kind::closed:
