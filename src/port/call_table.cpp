@@ -42,7 +42,7 @@ remote_error_info call_table::error_of_ours(std::string type, std::string messag
 std::exception_ptr reply::to_exception(const std::string& name) const {
   switch (how) {
     case kind::error:
-      return std::make_exception_ptr(remote_actor_error(error));
+      return coppice::to_exception(error);
     case kind::died:
       return std::make_exception_ptr(actor_died(name, report));
     case kind::closed:
