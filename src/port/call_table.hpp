@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -15,6 +16,7 @@
 #include "coppice/errors.hpp"
 #include "ipc/link.hpp"
 #include "msg/messages.hpp"
+#include "port/registry_calls.hpp"
 
 namespace coppice::port {
 
@@ -154,6 +156,13 @@ class call_table {
   /// Everything that this actor ran has ended: whoever asked it to is told.
   void acknowledge_cancel(effects& out);
 
+  // --- the registrar's ---
+  /// From now on this actor serves a registrar's methods: see `registrar`. Others refuse them, as
+  /// they do any method that they lack.
+  void become_registrar(registry_limits limits, registrar::publish_function publish);
+  /// Where an actor that was asked to listen does; empty: nowhere.
+  void published(const std::string& uuid, const registry::addresses& at, effects& out);
+
   // --- parent and children ---
   /// The first link to an actor with this uuid is the one to the parent: it alone may send a
   /// SpawnSpec, once, and its end asks this actor to end.
@@ -209,6 +218,8 @@ class call_table {
   void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void on_registrar_call(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void answer_registrar_calls(registrar::outcome&& outcome, effects& out);
   void on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out);
   void wait_for_us(const ipc::link_ptr& from, std::vector<waiting_peer>& list, std::string cid);
   bool no_longer_waits(const waiting_peer& peer);  // False: its link is gone.
@@ -237,8 +248,9 @@ class call_table {
   std::unordered_map<std::string, child> children_;  // by uuid
   enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
   remote_error_info start_failure_;
-  std::vector<waiting_peer> wait_ready_;    // wait_ready requests to answer
-  std::vector<waiting_peer> cancel_asked_;  // self.cancel requests to acknowledge
+  std::vector<waiting_peer> wait_ready_;        // wait_ready requests to answer
+  std::vector<waiting_peer> cancel_asked_;      // self.cancel requests to acknowledge
+  std::unique_ptr<port::registrar> registrar_;  // Null: it is none.
 };
 
 }  // namespace coppice::port
