@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -148,6 +149,8 @@ struct remote_error_info {
   uid source;               // The actor that raised it.
   std::vector<uid> path;    // Every actor that it passed through, the first one first.
   std::vector<remote_error_info> members;  // Of an exception group; empty otherwise.
+  std::optional<uid> canceller = {};       // Of a ContextCancelled: who asked.
+  std::optional<uid> sender = {};          // Of a StreamOverrun: whose value did not fit.
 };
 
 template <class E>
