@@ -7,6 +7,7 @@ often in the loop. Then trio leaves its tasks suspended, and we unwind them by h
 for nothing else, a private name of trio's is used: see _run_context().
 """
 import contextlib
+import inspect
 import time
 import warnings
 
@@ -375,8 +376,9 @@ class TrioAdapter:
             for task in _innermost_first(self._nursery):
                 with _as_if_running(task):
                     _interrupt(task.coro, until)
-            for _, coro in calls.values():  # Of tasks that had not begun.
-                _interrupt(coro, until)
+            for _, coro in calls.values():
+                if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                    coro.close()
         except Interrupted:
             pass
         if (context := _run_context()) is not None:
