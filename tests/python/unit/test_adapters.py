@@ -3,6 +3,7 @@
 import ctypes
 import os
 import threading
+import time
 
 import coppice
 import either
@@ -31,9 +32,9 @@ class Guest:
                 await self.adapter.sleep(0.01)
         self.native.post(lambda: self.adapter.start_task(go, 'later'))
 
-    def run_struck(self):
+    def run_struck(self, gap=5):
         """Runs in a thread, which is interrupted wherever it is; again if it goes on after
-        a while: what is struck while it unwinds may be left undone."""
+        `gap`: what is struck while it unwinds may be left undone."""
         def run():
             try:
                 self.adapter.run()
@@ -50,7 +51,7 @@ class Guest:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(guest.ident), ctypes.py_object(coppice.Interrupted))
             os.eventfd_write(self.native.wake_fd(), 1)
-            guest.join(5)
+            guest.join(gap)
         guest.join(10)
         assert not guest.is_alive()
         return self.outcomes()
@@ -266,6 +267,38 @@ def test_run_ends_soon_after_an_interruption_whatever_tasks_do(guest, monkeypatc
     outcomes = guest.run_struck()
     guest.native.loop = None
     assert isinstance(outcomes[1][1], coppice.Interrupted)
+
+
+def test_an_interruption_ends_a_task_that_swallows_all_of_them(guest):
+    async def swallow():
+        while guest.native.loop is not None:
+            try:
+                await either.sleep(100)
+            except BaseException:
+                pass
+
+    guest.serve(1, swallow())
+    guest.later(guest.cancel, guest.stop)
+    outcomes = guest.run_struck(gap=0.3)
+    guest.native.loop = None
+    assert isinstance(outcomes[1][1], coppice.Interrupted)
+
+
+def test_a_task_of_trio_that_swallows_its_cancellations_does_not_take_the_processor(native):
+    async def swallow():
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            try:
+                await either.sleep(100)
+            except either.cancelled():
+                pass
+
+    guest = Guest(native, 'trio')
+    guest.serve(1, swallow())
+    guest.later(guest.cancel, guest.stop)
+    before = time.process_time()
+    guest.run()
+    assert time.process_time() - before < 0.7
 
 
 def test_a_new_loop_runs_where_one_was_interrupted(guest):
