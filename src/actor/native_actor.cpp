@@ -226,7 +226,7 @@ void native_actor::finish_with(port::call_id id, const std::exception_ptr& e) {
                                fmt::format("actor '{}': {}", id_.name, describe_exception(e))),
                   out);
   else
-    table_.finish(id, to_remote(e, id_), out);
+    table_.finish(id, to_remote(e, id_, runtime_.options().errors), out);
   apply(std::move(out));
 }
 
@@ -235,6 +235,8 @@ void native_actor::act(port::call_cancelled&& e) {
   // Its task has not begun: it will find its scope cancelled as soon as it opens it.
   cancelled_early_.insert_or_assign(e.id, std::move(e.why));
 }
+
+void native_actor::act(port::dialog_changed&&) {}
 
 void native_actor::act(port::reply_arrived&&) {}  // Every request of ours has a handler.
 
