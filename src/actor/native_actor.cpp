@@ -131,7 +131,7 @@ void native_actor::cancel(std::string why) {
 
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
 
-void native_actor::listens(std::shared_ptr<ipc::uds_listener> listener) {
+void native_actor::listens(std::shared_ptr<ipc::listener> listener) {
   if (left_) return listener->close();
   listener_ = std::move(listener);
 }
