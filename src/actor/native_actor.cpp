@@ -236,6 +236,8 @@ void native_actor::act(port::call_cancelled&& e) {
   cancelled_early_.insert_or_assign(e.id, std::move(e.why));
 }
 
+void native_actor::act(port::dialog_changed&&) {}
+
 void native_actor::act(port::reply_arrived&&) {}  // Every request of ours has a handler.
 
 void native_actor::act(port::cancel_requested&& e) {

@@ -96,6 +96,7 @@ class native_actor final : public port::actor_port,
   void apply(port::effects&& out);
   void act(port::call_started&& e);
   void act(port::call_cancelled&& e);
+  void act(port::dialog_changed&& e);
   void act(port::reply_arrived&& e);
   void act(port::cancel_requested&& e);
   void act(port::spec_arrived&& e);

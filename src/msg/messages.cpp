@@ -65,16 +65,20 @@ struct layout<spawn_spec> {
 template <>
 struct layout<start> {
   static constexpr std::string_view tag = "Start";
-  static constexpr auto fields =
-      std::tuple{required("cid", &start::cid),   required("ns", &start::ns),
-                 required("func", &start::func), required("kwargs", &start::kwargs),
-                 required("uid", &start::uid),   defaulted("pld_spec", &start::pld_spec)};
+  static constexpr auto fields = std::tuple{required("cid", &start::cid),
+                                            required("ns", &start::ns),
+                                            required("func", &start::func),
+                                            required("kwargs", &start::kwargs),
+                                            required("uid", &start::uid),
+                                            defaulted("pld_spec", &start::pld_spec),
+                                            extension("coppice_credit", &start::credit)};
 };
 template <>
 struct layout<start_ack> {
   static constexpr std::string_view tag = "StartAck";
   static constexpr auto fields =
-      std::tuple{required("cid", &start_ack::cid), required("functype", &start_ack::functype)};
+      std::tuple{required("cid", &start_ack::cid), required("functype", &start_ack::functype),
+                 extension("coppice_credit", &start_ack::credit)};
 };
 template <>
 struct layout<started> {
@@ -123,6 +127,26 @@ struct layout<boxed_error> {
                  extension("coppice_mismatch", &boxed_error::mismatch),
                  extension("coppice_members", &boxed_error::members)};
 };
+
+template <>
+struct layout<credit> {
+  static constexpr std::string_view tag = "coppice.Credit";
+  static constexpr auto fields = std::tuple{
+      required("cid", &credit::cid), required("n", &credit::n), required("bytes", &credit::bytes)};
+};
+template <>
+struct layout<ping> {
+  static constexpr std::string_view tag = "coppice.Ping";
+  static constexpr auto fields = std::tuple{required("n", &ping::n)};
+};
+template <>
+struct layout<pong> {
+  static constexpr std::string_view tag = "coppice.Pong";
+  static constexpr auto fields = std::tuple{required("n", &pong::n)};
+};
+
+template <class T>
+constexpr bool is_ours = layout<T>::tag.starts_with("coppice.");
 
 template <class T>
 constexpr std::size_t field_count = std::tuple_size_v<decltype(layout<T>::fields)>;
@@ -190,6 +214,8 @@ void check_before_sending(const T&) {}
 
 template <class T>
 void encode_as(const T& m, msgpack::buffer& out, dialect to) {
+  if (is_ours<T> && to != dialect::coppice)
+    throw message_type_error(std::string(layout<T>::tag) + " is nothing that a tractor peer knows");
   check_before_sending(m);
   msgpack::writer w(out);
   std::apply(
@@ -330,6 +356,11 @@ std::size_t find_tag(msgpack::reader& r) {
 
 std::string_view type_name(const message& m) noexcept { return tags[m.index()]; }
 
+bool announces(const aid& peer, std::string_view extension) noexcept {
+  return peer.extensions &&
+         std::ranges::find(peer.extensions->ext, extension) != peer.extensions->ext.end();
+}
+
 const std::string* cid_of(const message& m) noexcept {
   return std::visit(
       []<class T>(const T& v) -> const std::string* {
@@ -448,6 +479,19 @@ msg::module_paths codec<msg::module_paths>::decode(msgpack::reader& r) {
     here.key(module);
     v.list.emplace_back(module, r.str());
   }
+  return v;
+}
+
+void codec<msg::stream_credit>::encode(msgpack::writer& w, const msg::stream_credit& v) {
+  w.array(2), w.integer(v.messages), w.integer(v.bytes);
+}
+
+msg::stream_credit codec<msg::stream_credit>::decode(msgpack::reader& r) {
+  detail::read_length(r, 2);
+  msgpack::reader::inside here(r);
+  msg::stream_credit v;
+  here.index(0), v.messages = r.integer<std::uint32_t>();
+  here.index(1), v.bytes = r.integer<std::uint64_t>();
   return v;
 }
 

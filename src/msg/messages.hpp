@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ten messages of the wire protocol, to and from their bytes.
+// The messages of the wire protocol, tractor's ten and ours, to and from their bytes.
 #pragma once
 
 #include <cstddef>
@@ -50,6 +50,14 @@ struct module_paths {
   friend bool operator==(const module_paths&, const module_paths&) = default;
 };
 
+/// How much of a stream its receiver lets the other side send before it has taken any of it. On the
+/// wire [messages, bytes].
+struct stream_credit {
+  std::uint32_t messages = 0;
+  std::uint64_t bytes = 0;
+  friend bool operator==(const stream_credit&, const stream_credit&) = default;
+};
+
 /// What kind of function answers: on the wire "asyncfunc", "asyncgen" or "context".
 enum class call_kind : std::uint8_t { asyncfunc, asyncgen, context };
 
@@ -82,12 +90,16 @@ struct start {
   payload kwargs;    // Map with str keys.
   coppice::uid uid;  // The asking actor.
   std::string pld_spec = "typing.Any";
+  // Key `coppice_credit`, here and in StartAck: what the other side may send in Yield. Absent: the
+  // sender of this message knows no credit, and tractor's overrun rules hold.
+  std::optional<stream_credit> credit = {};
   friend bool operator==(const start&, const start&) = default;
 };
 
 struct start_ack {
   std::string cid;
   call_kind functype = call_kind::asyncfunc;
+  std::optional<stream_credit> credit = {};
   friend bool operator==(const start_ack&, const start_ack&) = default;
 };
 
@@ -147,8 +159,32 @@ struct boxed_error {
   std::vector<remote_error_info> members;
 };
 
+// --- Ours: sent only to a peer whose Aid announced them ---
+
+/// So much of a stream was taken by its receiver: as much may be sent again. `coppice.Credit` on
+/// the wire; announced as "credit".
+struct credit {
+  std::string cid;
+  std::uint32_t n = 0;      // Messages.
+  std::uint64_t bytes = 0;  // Of their payloads.
+  friend bool operator==(const credit&, const credit&) = default;
+};
+
+/// Is anybody there? `coppice.Ping` and its answer `coppice.Pong`; announced as "ping".
+struct ping {
+  std::uint64_t n = 0;
+  friend bool operator==(const ping&, const ping&) = default;
+};
+struct pong {
+  std::uint64_t n = 0;
+  friend bool operator==(const pong&, const pong&) = default;
+};
+
 using message = std::variant<aid, spawn_spec, start, start_ack, started, yield, stop, returned,
-                             cancel_ack, boxed_error>;
+                             cancel_ack, boxed_error, credit, ping, pong>;
+
+/// Did the peer with this Aid announce the extension?
+bool announces(const aid& peer, std::string_view extension) noexcept;
 
 /// "Start", "Return", …: the tag on the wire.
 std::string_view type_name(const message& m) noexcept;
@@ -163,8 +199,8 @@ inline constexpr std::size_t frame_header_bytes = 4;
 std::uint32_t frame_length(std::span<const std::byte, frame_header_bytes> header) noexcept;
 
 /// Appends the message without its length. Throws message_type_error if a text in it is not UTF-8
-/// (those of a boxed_error are mended instead: an error must always get through) or `kwargs` is no
-/// map; `out` is then as before.
+/// (those of a boxed_error are mended instead: an error must always get through), if `kwargs` is no
+/// map, or for a message of ours to a tractor peer; `out` is then as before.
 void encode(const message& m, msgpack::buffer& out, dialect to = dialect::tractor);
 
 /// The same with its length in front. Throws limit_exceeded beyond 4 GiB.
@@ -199,6 +235,12 @@ template <>
 struct codec<msg::module_paths> {
   static void encode(msgpack::writer& w, const msg::module_paths& v);
   static msg::module_paths decode(msgpack::reader& r);
+};
+
+template <>
+struct codec<msg::stream_credit> {
+  static void encode(msgpack::writer& w, const msg::stream_credit& v);
+  static msg::stream_credit decode(msgpack::reader& r);
 };
 
 template <>

@@ -35,6 +35,10 @@ reply closed_reply(const std::string& why) {
 
 }  // namespace
 
+remote_error_info call_table::error_of_ours(std::string type, std::string message) const {
+  return error_of(self_, std::move(type), std::move(message));
+}
+
 std::exception_ptr reply::to_exception(const std::string& name) const {
   switch (how) {
     case kind::error:
@@ -83,6 +87,7 @@ void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects&
     if (!std::exchange(call.cancelled, true))
       out.events.push_back(call_cancelled{id, "its caller's connection closed: " + why});
   }
+  for (const auto& [cid, id] : node.mapped().dialogs) end_dialog(id, out);
   // A child's requests wait for its exit report: the supervisor always delivers one, and it says
   // more than "closed".
   if (auto it = children_.find(l->peer().uuid); it != children_.end() && it->second.link == l)
@@ -163,38 +168,24 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
     effects& out;
 
     void operator()(msg::start&& m) { table.on_start(from, std::move(m), out); }
-    void operator()(msg::start_ack&& m) {
-      auto it = state.requests.find(m.cid);
-      if (it == state.requests.end() || m.functype == msg::call_kind::asyncfunc) return;
-      // run() cannot take part in a dialog: end the callee's side, tell the caller.
-      const auto id = it->second;
-      auto text =
-          fmt::format("'{}' is {}, which run() cannot call", table.requests_.at(id).name,
-                      m.functype == msg::call_kind::context ? "a context" : "an async generator");
-      table.cancel_request(id, out);
-      reply r;
-      r.how = reply::kind::error;
-      r.error = error_of(table.self_, "TypeError", std::move(text));
-      table.complete(id, std::move(r), out);
-    }
+    void operator()(msg::start_ack&& m) { table.on_start_ack(state, m, out); }
     void operator()(msg::returned&& m) {
       reply r;
       r.how = reply::kind::value;
       r.value = std::move(m.pld);
       table.answer(from, m.cid, std::move(r), out);
     }
-    void operator()(msg::cancel_ack&& m) {
-      reply r;
-      r.how = reply::kind::value;
-      table.answer(from, m.cid, std::move(r), out);
-    }
+    void operator()(msg::cancel_ack&& m) { table.on_cancel_ack(state, m, out); }
     void operator()(msg::boxed_error&& m) { table.on_error(from, std::move(m), out); }
     void operator()(msg::spawn_spec&& m) { table.on_spec(from, std::move(m), out); }
     void operator()(msg::aid&&) { table.breach(from, "a second Aid", out); }
-    // Parts of dialogs that ended, or that run() refused: late, not wrong.
-    void operator()(msg::started&&) {}
-    void operator()(msg::yield&&) {}
-    void operator()(msg::stop&&) {}
+    void operator()(msg::started&& m) { table.on_started(state, std::move(m), out); }
+    void operator()(msg::yield&& m) { table.on_yield(state, std::move(m), out); }
+    void operator()(msg::stop&& m) { table.on_stop(state, m, out); }
+    void operator()(msg::credit&& m) { table.on_credit(state, m, out); }
+    // The link's own affair: it answers a ping itself.
+    void operator()(msg::ping&&) {}
+    void operator()(msg::pong&&) {}
   };
   std::visit(visitor{*this, from, state->second, out}, std::move(m));
 }
@@ -213,7 +204,8 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
         from,
         fmt::format("Start from '{}' on the connection of '{}'", m.uid.name, from->peer().name),
         out);
-  if (state.served.contains(m.cid) || state.waiting.contains(m.cid))
+  if (state.served.contains(m.cid) || state.waiting.contains(m.cid) ||
+      state.dialogs.contains(m.cid) || state.requests.contains(m.cid))
     return breach(from, "call id '" + m.cid + "' twice", out);
   const bool to_us = m.ns == "self";
   const std::size_t open = to_us ? state.waiting.size() : state.served.size();
@@ -230,6 +222,7 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
   call.link = from;
   call.cid = std::move(m.cid);
   call.name = m.ns + ":" + m.func;
+  if (msg::announces(from->peer(), "credit")) call.credit = m.credit;
   served_.emplace(id, std::move(call));
   out.events.push_back(
       call_started{id, std::move(m.ns), std::move(m.func), std::move(m.kwargs), std::move(m.uid)});
@@ -240,6 +233,7 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
   if (m.func == "cancel") {
     ack();  // Seen: at once, whatever the actor's own code is doing.
     wait_for_us(from, cancel_asked_, m.cid);
+    if (!ended_by_) ended_by_ = from->peer_uid();
     out.events.push_back(cancel_requested{fmt::format("cancelled by '{}'", from->peer().name)});
   } else if (m.func == "_cancel_task") {
     on_cancel_task(from, m, out);
@@ -299,7 +293,17 @@ void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effec
   r.how = reply::kind::error;
   const auto cid = std::move(m.cid);
   r.error = msg::to_error_info(std::move(m));
-  if (cid) return answer(from, *cid, std::move(r), out);
+  if (cid) {
+    auto& state = links_.at(from.get());
+    dialog_id id = 0;
+    dialog* d = find_dialog(state, *cid, id);
+    if (d && d->is_callee)
+      out.events.push_back(
+          dialog_changed{id, dialog_changed::kind::failed, payload(), std::move(r.error)});
+    // It may be one of ours to cancel a call: nobody waits for its answer.
+    state.cancels.erase(*cid);
+    return answer(from, *cid, std::move(r), out);
+  }
   // Without a call id it is the peer's runtime that failed: nothing on this link can be trusted.
   out.closes.push_back(
       {from, fmt::format("its runtime failed: {}: {}", r.error.type, r.error.message)});
@@ -317,6 +321,7 @@ void call_table::complete(request_id id, reply&& r, effects& out) {
   auto& request = node.mapped();
   if (auto it = links_.find(request.link.get()); it != links_.end())
     it->second.requests.erase(request.cid);
+  end_dialog(id, out);
   if (request.on_reply)
     out.notices.push_back(
         [f = std::move(request.on_reply), r = std::move(r)]() mutable { f(std::move(r)); });
@@ -328,15 +333,22 @@ void call_table::complete(request_id id, reply&& r, effects& out) {
 
 request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                                payload kwargs, reply_handler on_reply, effects& out) {
+  open_request request;
+  request.link = to;
+  request.on_reply = std::move(on_reply);
+  return start_request(std::move(request), ns, func, std::move(kwargs), std::nullopt, out);
+}
+
+request_id call_table::start_request(open_request request, std::string_view ns,
+                                     std::string_view func, payload kwargs,
+                                     std::optional<stream_window> window, effects& out) {
   if (kwargs.size() > limits_.payload_bytes_max)
     throw limit_exceeded(fmt::format("arguments of '{}:{}' take {} bytes; payload_bytes_max is {}",
                                      ns, func, kwargs.size(), limits_.payload_bytes_max));
   const request_id id = next_id_++;
-  open_request request;
-  request.link = to;
+  const ipc::link_ptr to = request.link;
   request.cid = base::new_uuid();
   request.name = fmt::format("{}:{}", ns, func);
-  request.on_reply = std::move(on_reply);
   std::string cid = request.cid;
   requests_.emplace(id, std::move(request));
   auto it = links_.find(to.get());
@@ -348,21 +360,35 @@ request_id call_table::request(const ipc::link_ptr& to, std::string_view ns, std
     return id;
   }
   it->second.requests.emplace(cid, id);
-  out.sends.push_back(
-      {to, msg::start{std::move(cid), std::string(ns), std::string(func), std::move(kwargs), self_},
-       ipc::urgency::now});
+  msg::start m{cid, std::string(ns), std::string(func), std::move(kwargs), self_};
+  if (window) {
+    const dialog& d = add_dialog(id, to, cid, false, *window);
+    if (msg::announces(to->peer(), "credit")) m.credit = d.first_credit();
+  }
+  out.sends.push_back({to, std::move(m), ipc::urgency::now});
   return id;
 }
 
 void call_table::cancel_request(request_id id, effects& out) {
-  auto it = requests_.find(id);
-  if (it == requests_.end() || std::exchange(it->second.cancel_sent, true)) return;
-  const auto& target = it->second;
-  if (!links_.contains(target.link.get())) return;
-  // The acknowledgement is not waited for: the target's own reply is what counts.
-  out.sends.push_back({target.link,
-                       msg::start{base::new_uuid(), "self", "_cancel_task",
-                                  to_payload(cancel_task_arguments{target.cid}), self_},
+  const auto request = requests_.find(id);
+  const auto d = dialogs_.find(id);
+  ipc::link_ptr to;
+  std::string target;
+  if (request != requests_.end()) {
+    if (std::exchange(request->second.cancel_sent, true)) return;
+    to = request->second.link;
+    target = request->second.cid;
+  } else if (d != dialogs_.end() && !d->second.is_callee) {
+    to = d->second.link;
+    target = d->second.cid;
+  }
+  const auto l = links_.find(to.get());
+  if (l == links_.end()) return;
+  std::string cid = base::new_uuid();
+  l->second.cancels.emplace(cid, id);
+  out.sends.push_back({to,
+                       msg::start{std::move(cid), "self", "_cancel_task",
+                                  to_payload(cancel_task_arguments{std::move(target)}), self_},
                        ipc::urgency::now});
 }
 
@@ -372,6 +398,7 @@ void call_table::forget(request_id id) {
   if (it == requests_.end()) return;
   it->second.on_reply = [](reply&&) {};
   complete(id, closed_reply("forgotten"), dropped);
+  drop_dialog(id);
 }
 
 // --- calls that this actor serves ----------------------------------------------------------------
@@ -394,6 +421,7 @@ call_table::served_call call_table::take_served(call_id id) {
   COPPICE_ASSERT(!node.empty(), "a served call is finished once");
   if (auto it = links_.find(node.mapped().link.get()); it != links_.end())
     it->second.served.erase(node.mapped().cid);
+  drop_dialog(id);
   return std::move(node.mapped());
 }
 
@@ -425,12 +453,13 @@ void call_table::finish(call_id id, remote_error_info error, effects& out) {
   ack_cancels(call, out);
 }
 
+// Who is to blame, if it is a cancellation: whoever the error names already, being of another
+// dialog; the caller who cancelled it; whoever ended this actor; else it was the actor itself.
 void call_table::send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
                             effects& out, const uid* canceller) {
-  const bool cancelled = e.type == "ContextCancelled";
-  auto m = msg::to_message(std::move(e), cid);
-  if (canceller && cancelled) m.canceller = *canceller;
-  out.sends.push_back({to, std::move(m), ipc::urgency::now});
+  if (e.type == "ContextCancelled" && !e.canceller)
+    e.canceller = canceller ? *canceller : ended_by_.value_or(self_);
+  out.sends.push_back({to, msg::to_message(std::move(e), cid), ipc::urgency::now});
 }
 
 void call_table::set_ready(const remote_error_info* failure, effects& out) {
@@ -458,6 +487,10 @@ void call_table::describe(base::tree_writer& w) const {
   for (const auto& [id, request] : requests_)
     w.line(fmt::format("waits for {} of '{}'{}", request.name, request.link->peer().name,
                        request.cancel_sent ? " (cancel sent)" : ""));
+  for (const auto& [id, d] : dialogs_)
+    w.line(fmt::format("dialog {} with '{}': {} bytes to take{}{}", id, d.link->peer().name,
+                       d.kept_bytes(), d.is_stopped() ? ", stopped" : "",
+                       d.is_over() ? ", over" : ""));
 }
 
 }  // namespace coppice::port

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -15,11 +16,13 @@
 #include "coppice/errors.hpp"
 #include "ipc/link.hpp"
 #include "msg/messages.hpp"
+#include "port/dialog.hpp"
 
 namespace coppice::port {
 
 using call_id = std::uint64_t;     // A call that this actor serves. Never 0, never reused.
 using request_id = std::uint64_t;  // A call that this actor made. Never 0, never reused.
+                                   // Both are of one number space, and a dialog is one of them.
 
 /// How a request ended.
 struct reply {
@@ -51,6 +54,19 @@ struct call_cancelled {
   call_id id;
   std::string why;
 };
+/// Something that an open dialog's own code waits for.
+struct dialog_changed {
+  enum class kind : std::uint8_t {
+    started,   // The callee's first word is `value`. To the caller, once.
+    readable,  // take() has something to say that it had not.
+    writable,  // send() takes values again, after it said `full`.
+    failed,    // To the callee: the caller's side failed, with `error`.
+  };
+  dialog_id id;
+  kind what;
+  payload value = {};
+  remote_error_info error = {};
+};
 struct reply_arrived {
   request_id id;
   reply result;
@@ -74,8 +90,8 @@ struct child_changed {
   exit_report report;        // ended
   bool requested = false;    // ended: somebody had asked for it.
 };
-using event = std::variant<call_started, call_cancelled, reply_arrived, cancel_requested,
-                           spec_arrived, child_changed>;
+using event = std::variant<call_started, call_cancelled, dialog_changed, reply_arrived,
+                           cancel_requested, spec_arrived, child_changed>;
 
 /// What has to be done after a call into the table, outside its lock, in this order: events to the
 /// actor, messages to peers, notices to whoever waits.
@@ -112,6 +128,8 @@ struct table_limits {
   // (wait_ready, cancel, _cancel_task).
   std::size_t calls_per_peer_max = 10'000;
   std::size_t payload_bytes_max = 256u << 20;  // Of one message; sockets refuse larger frames too.
+  // Values of streams that arrived over one link and are not taken. Beyond: the link is closed.
+  std::size_t stream_bytes_per_peer_max = 512u << 20;
 };
 
 /// The calls that an actor makes and serves, keyed by link and call id, and what it knows of its
@@ -119,6 +137,9 @@ struct table_limits {
 /// - Every request gets exactly one reply, whatever happens to its link.
 /// - A peer that breaks the protocol loses its link and nothing else does.
 /// - A call served for a link that closes is cancelled.
+/// - A request whose callee turns out to be of another kind than was asked for fails, and the
+///   callee's side is cancelled.
+/// - Who cancelled an actor or a call stands in every ContextCancelled that it leads to.
 /// - After close() nothing stays: what connects or is adopted later is turned away.
 ///
 /// # Why no thread, lock or I/O?
@@ -140,19 +161,46 @@ class call_table {
   /// that has closed replies at once. Throws limit_exceeded if the arguments are too large.
   request_id request(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                      payload kwargs, reply_handler on_reply, effects& out);
-  /// Asks the callee to cancel it. The reply still comes.
+  /// The same for a dialog (`asyncgen` or `context`): what happens before its reply comes as
+  /// `dialog_changed`. It can be taken from until release().
+  request_id open_dialog(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
+                         payload kwargs, msg::call_kind expected, stream_window window,
+                         reply_handler on_reply, effects& out);
+  /// Asks the callee to cancel it. The reply still comes: the callee's own, or if that says nothing
+  /// more, as tractor's do, a ContextCancelled once it acknowledges. Once; a dialog that is not
+  /// released can be told so after its reply, too.
   void cancel_request(request_id id, effects& out);
   /// Nobody waits any more: the reply will be dropped.
   void forget(request_id id);
 
   // --- calls that this actor serves ---
   void acknowledge(call_id id, msg::call_kind functype, effects& out);
+  /// It is a dialog: acknowledged as one. From now to finish() it can be used as one.
+  void accept_dialog(call_id id, msg::call_kind functype, stream_window window, effects& out);
+  /// The first word of a context. REQUIRES: said once.
+  void start_dialog(call_id id, payload value, effects& out);
   void finish(call_id id, payload value, effects& out);
+  /// An async generator has ended: by Stop, which is all that its caller hears.
+  void finish_stream(call_id id, effects& out);
   void finish(call_id id, remote_error_info error, effects& out);
   /// Serving begins: `wait_ready` requests are answered, with the error if there is one.
   void set_ready(const remote_error_info* failure, effects& out);
   /// Everything that this actor ran has ended: whoever asked it to is told.
   void acknowledge_cancel(effects& out);
+
+  // --- both ends of dialogs. Unknown ids are dialogs that have ended ---
+  /// One value. Throws limit_exceeded if it is larger than payload_bytes_max.
+  send_outcome send(dialog_id id, payload value, effects& out);
+  taken take(dialog_id id, effects& out);
+  /// Its user reads: see dialog::open().
+  void open_stream(dialog_id id, stream_window window, bool allow_overruns, effects& out);
+  /// This side sends no more and reads no more.
+  void stop(dialog_id id, effects& out);
+  /// The caller is done with it: what is left is dropped. REQUIRES: its reply came, or forget().
+  void release(dialog_id id);
+  /// The caller's side failed: the callee's is told, and goes on to end.
+  void fail_dialog(dialog_id id, remote_error_info error, effects& out);
+  bool peer_opened(dialog_id id) const;
 
   // --- parent and children ---
   /// The first link to an actor with this uuid is the one to the parent: it alone may send a
@@ -182,13 +230,15 @@ class call_table {
     bool acknowledged = false;
     bool cancelled = false;
     uid canceller;
-    std::vector<std::string> cancel_cids;  // Requests to cancel it that wait for a CancelAck.
+    std::optional<msg::stream_credit> credit;  // What its caller takes, if that one knows credit.
+    std::vector<std::string> cancel_cids;      // Requests to cancel it that wait for a CancelAck.
   };
   struct open_request {
     ipc::link_ptr link;
     std::string cid, name;
     reply_handler on_reply;
     bool cancel_sent = false;
+    msg::call_kind expected = msg::call_kind::asyncfunc;
   };
   struct link_state {
     ipc::link_ptr link;
@@ -196,6 +246,12 @@ class call_table {
     std::unordered_map<std::string, call_id> served;       // by cid
     std::unordered_map<std::string, request_id> requests;  // by cid
     std::unordered_set<std::string> waiting;  // cids of its requests to ourselves, not yet answered
+    std::unordered_map<std::string, dialog_id> dialogs;   // Of both ends, by cid.
+    std::unordered_map<std::string, request_id> cancels;  // What ours to cancel are for, by cid.
+    std::size_t kept_bytes = 0;                           // In its dialogs.
+    // The dialog that was spoken of last: streams come in runs.
+    dialog* last = nullptr;
+    dialog_id last_id = 0;
   };
   struct child {
     child_watch watch;
@@ -209,6 +265,19 @@ class call_table {
   void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void on_start_ack(link_state& state, const msg::start_ack& m, effects& out);
+  void on_started(link_state& state, msg::started&& m, effects& out);
+  void on_yield(link_state& state, msg::yield&& m, effects& out);
+  void on_stop(link_state& state, const msg::stop& m, effects& out);
+  void on_credit(link_state& state, const msg::credit& m, effects& out);
+  void on_cancel_ack(link_state& state, const msg::cancel_ack& m, effects& out);
+  dialog* find_dialog(link_state& state, const std::string& cid, dialog_id& id);
+  dialog& add_dialog(dialog_id id, const ipc::link_ptr& l, const std::string& cid, bool callee,
+                     stream_window window);
+  void drop_dialog(dialog_id id);
+  void end_dialog(dialog_id id, effects& out);  // It can only be taken from any more.
+  request_id start_request(open_request request, std::string_view ns, std::string_view func,
+                           payload kwargs, std::optional<stream_window> window, effects& out);
   void on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out);
   void wait_for_us(const ipc::link_ptr& from, std::vector<waiting_peer>& list, std::string cid);
   bool no_longer_waits(const waiting_peer& peer);  // False: its link is gone.
@@ -220,6 +289,7 @@ class call_table {
   void breach(const ipc::link_ptr& from, std::string what, effects& out);
   void send_error(const ipc::link_ptr& to, const std::string& cid, remote_error_info e,
                   effects& out, const uid* canceller = nullptr);
+  remote_error_info error_of_ours(std::string type, std::string message) const;
   served_call take_served(call_id id);
   void ack_cancels(const served_call& call, effects& out);
 
@@ -232,6 +302,8 @@ class call_table {
   std::uint64_t next_id_ = 1;
   std::unordered_map<call_id, served_call> served_;
   std::unordered_map<request_id, open_request> requests_;
+  std::unordered_map<dialog_id, dialog> dialogs_;
+  std::optional<uid> ended_by_;  // The actor that asked this one to end.
   std::unordered_map<ipc::link*, link_state> links_;
   std::uint64_t links_so_far_ = 0;
   std::unordered_map<std::string, child> children_;  // by uuid

@@ -410,13 +410,25 @@ TEST_F(CallTable, CancelRequestAsksOnceAndTheReplyStillComes) {
   EXPECT_EQ(take(sent), lines{"peer < Start self:_cancel_task"});
   EXPECT_EQ((from_payload<std::map<std::string, std::string>>(std::get<msg::start>(last).kwargs)),
             (std::map<std::string, std::string>{{"cid", cid}}));
-  deliver(peer, msg::cancel_ack{cid_of("_cancel_task")});
-  EXPECT_TRUE(replies.empty()) << "the acknowledgement is not the reply";
   deliver(peer, msg::to_message(error_info("ContextCancelled", "x"), cid));
-  EXPECT_EQ(replies["f"].size(), 1u);
+  deliver(peer, msg::cancel_ack{cid_of("_cancel_task")});
+  ASSERT_EQ(replies["f"].size(), 1u) << "the acknowledgement comes behind it and adds nothing";
+  EXPECT_EQ(replies["f"][0].error.message, "x");
   table.cancel_request(id, out);
   settle();
   EXPECT_TRUE(sent.empty()) << "nothing to cancel any more";
+}
+
+// A tractor peer says no more of a call that was cancelled than that it was.
+TEST_F(CallTable, ACancelledCallWhoseCalleeSaysNothingEndsWithTheAcknowledgement) {
+  connect(peer);
+  table.cancel_request(call(peer, "f"), out);
+  settle();
+  EXPECT_TRUE(replies.empty());
+  deliver(peer, msg::cancel_ack{cid_of("_cancel_task")});
+  ASSERT_EQ(replies["f"].size(), 1u);
+  EXPECT_EQ(replies["f"][0].error.type, "ContextCancelled");
+  EXPECT_EQ(replies["f"][0].error.canceller, test::me);
 }
 
 TEST_F(CallTable, AForgottenCallHearsNothing) {
@@ -433,9 +445,9 @@ TEST_F(CallTable, AForgottenCallHearsNothing) {
 }
 
 TEST_F(CallTable, ACalleeThatIsADialogIsAnErrorAndIsCancelled) {
-  for (const auto& [kind, text] :
-       std::map<msg::call_kind, std::string>{{msg::call_kind::context, "a context"},
-                                             {msg::call_kind::asyncgen, "an async generator"}}) {
+  for (const auto& [kind, text] : std::map<msg::call_kind, std::string>{
+           {msg::call_kind::context, "a context: open it with open_context()"},
+           {msg::call_kind::asyncgen, "an async generator: open a stream from it"}}) {
     const link l = link_to("peer");
     connect(l);
     call(l, "f");
@@ -444,7 +456,7 @@ TEST_F(CallTable, ACalleeThatIsADialogIsAnErrorAndIsCancelled) {
     EXPECT_EQ(take(sent), lines{"peer < Start self:_cancel_task"});
     ASSERT_EQ(replies["f"].size(), 1u);
     EXPECT_EQ(replies["f"][0].error.type, "TypeError");
-    EXPECT_EQ(replies["f"][0].error.message, "'mod:f' is " + text + ", which run() cannot call");
+    EXPECT_EQ(replies["f"][0].error.message, "'mod:f' is " + text);
     deliver(l, msg::started{cid_of("f"), {}});
     deliver(l, msg::returned{cid_of("f"), {}});
     EXPECT_EQ(replies["f"].size(), 1u);

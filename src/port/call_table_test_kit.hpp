@@ -65,6 +65,11 @@ class table_fixture : public testing::Test {
   void note_event(call_cancelled& e) {
     events.push_back("cancelled " + std::to_string(index_of(e.id)) + " " + e.why);
   }
+  void note_event(dialog_changed& e) {
+    const char* what[] = {"first word", "readable", "writable", "failed"};
+    events.push_back(what[static_cast<int>(e.what)]);
+    if (e.what == dialog_changed::kind::failed) failures.push_back(std::move(e.error));
+  }
   void note_event(reply_arrived& e) { events.push_back("reply " + std::to_string(e.id)); }
   void note_event(cancel_requested& e) {
     events.push_back((e.by_parent_loss ? "orphaned: " : "end: ") + e.why);
@@ -80,7 +85,8 @@ class table_fixture : public testing::Test {
   call_table table{me, limits};
   effects out;
   lines events, sent, closes;
-  std::vector<call_id> started;  // Served calls, in order.
+  std::vector<call_id> started;             // Served calls, in order.
+  std::vector<remote_error_info> failures;  // Of dialogs that it serves.
   std::map<std::string, std::vector<reply>> replies;
   std::map<std::string, std::string> cids;
   msg::message last;

@@ -171,6 +171,61 @@ void guest_port::acknowledge(call_id id, msg::call_kind functype) {
   locked([&](effects& out) { table_.acknowledge(id, functype, out); });
 }
 
+request_id guest_port::open_dialog(const ipc::link_ptr& to, std::string_view ns,
+                                   std::string_view func, payload kwargs, msg::call_kind expected,
+                                   stream_window window) {
+  request_id id = 0;
+  locked([&](effects& out) {
+    id = table_.open_dialog(to, ns, func, std::move(kwargs), expected, window, {}, out);
+  });
+  return id;
+}
+
+void guest_port::accept_dialog(call_id id, msg::call_kind functype, stream_window window) {
+  locked([&](effects& out) { table_.accept_dialog(id, functype, window, out); });
+}
+
+void guest_port::start_dialog(call_id id, payload value) {
+  locked([&](effects& out) { table_.start_dialog(id, std::move(value), out); });
+}
+
+void guest_port::finish_stream(call_id id) {
+  locked([&](effects& out) { table_.finish_stream(id, out); });
+}
+
+send_outcome guest_port::send(dialog_id id, payload value) {
+  send_outcome how{};
+  locked([&](effects& out) { how = table_.send(id, std::move(value), out); });
+  return how;
+}
+
+taken guest_port::take(dialog_id id) {
+  taken t;
+  locked([&](effects& out) { t = table_.take(id, out); });
+  return t;
+}
+
+void guest_port::open_stream(dialog_id id, stream_window window, bool allow_overruns) {
+  locked([&](effects& out) { table_.open_stream(id, window, allow_overruns, out); });
+}
+
+void guest_port::stop(dialog_id id) {
+  locked([&](effects& out) { table_.stop(id, out); });
+}
+
+void guest_port::release(dialog_id id) {
+  locked([&](effects&) { table_.release(id); });
+}
+
+void guest_port::fail_dialog(dialog_id id, remote_error_info error) {
+  locked([&](effects& out) { table_.fail_dialog(id, std::move(error), out); });
+}
+
+bool guest_port::peer_opened(dialog_id id) const {
+  std::lock_guard lock(mutex_);
+  return table_.peer_opened(id);
+}
+
 bool guest_port::begin_running(call_id id) {
   std::lock_guard lock(mutex_);
   if (table_.was_cancelled(id)) return false;

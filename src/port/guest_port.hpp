@@ -68,6 +68,19 @@ class guest_port final : public actor_port {
   void cancel_request(request_id id);
   void forget(request_id id);
   void acknowledge(call_id id, msg::call_kind functype);
+  // Dialogs: see call_table. What happens in them comes as dialog_changed.
+  request_id open_dialog(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
+                         payload kwargs, msg::call_kind expected, stream_window window);
+  void accept_dialog(call_id id, msg::call_kind functype, stream_window window);
+  void start_dialog(call_id id, payload value);
+  void finish_stream(call_id id);
+  send_outcome send(dialog_id id, payload value);
+  taken take(dialog_id id);
+  void open_stream(dialog_id id, stream_window window, bool allow_overruns);
+  void stop(dialog_id id);
+  void release(dialog_id id);
+  void fail_dialog(dialog_id id, remote_error_info error);
+  bool peer_opened(dialog_id id) const;
   /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile. False: its
   /// caller has cancelled it while it waited for its turn, so it is not to run at all.
   bool begin_running(call_id id);

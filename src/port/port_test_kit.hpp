@@ -25,6 +25,10 @@ class fake_link final : public ipc::link {
     peer_.name = name;
     peer_.uuid = uid_of(name).uuid;
   }
+  void peer_announces(std::string extension) {
+    if (!peer_.extensions) peer_.extensions.emplace();
+    peer_.extensions->ext.push_back(std::move(extension));
+  }
   void set_peer_uuid(const std::string& uuid) { peer_.uuid = uuid; }
   void send(msg::message m, ipc::urgency u) override {
     std::lock_guard lock(mutex_);
@@ -81,6 +85,7 @@ inline std::string line(const msg::message& m) {
     return out + " " + e->cid.value_or("None") + " " + e->boxed_type_str + ": " +
            e->message.value_or("");
   if (const auto* cid = msg::cid_of(m)) out += " " + *cid;
+  if (const auto* c = std::get_if<msg::credit>(&m)) out += " " + std::to_string(c->n);
   return out;
 }
 

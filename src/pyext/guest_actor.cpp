@@ -348,6 +348,8 @@ void guest_actor::act(port::call_cancelled&& e) {
   if (!asked) complain(loop_.get());
 }
 
+void guest_actor::act(port::dialog_changed&&) {}
+
 // --- coroutines and their loop
 // ---------------------------------------------------------------------------
 

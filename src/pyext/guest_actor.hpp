@@ -117,6 +117,7 @@ class guest_actor {
   void act(port::spec_arrived&& e);
   void act(port::call_started&& e);
   void act(port::call_cancelled&& e);
+  void act(port::dialog_changed&& e);
   void act(port::reply_arrived&& e);
   void act(port::cancel_requested&& e);
   void act(port::child_changed&& e);
