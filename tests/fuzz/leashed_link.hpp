@@ -124,10 +124,11 @@ class leashed_link {
 };
 
 /// Closes the link and lets go of it: nothing else may hold it, nor wait for anything.
-inline void expect_released(std::optional<leashed_link>& leash) {
+inline task<> expect_released(std::optional<leashed_link>& leash) {
   const std::weak_ptr<ipc::socket_link> seen = leash->link;
   const std::weak_ptr<strict_sink> sink = leash->sink;
   leash->link->close("the end");
+  co_await checkpoint();
   leash->poll();
   COPPICE_ASSERT(leash->done == 1, "every handshake ends");
   COPPICE_ASSERT(leash->sink->connected == leash->sink->closed, "every connection ends");
