@@ -146,6 +146,7 @@ class world {
     if (in_.below(2) != 0) return table_.cancel_request(c.id, out_);
     table_.forget(c.id);
     c.forgotten = true;
+    told_.erase(c.id);  // Who forgets is not told.
   }
   void finish_one() {
     if (serving_.empty()) return;
