@@ -25,14 +25,17 @@ from coppice._nursery import ActorNursery, open_nursery
 from coppice._policy import ExitReport, StopPolicy
 from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run
+from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
+                             move_on_after)
 
 __version__: str = _native_half.version
 
 __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
-    'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed',
-    'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy',
-    'TransportClosed', 'current_actor', 'get_runtime_vars', 'open_nursery', 'reg_err_types', 'run',
+    'CancelScope', 'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded',
+    'ModuleNotExposed', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
+    'StopPolicy', 'TransportClosed', 'current_actor', 'current_effective_deadline', 'current_time',
+    'fail_after', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run',
 ]
 
 for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.

@@ -24,7 +24,7 @@ class Link:
     peer: Uid
 
 class Loop(Protocol):
-    """What _coppice needs of an event loop: implemented by coppice._asyncio (and, later, _trio).
+    """What _coppice needs of an event loop: implemented by coppice._asyncio and _trio.
 
     A root's is given to set_loop() once it runs. A guest's is made for its first coroutine, by
     `coppice._loop.guest_loop(name)`, which calls set_loop(); then _coppice calls run().

@@ -9,7 +9,7 @@ from _collections_abc import Awaitable, Callable, Coroutine, Iterable, Mapping, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
     from typing import Any, Literal, Protocol, Self
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object
-    AbstractAsyncContextManager = list  # Subscriptable is all it has to be.
+    AbstractAsyncContextManager = AbstractContextManager = list  # Subscriptable is all it has to be.
     StartMethod = LoopName = Gil = Rung = Cause = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
-    'AbstractAsyncContextManager', 'Any', 'Awaitable', 'Callable', 'Cause', 'Coroutine', 'Gil',
+    'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'Awaitable', 'Callable',
+    'Cause', 'Coroutine', 'Gil',
     'Iterable', 'Link', 'LoopName', 'Mapping', 'Protocol', 'Rung', 'Self', 'Sequence',
     'StartMethod', 'TracebackType', 'Uid',
 ]
