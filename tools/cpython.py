@@ -259,7 +259,7 @@ def ensure_pytest(found: python, deps: Path) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("locate", "ensure"))
-    parser.add_argument("--tests", action="store_true", help="install tools/requirements.txt for it")
+    parser.add_argument("--tests", action="store_true", help="install requirements.txt for it")
     options = parser.parse_args(arguments)
     deps = ROOT / ".deps"
     try:

@@ -38,6 +38,7 @@ struct main_options {
   signals handled = signals::all;
   std::size_t payload_bytes_max = 256u << 20;  // Of one call's arguments or result.
   stall_options stalls = {};                   // Tasks that keep their loop: told on stderr.
+  std::vector<error_kind> errors = {};         // Your own that travel by name: error_type<E>.
 };
 
 namespace detail {

@@ -16,8 +16,10 @@ from coppice._loop import inf
 from coppice._native import native
 from coppice._types import Any, Callable, Coroutine, Self, TracebackType
 
-AT_ONCE = 8           # Times that a task is told at once. It may be in a loop that ignores us, such as
-AGAIN_WITHIN = 0.05   # TaskGroup's wait for its children: then after a millisecond, 2, 4, … 50.
+# How often a task is told at once. It may be in a loop that ignores us, such as TaskGroup's wait for
+# its children: then it is told after a millisecond, 2, 4, … and so on.
+AT_ONCE = 8
+AGAIN_WITHIN = 0.05
 
 
 class AsyncioWait:

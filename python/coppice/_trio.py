@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""trio, as coppice sees an event loop: an implementation of `_loop.Adapter`, on trio's public names.
+"""trio, as coppice sees an event loop: an implementation of `_loop.Adapter`, on public names only.
 
 Scopes, and cancellation as a level, are trio's own. What it lacks is a loop that survives what is
 raised in it: an actor that is being stopped is interrupted wherever its thread is, and that is most

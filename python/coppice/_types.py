@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object
-    AbstractAsyncContextManager = AbstractContextManager = list  # Subscriptable is all it has to be.
+    AbstractAsyncContextManager = AbstractContextManager = list  # They have to be subscriptable.
     StartMethod = LoopName = Gil = Rung = Cause = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.

@@ -226,7 +226,7 @@ void native_actor::finish_with(port::call_id id, const std::exception_ptr& e) {
                                fmt::format("actor '{}': {}", id_.name, describe_exception(e))),
                   out);
   else
-    table_.finish(id, to_remote(e, id_), out);
+    table_.finish(id, to_remote(e, id_, runtime_.options().errors), out);
   apply(std::move(out));
 }
 

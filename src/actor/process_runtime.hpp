@@ -30,6 +30,7 @@ struct process_options {
   signal_mode signals = signal_mode::none;
   ipc::limits limits;
   port::table_limits calls;
+  std::vector<error_kind> errors;  // The program's own that travel by name.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
   /// A loop that the caller runs, with run_control() as one of its tasks, instead of a loop on a

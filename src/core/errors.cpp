@@ -5,46 +5,29 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <new>
+#include <memory>
 #include <typeinfo>
 
 #include "base/assert.hpp"
 #include "coppice/detail/settled.hpp"
 #include "coppice/handle_errors.hpp"
 #include "core/text.hpp"
+#include "core/type_name.hpp"
 
 namespace coppice {
 
-namespace {
-
-std::string class_name(const std::type_info& type) {
+std::string core::class_name(const std::type_info& type) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> name(
       abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free);
   return status == 0 ? name.get() : type.name();
 }
 
-const std::type_info* type_of(const std::exception_ptr& e) noexcept {
+const std::type_info* core::type_of(const std::exception_ptr& e) noexcept {
   return e ? e.__cxa_exception_type() : nullptr;  // libstdc++, which both compilers use here
 }
 
-// The name under which a type travels, most derived types first; empty if it is not in the table.
-std::string_view wire_name_of(const std::exception& e) noexcept {
-  std::string_view found;
-  const auto is = [&]<class E>(std::type_identity<E>) {
-    if (found.empty() && dynamic_cast<const E*>(&e) != nullptr) found = wire_name<E>::value;
-  };
-  const auto any_of = [&]<class... E>() { (is(std::type_identity<E>()), ...); };
-  any_of.template
-  operator()<error_group, remote_actor_error, actor_died, transport_closed, message_type_error,
-             module_not_exposed, no_such_function, argument_error, timeout_error>();
-  // A fault of ours that has no Python twin keeps its own name.
-  if (found.empty() && dynamic_cast<const error*>(&e) != nullptr) return {};
-  any_of.template
-  operator()<std::overflow_error, std::out_of_range, std::domain_error, std::invalid_argument,
-             std::bad_alloc, std::bad_cast, std::runtime_error, std::logic_error>();
-  return found;
-}
+namespace {
 
 std::string group_text(std::string_view where, const std::vector<std::exception_ptr>& errors) {
   std::string text = std::to_string(errors.size()) + " errors in '" + std::string(where) + "': ";
@@ -56,29 +39,6 @@ std::string group_text(std::string_view where, const std::vector<std::exception_
   return text;
 }
 
-remote_error_info relayed(const remote_actor_error& e, const uid& self) {
-  remote_error_info info = e.info();
-  info.type = wire_name<remote_actor_error>::value;  // What this actor boxes; source_type stays.
-  info.path.push_back(self);
-  return info;
-}
-
-remote_error_info local(const std::exception& e, const uid& self) {
-  const std::string_view known = wire_name_of(e);
-  remote_error_info info;
-  info.type = known.empty() ? class_name(typeid(e)) : std::string(known);
-  info.source_type = info.type;
-  info.message = e.what();
-  info.source = self;
-  info.path.push_back(self);
-  if (const auto* group = dynamic_cast<const error_group*>(&e)) {
-    for (const std::exception_ptr& member : group->errors()) {
-      info.members.push_back(to_remote(member, self));
-    }
-  }
-  return info;
-}
-
 }  // namespace
 
 actor_died::actor_died(std::string_view name, exit_report report)
@@ -87,16 +47,6 @@ actor_died::actor_died(std::string_view name, exit_report report)
 
 actor_start_error::actor_start_error(const std::string& what, exit_report report)
     : error(what), report_(std::make_shared<const exit_report>(std::move(report))) {}
-
-remote_actor_error::remote_actor_error(remote_error_info info)
-    : error(info.source_type + ": " + info.message),
-      info_(std::make_shared<const remote_error_info>(std::move(info))) {}
-
-std::vector<std::string> remote_actor_error::path() const {
-  std::vector<std::string> names;
-  for (const uid& hop : info_->path) names.push_back(hop.name);
-  return names;
-}
 
 error_group::error_group(std::string_view where, std::vector<std::exception_ptr> errors)
     : error(group_text(where, errors)),
@@ -117,31 +67,10 @@ std::string describe_exception(const std::exception_ptr& e) {
   } catch (const remote_actor_error& r) {
     return r.what();  // Says the type already.
   } catch (const std::exception& x) {
-    return class_name(typeid(x)) + ": " + x.what();
+    return core::class_name(typeid(x)) + ": " + x.what();
   } catch (...) {
-    const std::type_info* type = type_of(e);
-    return "an exception of type " + (type != nullptr ? class_name(*type) : "unknown");
-  }
-}
-
-remote_error_info to_remote(const std::exception_ptr& e, const uid& self) {
-  try {
-    std::rethrow_exception(e);
-  } catch (const remote_actor_error& r) {
-    return relayed(r, self);
-  } catch (const std::exception& x) {
-    return local(x, self);
-  } catch (...) {
-    remote_error_info info;
-    const std::type_info* type = type_of(e);
-    info.type = detail::is_cancelled(e) ? "Cancelled"
-                : type != nullptr       ? class_name(*type)
-                                        : "unknown";
-    info.source_type = info.type;
-    info.message = describe_exception(e);
-    info.source = self;
-    info.path.push_back(self);
-    return info;
+    const std::type_info* type = core::type_of(e);
+    return "an exception of type " + (type != nullptr ? core::class_name(*type) : "unknown");
   }
 }
 
@@ -199,7 +128,7 @@ std::string exit_report::text() const {
 namespace detail {
 
 bool is_cancelled(const std::exception_ptr& e) noexcept {
-  const std::type_info* type = type_of(e);
+  const std::type_info* type = core::type_of(e);
   return type != nullptr && *type == typeid(cancelled);  // It is final: no rethrow needed.
 }
 

@@ -41,7 +41,7 @@ TEST(Errors, ToRemoteUsesTheWireNamesAndTheRaisingActor) {
   EXPECT_EQ(to_remote(make(timeout_error("x")), self).type, "TimeoutError");
   EXPECT_EQ(to_remote(make(std::overflow_error("x")), self).type, "OverflowError");
   EXPECT_EQ(to_remote(make(actor_died("a", {})), self).type, "ActorDied");
-  EXPECT_EQ(to_remote(make(limit_exceeded("x")), self).type, "coppice::limit_exceeded");
+  EXPECT_EQ(to_remote(make(protocol_error("x")), self).type, "coppice::protocol_error");
   EXPECT_EQ(to_remote(make(3), self).type, "int");
 }
 
@@ -194,11 +194,12 @@ constexpr bool are_errors_that_copy_without_throwing =
     ((std::derived_from<E, error> && std::is_nothrow_copy_constructible_v<E>) && ...);
 
 TEST(Errors, EveryFaultOfOursIsAnErrorThatCopiesWithoutThrowing) {
-  static_assert(are_errors_that_copy_without_throwing<
-                timeout_error, backend_unavailable, message_type_error, limit_exceeded,
-                protocol_error, transport_closed, actor_died, channel_closed, lagged,
-                ownership_error, actor_start_error, module_not_exposed, no_such_function,
-                argument_error, call_stuck, remote_actor_error, error_group>);
+  static_assert(
+      are_errors_that_copy_without_throwing<
+          timeout_error, backend_unavailable, message_type_error, limit_exceeded, protocol_error,
+          transport_closed, actor_died, channel_closed, lagged, ownership_error, actor_start_error,
+          module_not_exposed, no_such_function, argument_error, call_stuck, remote_actor_error,
+          context_cancelled, stream_overrun, error_group>);
   static_assert(std::derived_from<error, std::runtime_error>);
   static_assert(std::derived_from<actor_died, transport_closed>);
 }

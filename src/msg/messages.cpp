@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "coppice/detail/codec_fields.hpp"
+#include "msg/error_fields.hpp"
 
 namespace coppice::msg {
 
@@ -123,6 +124,7 @@ struct layout<boxed_error> {
                  defaulted("cid", &boxed_error::cid),
                  defaulted("_bad_msg", &boxed_error::bad_msg),
                  defaulted("_bad_msg_as_dict", &boxed_error::bad_msg_as_dict),
+                 extension("coppice_mismatch", &boxed_error::mismatch),
                  extension("coppice_members", &boxed_error::members)};
 };
 
@@ -164,107 +166,6 @@ void with_index(std::size_t index, F f) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     (void)((I == index && (f.template operator()<I>(), true)) || ...);
   }(std::make_index_sequence<Count>());
-}
-
-// ---- texts of errors, mended: an error must always get through ----
-
-void write_mended(msgpack::writer& w, const std::string& all) {
-  if (msgpack::is_utf8(all)) [[likely]]
-    return w.str(all);
-  std::string_view text = all;
-  std::string mended;
-  for (;;) {
-    const std::size_t good = msgpack::utf8_prefix(text);
-    mended += text.substr(0, good);
-    if (good == text.size()) break;
-    mended += "\xef\xbf\xbd";  // U+FFFD
-    text.remove_prefix(good + 1);
-  }
-  w.str(mended);
-}
-void write_mended(msgpack::writer& w, const std::optional<std::string>& text) {
-  text ? write_mended(w, *text) : w.nil();
-}
-void write_mended(msgpack::writer& w, const uid& v) {
-  w.array(2), write_mended(w, v.name), write_mended(w, v.uuid);
-}
-void write_mended(msgpack::writer& w, const std::optional<uid>& v) {
-  v ? write_mended(w, *v) : w.nil();
-}
-void write_mended(msgpack::writer& w, const std::vector<uid>& path) {
-  w.array(path.size());
-  for (const uid& hop : path) write_mended(w, hop);
-}
-void write_mended(msgpack::writer& w, const payload& v) { w.raw(v.bytes()); }
-
-// ---- members of a group ----
-
-constexpr std::string_view member_keys[] = {"src_uid",        "src_type_str", "boxed_type_str",
-                                            "relay_path",     "message",      "tb_str",
-                                            "coppice_members"};
-
-void write_mended(msgpack::writer& w, const std::vector<remote_error_info>& members,
-                  int depth = 1) {
-  w.array(members.size());
-  for (const remote_error_info& m : members) {
-    const bool nested = !m.members.empty() && depth < members_depth_max;
-    w.map(nested ? 7 : 6);
-    w.str(member_keys[0]), write_mended(w, m.source);
-    w.str(member_keys[1]), write_mended(w, m.source_type);
-    w.str(member_keys[2]), write_mended(w, m.type);
-    w.str(member_keys[3]), write_mended(w, m.path);
-    w.str(member_keys[4]), write_mended(w, m.message);
-    w.str(member_keys[5]), write_mended(w, m.traceback);
-    if (nested) w.str(member_keys[6]), write_mended(w, m.members, depth + 1);
-  }
-}
-
-std::vector<remote_error_info> read_members(msgpack::reader& r);
-
-remote_error_info read_member(msgpack::reader& r) {
-  remote_error_info m;
-  const std::size_t count = r.map();
-  msgpack::reader::inside here(r);
-  std::size_t next = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    next = detail::find_name(member_keys, r.raw_str(), next);
-    if (next < std::size(member_keys)) here.field(member_keys[next]);
-    switch (next++) {
-      case 0:
-        m.source = codec<uid>::decode(r);
-        break;
-      case 1:
-        m.source_type = r.str();
-        break;
-      case 2:
-        m.type = r.str();
-        break;
-      case 3:
-        m.path = codec<std::vector<uid>>::decode(r);
-        break;
-      case 4:
-        m.message = r.str();
-        break;
-      case 5:
-        m.traceback = r.str();
-        break;
-      case 6:
-        m.members = read_members(r);
-        break;
-      default:
-        r.skip();
-        break;
-    }
-  }
-  return m;
-}
-
-std::vector<remote_error_info> read_members(msgpack::reader& r) {
-  const std::size_t count = r.array();
-  msgpack::reader::inside here(r);
-  std::vector<remote_error_info> members;
-  for (std::size_t i = 0; i < count; ++i) here.index(i), members.push_back(read_member(r));
-  return members;
 }
 
 // ---- encoding ----
@@ -362,6 +263,8 @@ template <class T, class Member>
 Member read_field(msgpack::reader& r, const field<T, Member>&) {
   if constexpr (std::is_same_v<Member, std::vector<remote_error_info>>) {
     return read_members(r);
+  } else if constexpr (std::is_same_v<Member, std::optional<bad_message>>) {
+    return read_mismatch(r);
   } else if constexpr (std::is_same_v<Member, payload> && std::is_same_v<T, start>) {
     return read_kwargs(r);
   } else if constexpr (std::is_same_v<Member, payload> && std::is_same_v<T, spawn_spec>) {
@@ -528,35 +431,6 @@ message decode(const payload& frame, int depth_max) {
   } catch (const limit_exceeded& e) {
     throw limit_exceeded(std::string(what) + ": " + e.what());
   }
-}
-
-boxed_error to_message(remote_error_info error, std::optional<std::string> cid) {
-  boxed_error m;
-  m.src_uid = std::move(error.source);
-  m.src_type_str = std::move(error.source_type);
-  m.boxed_type_str = std::move(error.type);
-  m.relay_path = std::move(error.path);
-  m.message = std::move(error.message);
-  m.tb_str = std::move(error.traceback);
-  m.canceller = std::move(error.canceller);
-  m.sender = std::move(error.sender);
-  m.cid = std::move(cid);
-  m.members = std::move(error.members);
-  return m;
-}
-
-remote_error_info to_error_info(boxed_error m) {
-  remote_error_info error;
-  error.type = std::move(m.boxed_type_str);
-  error.source_type = std::move(m.src_type_str);
-  error.message = std::move(m.message).value_or(std::string());
-  error.traceback = std::move(m.tb_str);
-  error.source = std::move(m.src_uid);
-  error.path = std::move(m.relay_path);
-  error.canceller = std::move(m.canceller);
-  error.sender = std::move(m.sender);
-  error.members = std::move(m.members);
-  return error;
 }
 
 }  // namespace coppice::msg

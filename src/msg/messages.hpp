@@ -150,9 +150,12 @@ struct boxed_error {
   std::optional<std::string> cid;  // None: it concerns the whole connection.
   payload bad_msg;                 // Nil or a map, like the next: of a MsgTypeError.
   payload bad_msg_as_dict;
-  // Key `coppice_members`, a list of maps with the keys above, source to traceback, each with
-  // members of its own: what an exception group holds. Sent to Coppice peers only, and only if
-  // there are any.
+  // Key `coppice_mismatch`, a map with the keys type, expected, got and cid: what a MsgTypeError
+  // says of `_bad_msg`. Sent to Coppice peers only. `bytes` is empty here.
+  std::optional<bad_message> mismatch;
+  // Key `coppice_members`, a list of maps with the keys above, source to sender and the two of
+  // a MsgTypeError, each with members of its own: what an exception group holds. Sent to Coppice
+  // peers only, and only if there are any.
   std::vector<remote_error_info> members;
 };
 

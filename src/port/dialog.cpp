@@ -42,7 +42,10 @@ dialog::arrival dialog::arrived(payload value) {
 }
 
 taken dialog::take() {
-  if (kept_.empty()) return {no_more_comes() ? taken::kind::end : taken::kind::nothing, payload()};
+  if (kept_.empty()) {
+    end_taken_ = end_taken_ || peer_stopped_;
+    return {no_more_comes() ? taken::kind::end : taken::kind::nothing, payload()};
+  }
   taken t{taken::kind::value, std::move(kept_.front())};
   kept_.pop_front();
   kept_bytes_ -= t.value.size();

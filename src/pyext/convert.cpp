@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "msg/messages.hpp"
+#include "pyhost/codec.hpp"
 
 namespace coppice::py {
 
@@ -55,6 +56,29 @@ void put(const ref& dict, const char* name, const ref& value) {
     throw python_error();
 }
 
+void put(const ref& dict, const char* name, const std::optional<uid>& who) {
+  put(dict, name, who ? to_python(*who) : ref::of(Py_None));
+}
+
+// A dict; None if it was not kept, or is none that Python can read.
+ref decoded(const bad_message& bad) {
+  if (bad.bytes.empty()) return ref::of(Py_None);
+  const payload bytes({}, bad.bytes);
+  ref message = ref::take(py::decode(bytes, "bad_msg"));
+  if (!message) PyErr_Clear();
+  return message ? std::move(message) : ref::of(Py_None);
+}
+
+ref to_python(const bad_message& bad) {
+  ref dict = checked(PyDict_New());
+  put(dict, "type", to_str(bad.type));
+  put(dict, "expected", to_str(bad.expected));
+  put(dict, "got", to_str(bad.got));
+  put(dict, "cid", to_str(bad.cid));
+  put(dict, "bad_msg", decoded(bad));
+  return dict;
+}
+
 double seconds(duration d) { return std::chrono::duration<double>(d).count(); }
 
 }  // namespace
@@ -88,6 +112,9 @@ ref to_python(const remote_error_info& info) {
     put(dict, "traceback", to_str(info.traceback));
     put(dict, "source", to_python(info.source));
     put(dict, "path", list_of(info.path));
+    put(dict, "canceller", info.canceller);
+    put(dict, "sender", info.sender);
+    put(dict, "mismatch", info.bad_msg ? to_python(*info.bad_msg) : ref::of(Py_None));
     put(dict, "members", list_of(info.members));
     return ref::of(dict.get());
   } catch (const python_error&) {
@@ -115,6 +142,42 @@ uid uid_from(PyObject* pair, const char* what) {
           text_from(PySequence_Fast_GET_ITEM(items.get(), 1), what)};
 }
 
+namespace {
+
+// Empty: it is not there, or None.
+ref optional_item(PyObject* mapping, const char* name) {
+  const ref key = checked(to_str(name));
+  PyObject* found = nullptr;
+  if (PyMapping_GetOptionalItem(mapping, key.get(), &found) < 0) throw python_error();
+  ref value = ref::take(found);
+  return value.get() == Py_None ? ref() : std::move(value);
+}
+
+std::optional<uid> optional_uid(PyObject* mapping, const char* name) {
+  const ref pair = optional_item(mapping, name);
+  return pair ? std::optional(uid_from(pair.get(), name)) : std::nullopt;
+}
+
+std::optional<bad_message> bad_message_from(PyObject* mapping) {
+  const ref about = optional_item(mapping, "mismatch");
+  if (!about) return std::nullopt;
+  const auto text = [&](const char* name) {
+    const ref value = optional_item(about.get(), name);
+    return value ? to_utf8(value.get()) : std::string();
+  };
+  bad_message bad{text("type"), text("expected"), text("got"), text("cid"), {}};
+  const ref message = optional_item(about.get(), "bad_msg");
+  if (!message || !PyDict_Check(message.get())) return bad;
+  // What cannot travel is why there is an error at all: it goes without.
+  if (const auto bytes = py::encode(message.get(), "bad_msg"); !bytes)
+    PyErr_Clear();
+  else if (bytes->size() <= bad_message_bytes_max)
+    bad.bytes.assign(bytes->bytes().begin(), bytes->bytes().end());
+  return bad;
+}
+
+}  // namespace
+
 remote_error_info info_from(PyObject* mapping, int depth) {
   const auto get = [&](const char* name) {
     const ref key = checked(to_str(name));
@@ -130,6 +193,9 @@ remote_error_info info_from(PyObject* mapping, int depth) {
   const ref path = checked(PySequence_Fast(get("path").get(), "path must be a list"));
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(path.get()); ++i)
     info.path.push_back(uid_from(PySequence_Fast_GET_ITEM(path.get(), i), "path"));
+  info.canceller = optional_uid(mapping, "canceller");
+  info.sender = optional_uid(mapping, "sender");
+  info.bad_msg = bad_message_from(mapping);
   const ref members = checked(PySequence_Fast(get("members").get(), "members must be a list"));
   if (depth < msg::members_depth_max)
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(members.get()); ++i)

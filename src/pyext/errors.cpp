@@ -56,6 +56,15 @@ bool is_instance(PyObject* o, PyObject* cls) {
   return is > 0;
 }
 
+// Python's own class of that name, borrowed; null if there is none.
+PyObject* builtin_exception(std::string_view name) {
+  PyObject* const builtins = PyEval_GetBuiltins();
+  const ref key = name.empty() ? ref() : to_str(name);
+  PyObject* const found = builtins && key ? PyDict_GetItemWithError(builtins, key.get()) : nullptr;
+  if (!found) PyErr_Clear();
+  return found && PyExceptionClass_Check(found) ? found : nullptr;
+}
+
 ref message_dict(const std::string& message) {
   const ref text = to_str(message);
   return text ? ref::take(Py_BuildValue("{sO}", "message", text.get())) : ref();
@@ -101,6 +110,7 @@ remote_error_info error_bridge::describe(PyObject* exception, int depth) const {
       if (!mapping) throw python_error();
       remote_error_info info = info_from(mapping.get());
       info.type = type_name(exception);  // What this actor boxes; source_type stays.
+      if (info.path.empty()) info.traceback = formatted_traceback(exception);  // Raised here.
       info.path.push_back(self_);
       return info;
     } catch (const python_error&) {
@@ -186,16 +196,16 @@ ref error_bridge::make(const std::exception_ptr& e) const {
     return simple("limit", PyExc_RuntimeError, x);
   } catch (const call_stuck& x) {
     return simple("stuck", PyExc_RuntimeError, x);
-  } catch (const timeout_error& x) {
-    return builtin(PyExc_TimeoutError, x);
   } catch (const message_type_error& x) {
-    return builtin(PyExc_TypeError, x);
-  } catch (const std::invalid_argument& x) {
-    return builtin(PyExc_ValueError, x);
+    if (x.bad() == nullptr) return builtin(PyExc_TypeError, x);
+    remote_error_info info = to_remote(e, self_);
+    info.path.clear();  // It has not travelled yet.
+    return make("remote", to_python(info), PyExc_TypeError, x.what());
   } catch (const std::bad_alloc&) {
     return ref::of(PyExc_MemoryError);
   } catch (const std::exception& x) {
-    return simple("runtime", PyExc_RuntimeError, x);
+    PyObject* same = builtin_exception(wire_name_of(x));
+    return same ? builtin(same, x) : simple("runtime", PyExc_RuntimeError, x);
   } catch (...) {
     return simple("runtime", PyExc_RuntimeError, error(describe_exception(e)));
   }
