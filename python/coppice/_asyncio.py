@@ -16,7 +16,7 @@ from coppice._loop import inf
 from coppice._native import native
 from coppice._types import Any, Callable, Coroutine, Self, TracebackType
 
-# How often a task is told at once. It may be in a loop that ignores us, such as TaskGroup's wait for
+# How often a task is told at once. It may be in a loop that ignores us, as in TaskGroup's wait for
 # its children: then it is told after a millisecond, 2, 4, … and so on.
 AT_ONCE = 8
 AGAIN_WITHIN = 0.05

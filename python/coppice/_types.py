@@ -5,7 +5,8 @@ A guest imports `coppice` whenever the user's main script does, so nothing here 
 checkers read the first branch, Python the second, where each name only has to exist: tools such as
 `inspect.signature` evaluate annotations.
 """
-from _collections_abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from _collections_abc import (Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping,
+                              Sequence)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
