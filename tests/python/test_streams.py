@@ -433,6 +433,18 @@ def test_the_end_is_sticky_and_a_closed_side_says_so(streams):
                     except coppice.ClosedResourceError as error:
                         assert isinstance(error, trios('ClosedResourceError'))
                     await ctx.cancel()
+                await portal.cancel_actor()
+        ''')
+
+
+def test_an_empty_stream_and_one_that_is_closed_meanwhile_say_so(streams):
+    streams('''
+        def trios(name):
+            return getattr(either.trio, name) if either.on_trio() else getattr(coppice, name)
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('a', enable_modules=[__name__])
                 async with portal.open_context(echo) as (ctx, _):
                     async with ctx.open_stream() as stream:
                         try:
