@@ -32,7 +32,7 @@ struct child_slot {
   const uid id;
   const bool is_child;
   std::string closed_why;  // No child: its link has closed.
-  ipc::link_ptr link;  // Once it is up.
+  ipc::link_ptr link;      // Once it is up.
   std::exception_ptr start_error;
   exit_report report;
   bool up = false;
