@@ -66,7 +66,7 @@ class native_actor final : public port::actor_port,
   void close(std::string why) override;
   void describe(base::tree_writer& w) override;
   std::shared_ptr<core::loop> own_loop() const override { return loop_; }
-  void listens(std::shared_ptr<ipc::uds_listener> listener) override;
+  void listens(std::shared_ptr<ipc::listener> listener) override;
   bool alone_in_process() const override { return alone_; }
   void set_alone() noexcept { alone_ = true; }
   void set_parent(const std::string& uuid);
@@ -171,7 +171,7 @@ class native_actor final : public port::actor_port,
                                        std::string what);
   std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
-  std::shared_ptr<ipc::uds_listener> listener_;   // Shared with the runtime's list.
+  std::shared_ptr<ipc::listener> listener_;       // Shared with the runtime's list.
   std::optional<std::string> cancel_why_;
   bool alone_ = false;
   bool left_ = false;
