@@ -123,7 +123,7 @@ void native_dialog::close_stream() noexcept {
   if (stream_ != stream_state::open) return;
   stream_ = stream_state::closed;
   port::effects out;
-  actor_.table().stop(id_, out);
+  if (says_stop()) actor_.table().stop(id_, out);
   actor_.apply(std::move(out));
   serve_senders();
   serve_receivers();
