@@ -297,6 +297,9 @@ class TrioAdapter:
     def is_here(self) -> bool:
         return lowlevel.in_trio_task() and lowlevel.current_trio_token() is self._token
 
+    def current_task(self) -> lowlevel.Task:
+        return lowlevel.current_task()
+
     def new_wait(self) -> TrioWait:
         return TrioWait()
 
