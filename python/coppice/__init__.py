@@ -16,8 +16,6 @@
 
 An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/python.md.
 """
-from coppice._context import Context, Unresolved, current_ipc_ctx
-from coppice._endpoint import context, stream
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ClosedResourceError, ContextCancelled, EndOfChannel, Interrupted,
                                  LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
@@ -30,7 +28,12 @@ from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
                              move_on_after)
-from coppice._stream import MsgStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coppice._context import Context, Unresolved, current_ipc_ctx
+    from coppice._endpoint import context, stream
+    from coppice._stream import MsgStream
 
 __version__: str = _native_half.version
 
@@ -44,6 +47,21 @@ __all__ = [
     'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run', 'stream',
 ]
 
-for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.
+# Found when it is asked for: a guest imports this package whenever the main script does, and pays.
+_LATER = {'Context': '_context', 'MsgStream': '_stream', 'Unresolved': '_context',
+          'context': '_endpoint', 'current_ipc_ctx': '_context', 'stream': '_endpoint'}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = __import__(f'{__name__}.{_LATER[name]}', fromlist=[name])
+    found = globals()[name] = getattr(module, name)
+    found.__module__ = __name__
+    return found
+
+
+# Tracebacks and pickles name what users import, not where it is written.
+for _name in set(__all__) - _LATER.keys():
     globals()[_name].__module__ = __name__
 del _name

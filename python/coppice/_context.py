@@ -83,9 +83,9 @@ class Context(_Parameters):
     """
     __slots__ = ('_id', '_cid', '_peer', '_portal', '_side', '_adapter', '_scope', '_owner',
                  '_in_dialog', '_name', '_is_started', '_first', '_ended', '_result',
-                 '_remote_error', '_local_error', '_canceller', '_cancel_called', '_caught',
-                 '_allow_overruns', '_stream', '_drains', '_news', '_readable', '_writable',
-                 '_end', '_checks', '__weakref__')
+                 '_remote_error', '_local_error', '_canceller', '_cancel_called', '_quiet',
+                 '_caught', '_allow_overruns', '_stream', '_drains', '_news', '_readable',
+                 '_writable', '_end', '_checks', '__weakref__')
 
     def __init__(self, side: str, peer: Uid, name: str, portal: Portal | None = None,
                  dialog: int = 0) -> None:
@@ -107,6 +107,7 @@ class Context(_Parameters):
         self._local_error: BaseException | None = None
         self._canceller: Uid | None = None
         self._cancel_called = False
+        self._quiet = False            # The callee was asked to end, which is nobody's business.
         self._caught = False
         self._allow_overruns = False
         self._stream: MsgStream | None = None
@@ -240,6 +241,7 @@ class Context(_Parameters):
         error = self._verdict()
         if error is not None:
             raise error
+        self._check_result()
         return self.outcome
 
     result = wait_for_result
@@ -299,10 +301,10 @@ class Context(_Parameters):
         elif what == 'ended':
             result, error = value
             self._ended = True
-            if error is not None:
-                self._fail(error)
-            else:
+            if error is None:
                 self._result = result
+            elif not (self._quiet and self._is_my_cancel(error)):
+                self._fail(error)
             if self._end is not None:
                 self._end.settle(None, None)
             self._tell()
@@ -357,6 +359,10 @@ class Context(_Parameters):
                     and not self._in_dialog and not self.cancel_acked):
                 self._scope.cancel()
 
+    def _check_result(self) -> None:
+        if self._checks is not None and self._result is not Unresolved:
+            self._result = self._checks.returned(self._result)
+
     async def _wait_news(self, adapter: _loop.Adapter, is_there: Callable[[], bool]) -> None:
         news = self._news
         if news is None:
@@ -409,6 +415,8 @@ class Context(_Parameters):
         left = collapsed(await scope.close(raised))
         self._caught = left is None and raised is not None
         if raised is None and left is None and not self._cancel_called:
+            if self._stream is None and not self._ended:
+                self._say_that_nobody_reads()
             try:
                 await self._wait_ended(adapter)
             except BaseException as error:
@@ -420,13 +428,19 @@ class Context(_Parameters):
                 self._release()
             error = self._verdict()
             if raised is None:
+                if error is None:
+                    self._check_result()
                 self._local_error = error
             return error
         self._local_error = left
         try:
             if left is self._remote_error and self.cancel_acked:
                 return None
-            if not isinstance(left, ContextCancelled):
+            if isinstance(left, ContextCancelled):
+                # Somebody else's dialog was cancelled. tractor leaves the callee running then; here
+                # it does not outlive the block, but this side has not cancelled it either.
+                self._quiet = True
+            else:
                 self._cancel_called = True
                 native.cancel_call(self._id)
             await self._end_callee(adapter, left)
@@ -435,6 +449,13 @@ class Context(_Parameters):
         finally:
             self._release()
         return left
+
+    def _say_that_nobody_reads(self) -> None:
+        """The stream was never opened: a callee that waits for a value of it would wait for ever.
+        One of tractor's would by its own kind, too, and is not told."""
+        look = native.look_at_dialog(self._id)
+        if look is not None and look[2]:
+            native.stop_stream(self._id)
 
     async def _end_callee(self, adapter: _loop.Adapter, reason: BaseException | None) -> None:
         """Until the callee has ended, within its bound, which it is told to."""
@@ -463,6 +484,15 @@ class Context(_Parameters):
                 raise stuck from reason
         if cancelled is not None and not isinstance(reason, adapter.cancelled):
             raise cancelled
+
+    def _abandon(self) -> None:
+        """The block's coroutine is closed outside its loop: nobody can wait."""
+        self._scope = None
+        try:
+            native.cancel_call(self._id)
+            self._release()
+        except RuntimeFailure:
+            pass  # Its root has closed.
 
     def _release(self) -> None:
         if self._id:
@@ -522,7 +552,8 @@ class ContextBlock:
         ctx = self._ctx
         assert ctx is not None
         if isinstance(raised, GeneratorExit) and not ctx._adapter.is_here():
-            return False  # Its coroutine is closed outside its loop: nobody can wait.
+            ctx._abandon()
+            return False
         try:
             outcome = await ctx._leave(raised)
         finally:

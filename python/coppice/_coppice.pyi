@@ -107,9 +107,9 @@ def take(dialog: int) -> Any:
 def stop_stream(dialog: int) -> None: ...     # This side sends and reads no more.
 def release_dialog(dialog: int) -> None: ...  # The caller is done with it, whether it has ended or not.
 def peer_opened(dialog: int) -> bool: ...     # Does the other side read, as far as one can know?
-def look_at_dialog(dialog: int) -> tuple[str, bool] | None:
-    """Its name on the wire, and whether it is over: then 'ended' is on its way to its caller. None:
-    released, or finished."""
+def look_at_dialog(dialog: int) -> tuple[str, bool, bool] | None:
+    """Its name on the wire; whether it is over: then 'ended' is on its way to its caller; whether
+    the other side waits for room. None: released, or finished."""
 
 # --- children -------------------------------------------------------------------------------------------
 type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds, text

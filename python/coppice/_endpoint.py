@@ -93,8 +93,8 @@ def _is_context(annotation: Any, function: Any) -> bool:
             annotation = eval(annotation, function.__globals__)
         except Exception:
             return annotation.partition('[')[0].rpartition('.')[2] == 'Context'
-    return (annotation is Context or getattr(annotation, '__origin__', None) is Context
-            or any(one is Context for one in getattr(annotation, '__args__', ())))
+    one_of = annotation.__args__ if isinstance(annotation, type(int | None)) else (annotation,)
+    return any(one is Context or getattr(one, '__origin__', None) is Context for one in one_of)
 
 
 def serve(function: Any, kwargs: dict[str, Any], call_id: int,

@@ -325,10 +325,10 @@ def _bind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
         unnamed = any(one.kind is one.POSITIONAL_ONLY for one in parameters)
     else:
         names = list(code.co_varnames[:code.co_argcount])
-        endpoint = getattr(func, '_coppice_endpoint', None)
-        if endpoint is not None and endpoint.parameter in names:
-            names.remove(endpoint.parameter)  # The callee's runtime gives that one.
         unnamed = code.co_posonlyargcount > 0
+    endpoint = getattr(func, '_coppice_endpoint', None)
+    if endpoint is not None and endpoint.parameter in names:
+        names.remove(endpoint.parameter)  # The callee's runtime gives that one.
     if unnamed:
         raise TypeError(f'{func.__name__}() has parameters that take no name, before the /: only '
                         'named arguments travel')

@@ -122,6 +122,11 @@ class MsgStream(_Parameters):
         return self
 
     async def __anext__(self) -> Any:
+        if self._gone is None and self._turns > 0 and self._ctx._checks is None:
+            value = native.take(self._id)
+            if value is not Ellipsis and value is not NotImplemented:
+                self._turns -= 1
+                return value
         try:
             return await self.receive()
         except (EndOfChannel, ClosedResourceError) as end:
@@ -330,6 +335,7 @@ class GeneratorBlock:
         ctx = stream._ctx
         adapter = stream._adapter
         if isinstance(raised, GeneratorExit) and not adapter.is_here():
+            ctx._abandon()
             return False
         end = stream._gone
         # What it failed with before we asked it to end, and nobody has seen yet, is news.

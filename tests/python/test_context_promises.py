@@ -161,6 +161,28 @@ def test_a_callee_that_returns_without_started_is_an_error(contexts):
         ''')
 
 
+def test_a_callee_that_reads_from_a_stream_nobody_opens_hears_so_when_the_block_ends(contexts):
+    contexts('''
+        @coppice.context
+        async def read(ctx: Context):
+            await ctx.started()
+            async with ctx.open_stream() as stream:
+                got = [msg async for msg in stream]
+                for msg in range(2000):  # Dropped: nobody reads.
+                    await stream.send(msg)
+            return got
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('a', enable_modules=[__name__])
+                async with either.timeout(10):
+                    async with portal.open_context(read) as (ctx, sent):
+                        pass
+                    assert ctx.outcome == []
+                await an.cancel()
+        ''')
+
+
 def test_contexts_and_plain_functions_are_not_mistaken_for_each_other(contexts):
     contexts('''
         def plain(): return 1
