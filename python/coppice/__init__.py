@@ -19,7 +19,7 @@ An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/p
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ContextCancelled, Interrupted, LimitExceeded, ModuleNotExposed,
                                  MsgTypeError, NoRuntime, RemoteActorError, RuntimeFailure,
-                                 TransportClosed, reg_err_types)
+                                 StreamOverrun, TransportClosed, reg_err_types)
 from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
 from coppice._policy import ExitReport, StopPolicy
@@ -32,7 +32,8 @@ __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
     'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed',
     'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy',
-    'TransportClosed', 'current_actor', 'get_runtime_vars', 'open_nursery', 'reg_err_types', 'run',
+    'StreamOverrun', 'TransportClosed', 'current_actor', 'get_runtime_vars', 'open_nursery',
+    'reg_err_types', 'run',
 ]
 
 for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.
