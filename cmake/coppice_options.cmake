@@ -1,6 +1,7 @@
 # What a person may switch, and the flags every target gets.
 option(COPPICE_TESTS "Build tests and examples" ON)
 option(COPPICE_BENCH "Build the benchmarks" OFF)
+option(COPPICE_FUZZ "Build the libFuzzer targets, and all else so that libFuzzer sees its branches (clang)" OFF)
 option(COPPICE_WERROR "Warnings are errors (CI)" OFF)
 set(COPPICE_SANITIZE "" CACHE STRING "e.g. address,undefined or thread")
 set(COPPICE_PYTHON_PREFIX "" CACHE PATH "CPython >= 3.14.1 to build the Python side for; empty: none")
@@ -47,11 +48,14 @@ if(COPPICE_SANITIZE)
   target_compile_options(coppice_flags INTERFACE
     -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all)
   target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND COPPICE_SANITIZE MATCHES "address")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND COPPICE_SANITIZE MATCHES "address" AND NOT COPPICE_FUZZ)
     # Shared, so that a plain Python can load it (LD_PRELOAD) and then our library.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libclang_rt.asan-x86_64.so
       OUTPUT_VARIABLE asan_runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
     cmake_path(GET asan_runtime PARENT_PATH asan_folder)
     target_link_options(coppice_flags INTERFACE -shared-libasan "LINKER:-rpath,${asan_folder}")
   endif()
+endif()
+if(COPPICE_FUZZ)
+  target_compile_options(coppice_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -19,6 +19,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 METHODS = ('subint', 'process')
+LOOPS = ('asyncio', 'trio')
 # A shell that starts us in the background has it ignored, and scripts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 END = '''
@@ -144,6 +145,14 @@ def start_method(request):
     return request.param
 
 
+@pytest.fixture
+def loop(request):
+    """The event loop of the root, and so of its actors."""
+    return getattr(request, 'param', 'asyncio')
+
+
+# For tests of what depends on the event loop: their scripts `import either`.
+both_loops = pytest.mark.parametrize('loop', LOOPS, indirect=True)
 # For tests of what only guests can do, or that are not about children at all.
 guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=True)
@@ -168,12 +177,12 @@ def begin_program(tmp_path):
 
 
 @pytest.fixture
-def begin_path(native_half, start_method, begin_program):
+def begin_path(native_half, start_method, loop, begin_program):
     """Starts a Python script."""
     def start(path, *, seconds=30, **environment):
         path_of_modules = [*filter(None, [os.environ.get('PYTHONPATH')]), str(HERE)]
         return begin_program([sys.executable, path], seconds=seconds, **{
-            'COPPICE_TEST_START_METHOD': start_method,
+            'COPPICE_TEST_START_METHOD': start_method, 'COPPICE_TEST_LOOP': loop,
             'PYTHONPATH': os.pathsep.join(path_of_modules), **environment})
 
     return start

@@ -12,6 +12,7 @@ from pathlib import Path
 import coppice
 
 METHOD = os.environ.get('COPPICE_TEST_START_METHOD', 'auto')
+LOOP = os.environ.get('COPPICE_TEST_LOOP', 'asyncio')
 SETTLE = 0.5  # Seconds. A joined thread is in /proc for a moment longer.
 
 
@@ -74,12 +75,15 @@ def run(main, *args, how='coppice', **options):
     """Runs main as the root and ends with the line CLEAN, or says what it left behind."""
     faulthandler.dump_traceback_later(float(os.environ['COPPICE_TEST_SECONDS']), exit=True)
     asyncio.new_event_loop().close()  # What the first loop of a process opens is not the test's.
+    if LOOP == 'trio':
+        import trio
+        trio.run(trio.sleep, 0)
     before = resources()
     try:
         if how == 'asyncio':
             result = asyncio.run(main(*args))
         else:
-            result = coppice.run(main, *args, start_method=METHOD, **options)
+            result = coppice.run(main, *args, **{'start_method': METHOD, 'loop': LOOP, **options})
         print('RESULT', result, flush=True)
     finally:
         left = nothing_left(before)

@@ -4,7 +4,7 @@
 
     cpython.py locate            print the prefix of the CPython in use; never builds
     cpython.py ensure            build one if there is none (tools/setup calls this)
-    cpython.py ensure --tests    and install pytest for it
+    cpython.py ensure --tests    and install what tests need for it: pytest, trio, msgspec
 
 Which one: $PYTHON, an installed python3.14 or 3.15, the one in .deps/, else a build from source
 (cpython_source.py). Usable means: CPython >= 3.14.1 with a GIL, headers and a shared libpython.
@@ -217,7 +217,7 @@ def cpython_source():
 
 
 def pytest_folder(found: python, deps: Path) -> Path | None:
-    """Where pytest lies for this CPython if it is not the CPython's own; None: it is."""
+    """Where pytest, trio and the rest lie for this CPython if not in itself; None: they do."""
     if found.prefix.resolve().parent == deps.resolve():
         return None
     return deps / f"pytest-{found.minor}"
@@ -259,7 +259,7 @@ def ensure_pytest(found: python, deps: Path) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("locate", "ensure"))
-    parser.add_argument("--tests", action="store_true", help="install pytest for it")
+    parser.add_argument("--tests", action="store_true", help="install requirements.txt for it")
     options = parser.parse_args(arguments)
     deps = ROOT / ".deps"
     try:

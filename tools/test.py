@@ -143,7 +143,7 @@ def python_path(folder: Path, found: cpython.python | None) -> str:
 
 def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | None,
                match: str) -> list[case]:
-    tests = [str(ROOT / "tests" / part) for part in ("python", "system")]
+    tests = [str(ROOT / "tests" / part) for part in ("python", "system", "interop")]
     name = f"{preset}: pytest"
     if found is None:
         return [case(name, SKIPPED, "built without Python (PYTHON=none)")]

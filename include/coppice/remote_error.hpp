@@ -153,6 +153,7 @@ COPPICE_WIRE_NAME(backend_unavailable, "BackendUnavailable");
 COPPICE_WIRE_NAME(actor_start_error, "ActorFailure");
 COPPICE_WIRE_NAME(call_stuck, "CallStuck");
 COPPICE_WIRE_NAME(lagged, "Lagged");
+COPPICE_WIRE_NAME(out_of_order, "RuntimeError");
 COPPICE_WIRE_NAME(std::out_of_range, "IndexError");
 COPPICE_WIRE_NAME(std::length_error, "ValueError");
 COPPICE_WIRE_NAME(std::domain_error, "ArithmeticError");

@@ -1,36 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""asyncio, as coppice sees an event loop: the first implementation of `_loop.Adapter`.
+"""asyncio, as coppice sees an event loop: an implementation of `_loop.Adapter`.
 
-asyncio's cancellation is an edge, not a level: one `Task.cancel()` raises CancelledError once, and
-only `Task.cancelling()` remembers it. So every scope counts: what it asked for itself it takes back
-with `uncancel()`, and whatever is left above the count it found came from outside.
+asyncio's cancellation is an edge: one `Task.cancel()` raises CancelledError once, and only
+`Task.cancelling()` remembers it. Scopes make a level of it: whoever is found waiting again is told
+again. However often that is, they count as one request, for as long as the task is inside what was
+cancelled. So asyncio.timeout(), TaskGroup and Runner, which count too, keep their sums right.
 """
 import asyncio
-import gc
+import weakref
 from asyncio import CancelledError, Future, Task
 
 from coppice import _loop
 from coppice._exceptions import Interrupted
+from coppice._loop import inf
 from coppice._native import native
-from coppice._types import Any, Callable, Coroutine
+from coppice._types import Any, Callable, Coroutine, Self, TracebackType
 
-INTERRUPTED_END = 0.2  # Seconds for tasks to unwind after an interruption struck the loop itself.
-
-
-def _never_finalize(tasks: list[Task[Any]]) -> None:
-    """Keeps coroutines that would not end from running once more, when the interpreter ends.
-
-    The finalizer of a suspended coroutine raises GeneratorExit in it. One that swallows everything
-    would go round for ever in there, in the thread that ends the interpreter. A cycle in the
-    permanent generation of the collector is never looked at again; its memory goes with the
-    interpreter's.
-    """
-    if tasks:
-        for task in tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-        cycle: list[Any] = [tasks]
-        cycle.append(cycle)
-        gc.freeze()
+# How often a task is told at once. It may be in a loop that ignores us, as in TaskGroup's wait for
+# its children: then it is told after a millisecond, 2, 4, … and so on.
+AT_ONCE = 8
+AGAIN_WITHIN = 0.05
 
 
 class AsyncioWait:
@@ -75,6 +64,8 @@ class AsyncioWait:
                 self._future.set_result(None)
 
         timer = None if seconds is None else self._loop.call_later(seconds, expire)
+        level = _level(_current_task(self._loop))
+        level.shields += 1
         try:
             while not (self.settled or expired):
                 self._future = self._loop.create_future()
@@ -85,55 +76,310 @@ class AsyncioWait:
                 finally:
                     self._future = None
         finally:
+            level.shields -= 1
+            level.tell_again()
             if timer is not None:
                 timer.cancel()
         if cancelled is not None:
             raise cancelled
+        if level.held:
+            raise level.error()
+
+
+class AsyncioEvent:
+    """`_loop.Event`."""
+    __slots__ = ('_loop', '_set', '_waiting')
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._set = False
+        self._waiting: list[Future[None]] = []
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                if not future.done() and not self._loop.is_closed():
+                    future.set_result(None)
+
+    def clear(self) -> None:
+        self._set = False
+
+    async def wait(self) -> None:
+        if self._set:
+            return
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        except BaseException:
+            if future in self._waiting:
+                self._waiting.remove(future)
+            raise
+
+
+def _current_task(loop: asyncio.AbstractEventLoop) -> Task[Any]:
+    task = asyncio.current_task(loop)
+    if task is None:
+        raise RuntimeError('coppice has to be awaited inside an asyncio task')
+    return task
+
+
+class _Level:
+    """One task's open scopes, and whether it is inside a cancelled one: then it is held.
+
+    A task that is held has one cancellation more in its count than others asked for. It is told
+    when it becomes held, and again whenever it is found suspended in another wait than before. What
+    it waits for, if that is a task, is told once: it may be unwinding, and that is its own affair.
+    """
+    __slots__ = ('_loop', '_task', 'inner', 'held', 'shields', '_told', '_times', '_check',
+                 '__weakref__')
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._loop = task.get_loop()
+        self._task = weakref.ref(task)
+        self.inner: AsyncioScope | None = None  # The innermost scope.
+        self.held = False
+        self.shields = 0  # Waits that must not be told again.
+        self._told: Any = None  # What it was waiting for when it was told last.
+        self._times = 0
+        self._check: asyncio.Handle | None = None
+
+    def outside(self) -> int:
+        """Requests in the task's count that are not ours."""
+        task = self._task()
+        return 0 if task is None else task.cancelling() - self.held
+
+    def cancelled_by(self) -> AsyncioScope | None:
+        """The scope whose cancellation is in force where the task is."""
+        scope = self.inner
+        while scope is not None and not scope.cancel_called:
+            scope = None if scope.shield else scope._outer
+        return scope
+
+    def error(self) -> CancelledError:
+        scope = self.cancelled_by()
+        return CancelledError(*([scope._why] if scope is not None and scope._why else []))
+
+    def update(self) -> None:
+        """Scopes were opened, closed, cancelled or shielded."""
+        task = self._task()
+        scope = self.cancelled_by()
+        if task is None or task.done() or self.held is (scope is not None):
+            return
+        if scope is None:
+            self.held = False
+            task.uncancel()
+        elif not self._loop.is_closed():
+            self.held = True
+            self._times = 0
+            self._told = getattr(task, '_fut_waiter', None)
+            task.cancel(scope._why)
+            self._look_again()
+
+    def tell_again(self) -> None:
+        """A shielded wait has ended."""
+        if self.held and not self.shields:
+            self._told = None
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+        self._times += 1
+        if self._times <= AT_ONCE:
+            # After the step of the task that the cancellation led to: callbacks keep their order.
+            self._check = self._loop.call_soon(self._look)
+        else:
+            delay = min(0.001 * 2 ** (self._times - AT_ONCE - 1), AGAIN_WITHIN)
+            self._check = self._loop.call_later(delay, self._look)
+
+    def _look(self, future: object = None) -> None:
+        self._check = None
+        task = self._task()
+        scope = self.cancelled_by()
+        if task is None or task.done() or not self.held or scope is None or self.shields:
+            return
+        waits_for = getattr(task, '_fut_waiter', None)
+        if waits_for is not None and not waits_for.done():
+            if waits_for is self._told:
+                waits_for.add_done_callback(self._look)
+                return
+            self._tell(task, scope)
+        elif waits_for is None:
+            self._tell(task, scope)  # It yielded, and is about to go on.
+        self._look_again()
+
+    def _tell(self, task: Task[Any], scope: AsyncioScope) -> None:
+        self._told = getattr(task, '_fut_waiter', None)
+        task.cancel(scope._why)
+        task.uncancel()
+
+
+_levels: weakref.WeakKeyDictionary[Task[Any], _Level] = weakref.WeakKeyDictionary()
+
+
+def _level(task: Task[Any]) -> _Level:
+    level = _levels.get(task)
+    if level is None:
+        level = _levels[task] = _Level(task)
+    return level
 
 
 class AsyncioScope:
-    """`_loop.Scope` over Task.cancel() and its count."""
-    __slots__ = ('_task', '_before', '_asked', '_closed')
+    """`_loop.Scope`, and what coppice.CancelScope is on asyncio."""
+    __slots__ = ('_level', '_outer', '_outside', '_shield', '_deadline', '_timer', '_why',
+                 '_entered', 'cancel_called', 'cancelled_caught')
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError('coppice has to be awaited inside an asyncio task')
-        self._task = task
-        self._before = task.cancelling()
-        self._asked = False
-        self._closed = False
+    def __init__(self, *, deadline: float = inf, shield: bool = False) -> None:
+        self._level: _Level | None = None  # While it is open.
+        self._outer: AsyncioScope | None = None
+        self._outside = 0  # Requests of others when it was opened.
+        self._shield = shield
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._why: str | None = None
+        self._entered = False
+        self.cancel_called = False
+        self.cancelled_caught = False
 
-    def cancel(self) -> None:
-        if not self._closed and not self._asked:
-            self._asked = True
-            self._task.cancel()
+    @property
+    def shield(self) -> bool:
+        return self._shield
+
+    @shield.setter
+    def shield(self, value: bool) -> None:
+        self._shield = value
+        if self._level is not None:
+            self._level.update()
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: float) -> None:
+        self._deadline = value
+        self._set_timer()
+
+    def open(self) -> Self:
+        if self._entered:
+            raise RuntimeError('a scope can be entered once: make another one')
+        self._entered = True
+        level = self._level = _level(_current_task(asyncio.get_running_loop()))
+        self._outside = level.outside()
+        self._outer, level.inner = level.inner, self
+        self._set_timer()
+        level.update()
+        return self
+
+    def cancel(self, reason: str | None = None) -> None:
+        if not self.cancel_called:
+            self.cancel_called = True
+            self._why = reason
+            if self._level is not None:
+                self._level.update()
 
     def cancel_unless_cancelled(self) -> None:
-        if self._task.cancelling() <= self._before:
+        level = self._level
+        if level is not None and not level.held and level.outside() <= self._outside:
             self.cancel()
 
     async def close(self, error: BaseException | None) -> BaseException | None:
-        self._closed = True
-        if not self._asked:
-            return error
-        if not isinstance(error, CancelledError) and getattr(self._task, '_must_cancel', False):
-            # The body ended before our cancellation reached it: take delivery here, or the next
-            # await after the block would raise it.
+        level = self._level
+        if self._leave(error):
+            return None
+        task = asyncio.current_task()
+        if (level is not None and self.cancel_called and not level.held
+                and getattr(task, '_must_cancel', False) and level.outside() <= self._outside):
+            # The body ended before our cancellation reached it, and asyncio keeps that for the next
+            # wait because an older one was never taken back: take delivery here.
             try:
                 await asyncio.sleep(0)
-            except CancelledError as late:
-                if error is None:
-                    error = late
-        outside = self._task.uncancel() > self._before
-        if isinstance(error, CancelledError) and not outside:
-            return None
+            except CancelledError:
+                pass
         return error
 
     def rearm(self) -> None:
-        if self._task.cancelling() > self._before:
-            self._task.uncancel()
-            self._task.cancel()
+        task = asyncio.current_task()
+        if task is not None and _level(task).outside() > self._outside:
+            task.uncancel()
+            task.cancel()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> bool:
+        return self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> bool:
+        """Closes it. Is `error` nothing but its own cancellation?"""
+        level, self._level = self._level, None
+        if level is None:
+            return False
+        self._set_timer()
+        if level.inner is self:
+            level.inner = self._outer
+        else:  # Left in another order than entered: by generators that were dropped, say.
+            scope = level.inner
+            while scope is not None and scope._outer is not self:
+                scope = scope._outer
+            if scope is not None:
+                scope._outer = self._outer
+        level.update()
+        if not self.cancel_called or not isinstance(error, CancelledError):
+            return False
+        self.cancelled_caught = not level.held and level.outside() <= self._outside
+        return self.cancelled_caught
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        level = self._level
+        if level is None or self.cancel_called or self._deadline == inf:
+            return
+        if self._deadline <= level._loop.time():
+            self.cancel('its deadline has passed')
+        else:
+            self._timer = level._loop.call_at(self._deadline, self.cancel,
+                                              'its deadline has passed')
+
+
+def _cancel_whole(task: Task[Any], why: str | None = None) -> None:
+    """As if the whole of the task were in a scope, and that cancelled."""
+    level = _level(task)
+    outermost = level.inner
+    while outermost is not None and outermost._outer is not None:
+        outermost = outermost._outer
+    whole = AsyncioScope()
+    whole.cancel(why)
+    if outermost is None:
+        level.inner = whole
+    else:
+        outermost._outer = whole
+    level.update()
+
+
+def current_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def current_effective_deadline() -> float:
+    """When the calling task is cancelled, as far as scopes know."""
+    scope = _level(_current_task(asyncio.get_running_loop())).inner
+    soonest = inf
+    while scope is not None:
+        if scope.cancel_called:
+            return -inf
+        soonest = min(soonest, scope.deadline)
+        scope = None if scope.shield else scope._outer
+    return soonest
 
 
 class AsyncioAdapter:
@@ -144,6 +390,7 @@ class AsyncioAdapter:
     def __init__(self) -> None:
         self.on_cancel: Callable[[str], None] = lambda why: None
         self._calls: dict[int, Task[None]] = {}  # Served coroutines that run, by call id.
+        self._background: set[Task[None]] = set()
         self._guest = False      # run() owns the loop, and the tasks that it cancels.
         self._ending = ''        # Why the actor is to end, once it is.
         self._stopping = False
@@ -178,16 +425,19 @@ class AsyncioAdapter:
     def cancel_call(self, call_id: int) -> None:
         task = self._calls.get(call_id)
         if task is not None:
-            task.cancel()
+            _cancel_whole(task)
 
     def settle(self, token: Any, value: Any, error: BaseException | None) -> None:
         token.settle(value, error)
+
+    def dialog(self, token: Any, what: str, value: Any) -> None:
+        token.on_dialog(what, value)
 
     def cancel_all(self, why: str) -> None:
         if self._guest and not self._ending:
             self._ending = why or 'the actor is to end'
             for task in list(self._calls.values()):
-                task.cancel(why)
+                _cancel_whole(task, why)
         self.on_cancel(why)  # After the tasks: blocks in them see that they are cancelled already.
 
     def stop(self) -> None:
@@ -203,6 +453,8 @@ class AsyncioAdapter:
         self._watch()
 
     def detach(self) -> None:
+        for task in list(self._background):
+            task.cancel()
         self._unwatch()
         native.set_loop(None)
 
@@ -223,11 +475,39 @@ class AsyncioAdapter:
         loop = asyncio._get_running_loop()
         return loop is self._loop and asyncio.current_task(loop) is not None
 
+    def current_task(self) -> Task[Any] | None:
+        return asyncio.current_task(self._loop)
+
     def new_wait(self) -> AsyncioWait:
         return AsyncioWait(self._loop)
 
-    def open_scope(self) -> AsyncioScope:
-        return AsyncioScope(self._loop)
+    def new_event(self) -> AsyncioEvent:
+        return AsyncioEvent(self._loop)
+
+    def open_scope(self, *, shield: bool = False, deadline: float = inf) -> AsyncioScope:
+        return AsyncioScope(shield=shield, deadline=deadline).open()
+
+    async def cancellation(self, why: str) -> BaseException:
+        return CancelledError(why)
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def sleep_forever(self) -> None:
+        await self._loop.create_future()
+
+    def current_time(self) -> float:
+        return self._loop.time()
+
+    def start_task(self, function: Callable[[], Coroutine[Any, Any, Any]],
+                   name: str) -> Task[None]:
+        task = self._loop.create_task(self._in_background(function, name), name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
 
     # --- inside ------------------------------------------------------------------------------
 
@@ -242,6 +522,15 @@ class AsyncioAdapter:
         if self._wake_fd >= 0 and not self._loop.is_closed():
             self._loop.remove_reader(self._wake_fd)
         self._wake_fd = -1
+
+    async def _in_background(self, function: Callable[[], Coroutine[Any, Any, Any]],
+                             name: str) -> None:
+        try:
+            await function()
+        except (CancelledError, Interrupted):
+            pass
+        except BaseException as error:
+            _loop.background_failed(name, error)
 
     async def _serve(self, coro: Coroutine[Any, Any, Any], call_id: int) -> None:
         # Finishing in here, not in a done callback, spares the reply a turn of the loop.
@@ -276,7 +565,7 @@ class AsyncioAdapter:
         if not (self._ending or self._stopping):
             return
         self._struck = True
-        loop.call_later(INTERRUPTED_END, loop.stop)
+        loop.call_later(_loop.INTERRUPTED_END, loop.stop)
         for task in asyncio.all_tasks(loop):
             waits_on = getattr(task, '_fut_waiter', None)
             if waits_on is None or waits_on.done() or isinstance(waits_on, Task):
@@ -289,7 +578,7 @@ class AsyncioAdapter:
     def _end_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ends what is left on the loop as asyncio.run() does. The stop ladder bounds it: its next
         rung interrupts, and then there is little time."""
-        bound = INTERRUPTED_END if self._struck else None
+        bound = _loop.INTERRUPTED_END if self._struck else None
         left = asyncio.all_tasks(loop)
         try:
             for task in left:
@@ -299,7 +588,11 @@ class AsyncioAdapter:
             loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), bound))
         except (Interrupted, SystemExit, KeyboardInterrupt, TimeoutError, RuntimeError):
             pass  # Told to leave without them; RuntimeError: the loop was, by _interrupted().
-        _never_finalize([task for task in left if not task.done()])
+        abandoned = [task for task in left if not task.done()]
+        if abandoned:
+            for task in abandoned:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            _loop.never_finalize(abandoned)
         for call_id in list(self._calls):
             self._calls.pop(call_id)
             native.finish(call_id, None, Interrupted())

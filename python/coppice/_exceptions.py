@@ -204,6 +204,32 @@ class StreamOverrun(RemoteActorError):
         return _uid_in(self._info, 'sender')
 
 
+class EndOfChannel(Exception):
+    """The other side of a stream sends no more. On trio it is a trio.EndOfChannel, too."""
+
+
+class ClosedResourceError(Exception):
+    """This side has closed the stream. On trio it is a trio.ClosedResourceError, too."""
+
+
+class WouldBlock(Exception):
+    """receive_nowait() found nothing. On trio it is a trio.WouldBlock, too."""
+
+
+_of_trio: dict[type[Exception], type[Exception]] = {}
+
+
+def of_loop[E: Exception](kind: type[E], loop: str) -> type[E]:
+    """The class to raise for one of the three above: on trio, one that is trio's as well."""
+    if loop != 'trio':
+        return kind
+    found = _of_trio.get(kind)
+    if found is None:
+        base = getattr(sys.modules['trio'], kind.__name__)
+        found = _of_trio[kind] = type(kind.__name__, (kind, base), {'__module__': 'coppice'})
+    return found  # type: ignore[return-value]
+
+
 class MsgTypeError(RemoteActorError):
     """A payload that its receiver did not declare, or that could not travel.
 

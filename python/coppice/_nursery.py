@@ -233,7 +233,7 @@ class ActorNursery:
         """The body has ended with `raised`. Ends every child, and returns what the block raises:
         `raised` itself if that is all there is, None if it ends well."""
         failure = await self._scope.close(self._without_stuck(raised))
-        self._caught = failure is None and isinstance(raised, self._adapter.cancelled)
+        self._caught = failure is None and raised is not None
         outside = failure if isinstance(failure, self._adapter.cancelled) else None
         if outside is not None:
             failure = None
@@ -241,7 +241,7 @@ class ActorNursery:
             self._stop_children()
         outside = await self._wait_for_children(raised is None and outside is None) or outside
         self._closed = True
-        return self._outcome(failure, outside)
+        return await self._outcome(failure, outside)
 
     async def _wait_for_children(self, willing: bool) -> BaseException | None:
         """Until all have ended. `willing` to wait as long as they like, unless we are cancelled;
@@ -254,14 +254,16 @@ class ActorNursery:
                     await self._empty.wait()
                 else:
                     await self._empty.wait_shielded()
-            except self._adapter.cancelled as error:
+            except (self._adapter.cancelled, KeyboardInterrupt) as error:
                 cancelled = error
                 self._stop_children()
         self._empty = None
         return cancelled
 
-    def _outcome(self, failure: BaseException | None,
-                 outside: BaseException | None) -> BaseException | None:
+    async def _outcome(self, failure: BaseException | None,
+                       outside: BaseException | None) -> BaseException | None:
+        if isinstance(outside, KeyboardInterrupt):
+            failure, outside = outside, None
         interrupted = outside is not None or self._above is not None or isinstance(
             failure, KeyboardInterrupt)
         told = _uids_of_the_dead(failure)
@@ -281,7 +283,7 @@ class ActorNursery:
         if outside is not None:
             return outside
         if self._above is not None:
-            return _root.leaving_error(self._adapter, self._above)
+            return await _root.leaving_error(self._adapter, self._above)
         return None
 
     def _without_stuck(self, raised: BaseException | None) -> BaseException | None:

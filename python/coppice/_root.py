@@ -47,11 +47,11 @@ def defaults() -> Root:
     return _root if _root is not None else Root()
 
 
-def leaving_error(adapter: Adapter, why: str) -> BaseException:
+async def leaving_error(adapter: Adapter, why: str) -> BaseException:
     """What a block raises that was cancelled from above and has nothing else to raise."""
     if _root is not None and _root.interrupt:
         return KeyboardInterrupt()
-    return adapter.cancelled(why)
+    return await adapter.cancellation(why)
 
 
 def add(block: Block) -> None:
@@ -124,7 +124,8 @@ def cancel_all(why: str) -> None:
 
 def _sigint_owner() -> str:
     """Whose Python code hears of SIGINT: 'python' (KeyboardInterrupt, or the runner of asyncio that
-    ends in one), 'program' (a handler of its own), 'nobody' (not the process's main thread)."""
+    ends in one), 'program' (a handler of its own), 'nobody' (not the process's main thread). trio
+    counts as nobody: it raises KeyboardInterrupt in whatever task runs, perhaps not in ours."""
     import signal
     import threading  # Both are there already if anything of asyncio is.
 
@@ -136,6 +137,8 @@ def _sigint_owner() -> str:
         return 'nobody'
     inner = getattr(handler, 'func', handler)  # asyncio.Runner installs a partial.
     owner = getattr(inner, '__self__', None)
+    if getattr(handler, '__module__', None) == 'trio._core._ki':
+        return 'nobody'
     if handler is signal.default_int_handler or type(owner).__module__ == 'asyncio.runners':
         return 'python'
     return 'program'

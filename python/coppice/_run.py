@@ -26,7 +26,7 @@ class _Body:
     async def close(self, raised: BaseException | None) -> BaseException | None:
         left = await self._scope.close(raised)
         if left is None and raised is not None and self._above is not None:
-            return _root.leaving_error(self._adapter, self._above)
+            return await _root.leaving_error(self._adapter, self._above)
         return left
 
 
@@ -44,6 +44,8 @@ async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name
         except BaseException as error:
             raised = error
         left = await body.close(raised)
+        if left is not None and _is_interrupt(left, root):
+            raise KeyboardInterrupt from left
         if left is not None:
             raise left
         return result
@@ -51,6 +53,16 @@ async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name
         if body is not None:
             _root.remove(body)
         _root.release(root)
+
+
+def _is_interrupt(left: BaseException, root: _root.Root | None) -> bool:
+    """Did a Ctrl-C lead to this error, which does not say so itself?"""
+    if isinstance(left, BaseExceptionGroup):  # trio's nurseries wrap everything.
+        found = left.subgroup(KeyboardInterrupt) is not None
+    else:
+        found = False
+    return found or (root is not None and root.interrupt
+                     and not isinstance(left, (KeyboardInterrupt, SystemExit)))
 
 
 def _awaitable(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Awaitable[Any]:

@@ -5,8 +5,8 @@
     basket.check(value)            # A Mismatch: "legs[1].price: expected float, got str"
     value = basket.decode(plain)   # An instance, of the dict that travelled.
 
-What travels is plain (a dataclass instance is a dict by then, a tuple a list): one rule takes both,
-an object as it is and the plain form of it, so a sender is checked by what its receiver will accept.
+What travels is plain (a dataclass instance is a dict by then, a tuple a list): one rule takes an
+object as it is as well as its plain form, so a sender is checked by what its receiver will accept.
 No type costs nothing, and `typing` is imported only where a class has annotations to resolve.
 """
 import sys
@@ -57,7 +57,7 @@ class Checker:
         return self._text
 
     def take(self, msg_type: str, cid: str, value: Any) -> Any:
-        """decode() of what a message brought, or that a message is to bring; raises MsgTypeError."""
+        """decode() of what a message brought or is to bring; raises MsgTypeError."""
         try:
             return self._convert(value)
         except Mismatch as mismatch:
@@ -66,6 +66,48 @@ class Checker:
     def error(self, msg_type: str, cid: str, value: Any, mismatch: Mismatch) -> MsgTypeError:
         return msg_type_error(msg_type, cid, value, expected=mismatch.expected, got=mismatch.got,
                               where=mismatch.where)
+
+
+class Checks:
+    """The types of one side's payloads. Each method raises MsgTypeError."""
+    __slots__ = ('_sends_started', '_started', '_received', '_returned')
+
+    def __init__(self, started: Checker | None, received: Checker | None,
+                 returned: Checker | None, sends_started: Checker | None = None) -> None:
+        self._started = started
+        self._received = received
+        self._returned = returned
+        self._sends_started = sends_started
+
+    def sends_started(self, cid: str, value: Any) -> None:
+        """Before it is sent: whoever is wrong is told."""
+        if self._sends_started is not None:
+            self._sends_started.take('Started', cid, value)
+
+    def started(self, cid: str, value: Any) -> Any:
+        return value if self._started is None else self._started.take('Started', cid, value)
+
+    def received(self, cid: str, value: Any) -> Any:
+        return value if self._received is None else self._received.take('Yield', cid, value)
+
+    def returned(self, cid: str, value: Any) -> Any:
+        return value if self._returned is None else self._returned.take('Return', cid, value)
+
+
+def checks_of(types: tuple[Any, ...], spec: Any) -> dict[str, Checks | None]:
+    """By side, for a callee's Context[send, receive, started, result]; `spec` for those not given.
+
+    A callee takes what its caller sends, a caller what the callee sends.
+    """
+    rest = None if spec is None else checker(spec)
+    # Context[int] leaves the others open; so does a type parameter that was never filled in.
+    given = [rest] * 4
+    for i, one in enumerate(types[:4]):
+        given[i] = checker(one)
+    if not any(given):
+        return {'parent': None, 'child': None}
+    sent, taken, started, result = given
+    return {'parent': Checks(started, sent, result), 'child': Checks(None, taken, None, started)}
 
 
 _ready: dict[Any, Checker | None] = {}
@@ -323,8 +365,8 @@ class _Compiler:
         return convert
 
 
-_CAN_BE = ('None, bool, int, float, str, bytes, containers of these, dataclasses, TypedDict, enums, '
-           'Literal, unions, dates and times can be')
+_CAN_BE = ('None, bool, int, float, str, bytes, containers of these, dataclasses, TypedDict, '
+           'enums, Literal, unions, dates and times can be')
 
 
 # --- rules ---------------------------------------------------------------------------------------

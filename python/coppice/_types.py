@@ -5,11 +5,12 @@ A guest imports `coppice` whenever the user's main script does, so nothing here 
 checkers read the first branch, Python the second, where each name only has to exist: tools such as
 `inspect.signature` evaluate annotations.
 """
-from _collections_abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from _collections_abc import (AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator,
+                              Mapping, Sequence)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
     from typing import Any, Literal, Protocol, Self
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object
-    AbstractAsyncContextManager = list  # Subscriptable is all it has to be.
+    AbstractAsyncContextManager = AbstractContextManager = list  # They have to be subscriptable.
     StartMethod = LoopName = Gil = Rung = Cause = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
-    'AbstractAsyncContextManager', 'Any', 'Awaitable', 'Callable', 'Cause', 'Coroutine', 'Gil',
-    'Iterable', 'Link', 'LoopName', 'Mapping', 'Protocol', 'Rung', 'Self', 'Sequence',
-    'StartMethod', 'TracebackType', 'Uid',
+    'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'AsyncGenerator', 'Awaitable',
+    'Callable', 'Cause', 'Coroutine', 'Gil', 'Iterable', 'Iterator', 'Link', 'LoopName', 'Mapping',
+    'Protocol', 'Rung', 'Self', 'Sequence', 'StartMethod', 'TracebackType', 'Uid',
 ]

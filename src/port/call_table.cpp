@@ -82,6 +82,7 @@ void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects&
   if (node.empty()) return;
   for (auto* list : {&wait_ready_, &cancel_asked_})
     std::erase_if(*list, [&](const waiting_peer& peer) { return peer.link == l; });
+  if (registrar_) registrar_->closed(l);
   for (auto& [cid, id] : node.mapped().served) {
     auto& call = served_.at(id);
     if (!std::exchange(call.cancelled, true))
@@ -242,12 +243,53 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
     wait_for_us(from, wait_ready_, m.cid);
     if (readiness_ == readiness::ready) set_ready(nullptr, out);
     if (readiness_ == readiness::failed) set_ready(&start_failure_, out);
+  } else if (registrar_ && registrar::serves(m.func)) {
+    on_registrar_call(from, m, out);
   } else {
     send_error(from, m.cid,
                error_of(self_, "AttributeError",
                         fmt::format("an actor's runtime has no method '{}'", m.func)),
                out);
   }
+}
+
+// --- the registrar's
+// ------------------------------------------------------------------------------
+
+void call_table::become_registrar(registry_limits limits, registrar::publish_function publish) {
+  registrar_ = std::make_unique<port::registrar>(limits, std::move(publish));
+}
+
+void call_table::on_registrar_call(const ipc::link_ptr& from, const msg::start& m, effects& out) {
+  registrar::outcome outcome;
+  links_.at(from.get()).waiting.insert(m.cid);
+  registrar_->call(from, m, outcome);
+  // What is refused is refused instead of being acknowledged.
+  const bool refused = outcome.answers.size() == 1 && outcome.answers[0].cid == m.cid &&
+                       std::holds_alternative<registrar::refusal>(outcome.answers[0].what);
+  if (!refused) out.sends.push_back({from, msg::start_ack{m.cid}, ipc::urgency::lazy});
+  answer_registrar_calls(std::move(outcome), out);
+}
+
+void call_table::answer_registrar_calls(registrar::outcome&& outcome, effects& out) {
+  for (auto& a : outcome.answers) {
+    if (!no_longer_waits({a.to, a.cid})) continue;
+    if (auto* value = std::get_if<payload>(&a.what)) {
+      out.sends.push_back({a.to, msg::returned{a.cid, std::move(*value)}, ipc::urgency::now});
+    } else {
+      auto& why = std::get<registrar::refusal>(a.what);
+      send_error(a.to, a.cid, error_of(self_, std::move(why.type), std::move(why.message)), out);
+    }
+  }
+  for (auto& uuid : outcome.publish)
+    out.notices.push_back([f = registrar_->publish(), uuid = std::move(uuid)] { f(uuid); });
+}
+
+void call_table::published(const std::string& uuid, const registry::addresses& at, effects& out) {
+  if (!registrar_) return;
+  registrar::outcome outcome;
+  registrar_->published(uuid, at, outcome);
+  answer_registrar_calls(std::move(outcome), out);
 }
 
 void call_table::wait_for_us(const ipc::link_ptr& from, std::vector<waiting_peer>& list,
@@ -275,7 +317,14 @@ void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, 
   out.sends.push_back({from, msg::start_ack{m.cid}, {}});
   auto& state = links_.at(from.get());
   auto it = state.served.find(cid);
-  if (it == state.served.end()) {  // It has ended already: that is what was wanted.
+  if (it == state.served.end()) {
+    if (registrar_ && registrar_->withdraw(from, cid)) {
+      state.waiting.erase(cid);
+      auto why = fmt::format("cancelled by its caller '{}'", from->peer().name);
+      const uid canceller = from->peer_uid();
+      send_error(from, cid, error_of(self_, "ContextCancelled", std::move(why)), out, &canceller);
+    }
+    // Or it has ended already: that is what was wanted.
     out.sends.push_back({from, msg::cancel_ack{m.cid, true}, {}});
     return;
   }
@@ -284,8 +333,8 @@ void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, 
   state.waiting.insert(m.cid);
   if (std::exchange(call.cancelled, true)) return;
   call.canceller = from->peer_uid();
-  out.events.push_back(
-      call_cancelled{it->second, fmt::format("cancelled by its caller '{}'", from->peer().name)});
+  out.events.push_back(call_cancelled{
+      it->second, fmt::format("cancelled by its caller '{}'", from->peer().name), call.canceller});
 }
 
 void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out) {
@@ -481,6 +530,7 @@ void call_table::acknowledge_cancel(effects& out) {
 }
 
 void call_table::describe(base::tree_writer& w) const {
+  if (registrar_) registrar_->describe(w);
   for (const auto& [id, call] : served_)
     w.line(fmt::format("serves {} for '{}'{}", call.name, call.link->peer().name,
                        call.cancelled ? " (cancelled)" : ""));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -17,6 +18,7 @@
 #include "ipc/link.hpp"
 #include "msg/messages.hpp"
 #include "port/dialog.hpp"
+#include "port/registry_calls.hpp"
 
 namespace coppice::port {
 
@@ -53,6 +55,7 @@ struct call_started {
 struct call_cancelled {
   call_id id;
   std::string why;
+  uid canceller = {};  // Empty: nobody asked, its caller's connection ended.
 };
 /// Something that an open dialog's own code waits for.
 struct dialog_changed {
@@ -188,9 +191,16 @@ class call_table {
   /// Everything that this actor ran has ended: whoever asked it to is told.
   void acknowledge_cancel(effects& out);
 
+  // --- the registrar's ---
+  /// From now on this actor serves a registrar's methods: see `registrar`. Others refuse them, as
+  /// they do any method that they lack.
+  void become_registrar(registry_limits limits, registrar::publish_function publish);
+  /// Where an actor that was asked to listen does; empty: nowhere.
+  void published(const std::string& uuid, const registry::addresses& at, effects& out);
   // --- both ends of dialogs. Unknown ids are dialogs that have ended ---
-  /// One value. Throws limit_exceeded if it is larger than payload_bytes_max.
-  send_outcome send(dialog_id id, payload value, effects& out);
+  /// One value, moved from if it is `sent`. Throws limit_exceeded if it is larger than
+  /// payload_bytes_max.
+  send_outcome send(dialog_id id, payload&& value, effects& out);
   taken take(dialog_id id, effects& out);
   /// Its user reads: see dialog::open().
   void open_stream(dialog_id id, stream_window window, bool allow_overruns, effects& out);
@@ -201,6 +211,8 @@ class call_table {
   /// The caller's side failed: the callee's is told, and goes on to end.
   void fail_dialog(dialog_id id, remote_error_info error, effects& out);
   bool peer_opened(dialog_id id) const;
+  /// None: it has ended, and is released.
+  std::optional<dialog_look> look(dialog_id id) const;
 
   // --- parent and children ---
   /// The first link to an actor with this uuid is the one to the parent: it alone may send a
@@ -265,6 +277,8 @@ class call_table {
   void on_start(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out);
   void on_cancel_task(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void on_registrar_call(const ipc::link_ptr& from, const msg::start& m, effects& out);
+  void answer_registrar_calls(registrar::outcome&& outcome, effects& out);
   void on_start_ack(link_state& state, const msg::start_ack& m, effects& out);
   void on_started(link_state& state, msg::started&& m, effects& out);
   void on_yield(link_state& state, msg::yield&& m, effects& out);
@@ -309,8 +323,9 @@ class call_table {
   std::unordered_map<std::string, child> children_;  // by uuid
   enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
   remote_error_info start_failure_;
-  std::vector<waiting_peer> wait_ready_;    // wait_ready requests to answer
-  std::vector<waiting_peer> cancel_asked_;  // self.cancel requests to acknowledge
+  std::vector<waiting_peer> wait_ready_;        // wait_ready requests to answer
+  std::vector<waiting_peer> cancel_asked_;      // self.cancel requests to acknowledge
+  std::unique_ptr<port::registrar> registrar_;  // Null: it is none.
 };
 
 }  // namespace coppice::port

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting actors and calling them, with every start method."""
-from conftest import guests_only
+from conftest import both_loops, guests_only
 
 
 def test_the_sketch_of_the_design_runs(script):
@@ -17,6 +17,7 @@ def test_the_sketch_of_the_design_runs(script):
         ''')
 
 
+@both_loops
 def test_def_and_async_def_endpoints_answer(script):
     outcome = script('''
         import coppice
@@ -26,8 +27,8 @@ def test_def_and_async_def_endpoints_answer(script):
         async def at_once(x): return x + 2
 
         async def after_a_while(x):
-            import asyncio
-            await asyncio.sleep(0.01)
+            import either
+            await either.sleep(0.01)
             return x + 3
 
         async def main():
@@ -139,13 +140,14 @@ def test_a_value_that_cannot_travel_says_where_it_sits_and_the_actor_goes_on(scr
     assert "['deep'][1]" in outcome.said[6]
 
 
+@both_loops
 def test_calls_of_one_actor_overlap_and_answer_in_their_own_time(script):
     script('''
-        import asyncio
+        import either
         import coppice
 
         async def wait_and_say(seconds, word):
-            await asyncio.sleep(seconds)
+            await either.sleep(seconds)
             return word
 
         async def main():
@@ -157,20 +159,19 @@ def test_calls_of_one_actor_overlap_and_answer_in_their_own_time(script):
                 async def call(seconds, word):
                     order.append(await portal.run(wait_and_say, seconds, word))
 
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(call(0.3, 'slow'))
-                    tasks.create_task(call(0.1, 'quick'))
+                await either.gather(call(0.3, 'slow'), call(0.1, 'quick'))
                 assert order == ['quick', 'slow'], order
-                results = await asyncio.gather(*(portal.run(wait_and_say, 0, n)
+                results = await either.gather(*(portal.run(wait_and_say, 0, n)
                                                  for n in range(200)))
                 assert results == list(range(200))
                 await an.cancel()
         ''')
 
 
+@both_loops
 def test_many_actors_work_at_once(script):
     script('''
-        import asyncio
+        import either
         import coppice
 
         def who():
@@ -178,9 +179,9 @@ def test_many_actors_work_at_once(script):
 
         async def main():
             async with coppice.open_nursery() as an:
-                portals = await asyncio.gather(*(
+                portals = await either.gather(*(
                     an.start_actor(f'actor {n}', enable_modules=[__name__]) for n in range(6)))
-                assert await asyncio.gather(*(one.run(who) for one in portals)) == [
+                assert await either.gather(*(one.run(who) for one in portals)) == [
                     f'actor {n}' for n in range(6)]
                 await an.cancel()
                 assert len(an.exits) == 6
@@ -321,7 +322,7 @@ def test_a_guest_of_def_endpoints_never_imports_an_event_loop(script):
                 await an.cancel()
         ''', modules={'helper': '''
             import sys
-            HEAVY = ('asyncio', 'traceback', 'inspect', 'typing', 'coppice', 'selectors')
+            HEAVY = ('asyncio', 'trio', 'traceback', 'inspect', 'typing', 'coppice', 'selectors')
             def loaded(): return [name for name in HEAVY if name in sys.modules]
             async def use_a_loop(): pass
             '''})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Actors that are stuck are stopped all the same, and their callers told."""
 import pytest
-from conftest import guests_only, processes_only
+from conftest import both_loops, guests_only, processes_only
 
 STUCK = '''
-import asyncio, os, sys, threading, time
+import either, os, sys, threading, time
 import coppice
 
 def loop():
@@ -34,7 +34,7 @@ async def async_loop():
 async def async_swallow():
     while True:
         try:
-            await asyncio.sleep(1000)
+            await either.sleep(1000)
         except BaseException:
             pass
 
@@ -46,6 +46,7 @@ RUNGS = {'loop': 'interrupted', 'sleep': 'interrupted', 'event': 'interrupted', 
          'swallow': 'forced', 'async_loop': 'interrupted'}
 
 
+@both_loops
 @pytest.mark.parametrize('state', RUNGS)
 def test_a_stuck_actor_is_cancelled_within_a_second(script, start_method, state):
     wanted = {RUNGS[state]} if start_method == 'subint' else {'interrupted', 'forced'}
@@ -54,8 +55,8 @@ async def main():
     # As long as a loop that swallows what is raised in it is given is all a matter of the policy.
     async with coppice.open_nursery(stop=coppice.StopPolicy(ask=0.3, interrupt=0.4)) as an:
         portal = await an.start_actor('a', enable_modules=[__name__])
-        call = asyncio.create_task(portal.run({state}))
-        await asyncio.sleep(0.2)
+        call = either.start(portal.run({state}))
+        await either.sleep(0.2)
         began = time.monotonic()
         report = await portal.cancel_actor()
         took = time.monotonic() - began
@@ -71,6 +72,7 @@ async def main():
 ''')
 
 
+@both_loops
 def test_four_stuck_actors_end_together(script):
     script(STUCK + '''
 async def main():
@@ -78,63 +80,67 @@ async def main():
         calls = []
         for stuck in (loop, sleep, event, lock):
             portal = await an.start_actor(stuck.__name__, enable_modules=[__name__])
-            calls.append(asyncio.create_task(portal.run(stuck)))
-        await asyncio.sleep(0.2)
+            calls.append(either.start(portal.run(stuck)))
+        await either.sleep(0.2)
         began = time.monotonic()
         await an.cancel()
         took = time.monotonic() - began
         assert took < 1, (took, an.exits)
-        await asyncio.gather(*calls, return_exceptions=True)
+        await either.outcomes(*calls)
 ''')
 
 
+@both_loops
 def test_an_actor_that_swallows_cancellation_is_stopped_within_its_policy(script):
     script(STUCK + '''
 async def main():
     stop = coppice.StopPolicy(ask=0.2, interrupt=0.3, force=0.5, total=1)
     async with coppice.open_nursery(stop=stop) as an:
         portal = await an.start_actor('a', enable_modules=[__name__])
-        call = asyncio.create_task(portal.run(async_swallow))
-        await asyncio.sleep(0.3)
+        call = either.start(portal.run(async_swallow))
+        await either.sleep(0.3)
         began = time.monotonic()
         report = await portal.cancel_actor()
         assert time.monotonic() - began < 1.5, report
         assert report.rung in ('interrupted', 'forced'), report
-        await asyncio.gather(call, return_exceptions=True)
+        await either.outcomes(call)
 ''')
 
 
+@both_loops
 def test_a_timeout_of_cancel_actor_shortens_the_ladder(script):
     script(STUCK + '''
 async def main():
     async with coppice.open_nursery(stop=coppice.StopPolicy(ask=5, unseen=5, total=10)) as an:
         portal = await an.start_actor('a', enable_modules=[__name__])
-        call = asyncio.create_task(portal.run(async_swallow))
-        await asyncio.sleep(0.3)
+        call = either.start(portal.run(async_swallow))
+        await either.sleep(0.3)
         began = time.monotonic()
         await portal.cancel_actor(timeout=0.5)
         assert time.monotonic() - began < 1.5
-        await asyncio.gather(call, return_exceptions=True)
+        await either.outcomes(call)
 ''')
 
 
+@both_loops
 def test_a_hard_kill_takes_no_time(script):
     script(STUCK + '''
 async def main():
     async with coppice.open_nursery() as an:
         portal = await an.start_actor('a', enable_modules=[__name__])
-        calls = [asyncio.create_task(portal.run(swallow))]
-        await asyncio.sleep(0.2)
+        calls = [either.start(portal.run(swallow))]
+        await either.sleep(0.2)
         began = time.monotonic()
         await an.cancel(hard_kill=True)
         assert time.monotonic() - began < 0.5, an.exits
-        await asyncio.gather(*calls, return_exceptions=True)
+        await either.outcomes(*calls)
 ''')
 
 
+@both_loops
 def test_interrupted_code_unwinds_and_runs_its_finally_blocks(script):
     script('''
-        import asyncio, os, time
+        import either, os, time
         import coppice
 
         def loop(path):
@@ -147,15 +153,16 @@ def test_interrupted_code_unwinds_and_runs_its_finally_blocks(script):
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
-                call = asyncio.create_task(portal.run(loop, path=os.path.abspath('trace')))
-                await asyncio.sleep(0.2)
+                call = either.start(portal.run(loop, path=os.path.abspath('trace')))
+                await either.sleep(0.2)
                 report = await portal.cancel_actor()
                 assert report.rung == 'interrupted', report
                 assert open('trace').read() == 'unwound'
-                await asyncio.gather(call, return_exceptions=True)
+                await either.outcomes(call)
         ''')
 
 
+@both_loops
 @pytest.mark.parametrize('state', ['loop', 'sleep', 'event'])
 def test_a_cancelled_call_of_a_def_endpoint_is_interrupted_and_the_actor_goes_on(script, state):
     script(STUCK + f'''
@@ -165,7 +172,7 @@ async def main():
         for _ in range(3):
             began = time.monotonic()
             try:
-                async with asyncio.timeout(0.1):
+                async with either.timeout(0.1):
                     await portal.run({state})
             except TimeoutError:
                 pass
@@ -178,16 +185,17 @@ async def main():
 ''')
 
 
+@both_loops
 def test_a_cancelled_call_of_an_async_endpoint_unwinds_and_the_actor_goes_on(script):
     script('''
-        import asyncio
+        import either
         import coppice
 
         log = []
 
         async def sleep(n):
             try:
-                await asyncio.sleep(1000)
+                await either.sleep(1000)
             finally:
                 log.append(n)
 
@@ -196,23 +204,24 @@ def test_a_cancelled_call_of_an_async_endpoint_unwinds_and_the_actor_goes_on(scr
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
-                calls = [asyncio.create_task(portal.run(sleep, n)) for n in range(3)]
-                await asyncio.sleep(0.3)
+                calls = [either.start(portal.run(sleep, n)) for n in range(3)]
+                await either.sleep(0.3)
                 calls[1].cancel()
                 try:
                     await calls[1]
-                except asyncio.CancelledError:
+                except either.cancelled():
                     pass
                 assert await portal.run(seen) == [1]
                 for call in calls:
                     call.cancel()
-                await asyncio.wait(calls)
+                await either.outcomes(*calls)
                 assert all(call.cancelled() for call in calls), calls
                 assert sorted(await portal.run(seen)) == [0, 1, 2]
                 await an.cancel()
         ''')
 
 
+@both_loops
 def test_a_call_that_ignores_its_cancellation_is_stuck_and_its_actor_is_the_owners_to_stop(script):
     script(STUCK + '''
 async def main():
@@ -220,7 +229,7 @@ async def main():
         portal = await an.start_actor('a', enable_modules=[__name__])
         began = time.monotonic()
         try:
-            async with asyncio.timeout(0.1):
+            async with either.timeout(0.1):
                 await portal.run(swallow)
         except coppice.CallStuck as error:
             assert error.uid == portal.uid
@@ -233,13 +242,14 @@ async def main():
 ''')
 
 
+@both_loops
 def test_a_timeout_around_a_whole_nursery_ends_its_stuck_actors(script):
     script(STUCK + '''
 async def main():
     stop = coppice.StopPolicy(ask=0.2, interrupt=0.3, total=1)
     began = time.monotonic()
     try:
-        async with asyncio.timeout(0.5):
+        async with either.timeout(0.5):
             async with coppice.open_nursery(stop=stop) as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
                 await portal.run(swallow)
@@ -251,6 +261,7 @@ async def main():
 ''')
 
 
+@both_loops
 def test_a_child_in_a_sync_call_does_not_delay_the_error_of_the_root(script):
     script(STUCK + '''
 async def hold():
@@ -263,22 +274,23 @@ async def main():
     try:
         async with coppice.open_nursery() as an:
             portal = await an.start_actor('child', enable_modules=[__name__])
-            call = asyncio.create_task(portal.run(hold))
-            await asyncio.sleep(1)
+            call = either.start(portal.run(hold))
+            await either.sleep(1)
             raise AssertionError('mine')
     except AssertionError as error:
         assert str(error) == 'mine'
     assert time.monotonic() - began < 4
-    await asyncio.gather(call, return_exceptions=True)
+    await either.outcomes(call)
 ''')
 
 
 # --- native code that never returns ---------------------------------------------------------------
 
+@both_loops
 @guests_only
 def test_a_guest_in_native_code_for_ever_does_not_keep_the_process(begin):
     script = begin('''
-        import asyncio, sys, time
+        import either, sys, time
         import coppice
 
         def stuck():
@@ -287,11 +299,11 @@ def test_a_guest_in_native_code_for_ever_does_not_keep_the_process(begin):
         async def main():
             async with coppice.open_nursery(stop=coppice.StopPolicy(total=1)) as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
-                call = asyncio.create_task(portal.run(stuck))
-                await asyncio.sleep(0.3)
+                call = either.start(portal.run(stuck))
+                await either.sleep(0.3)
                 report = await portal.cancel_actor()
                 assert report.rung == 'abandoned', report
-                await asyncio.gather(call, return_exceptions=True)
+                await either.outcomes(call)
         ''', end='''
 
 if __name__ == '__main__':
@@ -313,10 +325,11 @@ if __name__ == '__main__':
     assert time.time() - last < 2.5, (ended, outcome)
 
 
+@both_loops
 @guests_only
 def test_an_uncaught_error_beside_a_guest_in_native_code_leaves_with_status_1(begin):
     outcome = begin('''
-        import asyncio
+        import either
         import coppice
 
         def stuck(): return sum(range(10**12))
@@ -324,8 +337,8 @@ def test_an_uncaught_error_beside_a_guest_in_native_code_leaves_with_status_1(be
         async def main():
             async with coppice.open_nursery(stop=coppice.StopPolicy(total=0.5)) as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
-                call = asyncio.create_task(portal.run(stuck))
-                await asyncio.sleep(0.2)
+                call = either.start(portal.run(stuck))
+                await either.sleep(0.2)
                 call.cancel()
                 raise RuntimeError('mine')
         ''', end='''
@@ -369,10 +382,11 @@ if __name__ == '__main__':
     assert outcome.seconds < 5
 
 
+@both_loops
 @processes_only
 def test_a_process_in_native_code_for_ever_is_killed(script):
     script('''
-        import asyncio, time
+        import either, time
         import coppice
 
         def stuck(): return sum(range(10**12))
@@ -380,21 +394,22 @@ def test_a_process_in_native_code_for_ever_is_killed(script):
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
-                call = asyncio.create_task(portal.run(stuck))
-                await asyncio.sleep(0.3)
+                call = either.start(portal.run(stuck))
+                await either.sleep(0.3)
                 began = time.monotonic()
                 report = await portal.cancel_actor()
                 assert time.monotonic() - began < 3
                 assert report.how == 'signalled', report
-                await asyncio.gather(call, return_exceptions=True)
+                await either.outcomes(call)
         ''')
 
 
 # --- kill -9 of the root --------------------------------------------------------------------------
 
+@both_loops
 def test_a_killed_root_leaves_no_process(begin):
     script = begin('''
-        import asyncio, os
+        import either, os
         import coppice
 
         async def hold():
@@ -409,10 +424,10 @@ def test_a_killed_root_leaves_no_process(begin):
             async with coppice.open_nursery() as an:
                 for n in range(2):
                     portal = await an.start_actor(f'a{n}', enable_modules=[__name__])
-                    calls.append(asyncio.create_task(portal.run(stuck if n else hold)))
-                await asyncio.sleep(1)
+                    calls.append(either.start(portal.run(stuck if n else hold)))
+                await either.sleep(1)
                 print('ready', flush=True)
-                await asyncio.sleep(100)
+                await either.sleep(100)
 
         calls = []
         ''')

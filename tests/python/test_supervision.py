@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who ends when, and what a nursery raises, with real actors."""
-from conftest import guests_only, processes_only
+from conftest import both_loops, guests_only, processes_only
 
 KILL = '''
 import os, signal
@@ -10,8 +10,8 @@ def pid(): return os.getpid()
 def exit_with(status): os._exit(status)
 
 async def sleep():
-    import asyncio
-    await asyncio.sleep(1000)
+    import either
+    await either.sleep(1000)
 '''
 
 
@@ -41,23 +41,25 @@ def test_one_actor_is_cancelled_and_the_others_go_on(script):
         ''')
 
 
+@both_loops
 def test_a_nursery_is_cancelled_in_the_time_of_its_slowest_actor(script):
     script('''
-        import asyncio, time
+        import either, time
         import coppice
 
         async def slow_end():
             try:
-                await asyncio.sleep(1000)
+                await either.sleep(1000)
             finally:
-                await asyncio.sleep(0.5)
+                with coppice.CancelScope(shield=True):
+                    await either.sleep(0.5)
 
         async def main():
             async with coppice.open_nursery(stop=coppice.StopPolicy(ask=4, total=5)) as an:
                 portals = [await an.start_actor(f'a{n}', enable_modules=[__name__])
                            for n in range(4)]
-                calls = [asyncio.create_task(one.run(slow_end)) for one in portals]
-                await asyncio.sleep(0.3)
+                calls = [either.start(one.run(slow_end)) for one in portals]
+                await either.sleep(0.3)
                 began = time.monotonic()
                 await an.cancel()
                 took = time.monotonic() - began
@@ -89,9 +91,10 @@ def test_an_error_of_the_body_ends_everything_and_comes_bare(script):
         ''')
 
 
+@both_loops
 def test_an_error_of_a_call_ends_everything_and_comes_bare(script):
     script('''
-        import asyncio
+        import either
         import coppice
 
         def fail(): raise ValueError('remote')
@@ -110,13 +113,14 @@ def test_an_error_of_a_call_ends_everything_and_comes_bare(script):
         ''')
 
 
+@both_loops
 def test_two_failing_calls_are_a_group(script):
     script('''
-        import asyncio
+        import either
         import coppice
 
         async def fail(seconds, word):
-            await asyncio.sleep(seconds)
+            await either.sleep(seconds)
             raise ValueError(word)
 
         async def main():
@@ -124,8 +128,8 @@ def test_two_failing_calls_are_a_group(script):
                 async with coppice.open_nursery() as an:
                     a = await an.start_actor('a', enable_modules=[__name__])
                     b = await an.start_actor('b', enable_modules=[__name__])
-                    results = await asyncio.gather(a.run(fail, 0, 'one'), b.run(fail, 0, 'two'),
-                                                   return_exceptions=True)
+                    results = await either.outcomes(a.run(fail, 0, 'one'),
+                                                     b.run(fail, 0, 'two'))
                     raise ExceptionGroup('both', results)
             except* coppice.RemoteActorError as group:
                 assert {error.message for error in group.exceptions} == {'one', 'two'}
@@ -133,18 +137,19 @@ def test_two_failing_calls_are_a_group(script):
         ''')
 
 
+@both_loops
 @processes_only
 def test_a_child_that_dies_idle_cancels_body_and_siblings(script):
     script(KILL + '''
 async def main():
-    import asyncio, time
+    import either, time
     try:
         async with coppice.open_nursery() as an:
             a = await an.start_actor('a', enable_modules=[__name__])
             b = await an.start_actor('b', enable_modules=[__name__])
             os.kill(await a.run(pid), signal.SIGKILL)
             began = time.monotonic()
-            await asyncio.sleep(100)
+            await either.sleep(100)
     except coppice.ActorDied as error:
         assert time.monotonic() - began < 1
         assert error.uid == a.uid, error.uid
@@ -156,36 +161,38 @@ async def main():
 ''')
 
 
+@both_loops
 @processes_only
 def test_two_children_that_die_are_a_group(script):
     script(KILL + '''
 async def main():
-    import asyncio
+    import either
     try:
         async with coppice.open_nursery() as an:
             portals = [await an.start_actor(name, enable_modules=[__name__]) for name in 'ab']
             pids = [await portal.run(pid) for portal in portals]
             for one in pids:
                 os.kill(one, signal.SIGKILL)
-            await asyncio.sleep(100)
+            await either.sleep(100)
     except* coppice.ActorDied as group:
         assert {error.name for error in group.exceptions} == {'a', 'b'}, group.exceptions
         assert len(group.exceptions) == 2
 ''')
 
 
+@both_loops
 @processes_only
 def test_a_process_killed_during_a_call_raises_within_100_ms(script):
     script(KILL + '''
 async def main():
-    import asyncio, time
+    import either, time
     for endpoint in (sleep, block):
         try:
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('a', enable_modules=[__name__])
                 victim = await portal.run(pid)
-                call = asyncio.create_task(portal.run(endpoint))
-                await asyncio.sleep(0.2)
+                call = either.start(portal.run(endpoint))
+                await either.sleep(0.2)
                 began = time.monotonic()
                 os.kill(victim, signal.SIGKILL)
                 try:
@@ -223,25 +230,27 @@ async def main():
 ''')
 
 
+@both_loops
 def test_a_block_left_normally_waits_for_its_actors(script):
     script('''
-        import asyncio, time
+        import either, time
         import coppice
 
         async def main():
             began = time.monotonic()
 
             async def end_it(portal):
-                await asyncio.sleep(0.3)
+                await either.sleep(0.3)
                 await portal.cancel_actor()
 
             async with coppice.open_nursery() as an:
-                task = asyncio.create_task(end_it(await an.start_actor('a')))
+                task = either.start(end_it(await an.start_actor('a')))
             assert time.monotonic() - began > 0.3
             await task
         ''')
 
 
+@both_loops
 def test_actors_may_end_themselves(script):
     script('''
         import coppice
@@ -249,9 +258,9 @@ def test_actors_may_end_themselves(script):
         def end(): coppice.current_actor().cancel_soon()
 
         async def async_end():
-            import asyncio
+            import either
             coppice.current_actor().cancel_soon()
-            await asyncio.sleep(100)
+            await either.sleep(100)
 
         async def main():
             async with coppice.open_nursery() as an:
@@ -292,9 +301,10 @@ def test_trees_are_nested_and_end_from_the_leaves(script):
         ''', seconds=60)
 
 
+@both_loops
 def test_cancelling_a_parent_ends_its_whole_tree(script):
     script('''
-        import asyncio, time
+        import either, time
         import coppice
 
         async def hold(depth):
@@ -302,13 +312,13 @@ def test_cancelling_a_parent_ends_its_whole_tree(script):
                 if depth:
                     portal = await an.start_actor(f'depth{depth}', enable_modules=[__name__])
                     await portal.run(hold, depth=depth - 1)
-                await asyncio.sleep(1000)
+                await either.sleep(1000)
 
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('top', enable_modules=[__name__])
-                call = asyncio.create_task(portal.run(hold, depth=2))
-                await asyncio.sleep(1.5)
+                call = either.start(portal.run(hold, depth=2))
+                await either.sleep(1.5)
                 began = time.monotonic()
                 await an.cancel()
                 assert time.monotonic() - began < 2
@@ -319,24 +329,25 @@ def test_cancelling_a_parent_ends_its_whole_tree(script):
         ''', seconds=60)
 
 
+@both_loops
 @processes_only
 def test_a_dead_parent_takes_its_children_with_it(script):
     script(KILL + '''
 async def start_and_hold():
-    import asyncio
+    import either
     async with coppice.open_nursery() as an:
         portal = await an.start_actor('grandchild', enable_modules=[__name__])
         print(await portal.run(pid), flush=True)
-        await asyncio.sleep(1000)
+        await either.sleep(1000)
 
 async def main():
-    import asyncio
+    import either
     try:
         async with coppice.open_nursery() as an:
             portal = await an.start_actor('child', enable_modules=[__name__])
             victim = await portal.run(pid)
-            call = asyncio.create_task(portal.run(start_and_hold))
-            await asyncio.sleep(1.0)
+            call = either.start(portal.run(start_and_hold))
+            await either.sleep(1.0)
             os.kill(victim, signal.SIGKILL)
             await call
     except coppice.ActorDied:
@@ -346,16 +357,17 @@ async def main():
 ''')  # That no marked process is left is checked by the fixture.
 
 
+@both_loops
 def test_a_start_can_be_cancelled(script):
     script('''
-        import asyncio, time
+        import either, time
         import coppice
 
         async def main():
             async with coppice.open_nursery() as an:
                 began = time.monotonic()
                 try:
-                    async with asyncio.timeout(0.3):
+                    async with either.timeout(0.3):
                         await an.start_actor('a', enable_modules=['slow'])
                 except TimeoutError:
                     pass

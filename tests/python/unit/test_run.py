@@ -59,7 +59,7 @@ def test_an_error_of_main_closes_the_root_and_leaves(native):
 
 @pytest.mark.parametrize('wrong, error', [
     (dict(start_method='bogus'), ValueError), (dict(start_method='forkserver'), RuntimeError),
-    (dict(loop='trio'), NotImplementedError), (dict(loop='curio'), ValueError)])
+    (dict(loop='curio'), ValueError)])
 def test_wrong_options_are_refused_before_anything_starts(native, wrong, error):
     async def main(): raise AssertionError('it ran')
 

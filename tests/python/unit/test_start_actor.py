@@ -44,7 +44,6 @@ def test_the_options_of_a_child_are_complete(run, native):
      "'forkserver' is not in this version"),
     (dict(start_method='thread'), coppice.BackendUnavailable, 'written in C'),
     (dict(gil='none'), ValueError, "write 'own' or 'shared'"),
-    (dict(loop='trio'), NotImplementedError, 'comes with contexts'),
     (dict(loop='curio'), ValueError, "knows 'asyncio'"),
     (dict(enable_modules='json'), TypeError, r"write \['json'\]"),
     (dict(enable_modules=[f]), TypeError, 'takes names'),
