@@ -128,8 +128,9 @@ def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or 
 # --- errors ---------------------------------------------------------------------------------------------
 def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:
     """How errors of the runtime become exceptions: make(kind, fields). kinds: 'remote' (fields: type,
-    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same, and
-    where there is one canceller: Uid, sender: Uid),
+    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same; None or
+    not there where it does not apply: canceller: Uid, sender: Uid, mismatch: {type, expected, got,
+    cid, bad_msg: dict or None}),
     'closed' (message), 'died' (message, report: ExitReport, name), 'start' (message, report),
     'unavailable' (message), 'runtime' (message), 'limit' (message), 'stuck' (message)."""
 def register_remote_error(cls: type[BaseException]) -> None:

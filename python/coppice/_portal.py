@@ -174,7 +174,8 @@ class Portal:
         from coppice._context import ContextBlock
 
         ns, name, kwargs = _named('open_context', func, args, kwargs)
-        return ContextBlock(self, ns, name, kwargs, allow_overruns)
+        return ContextBlock(self, ns, name, kwargs, allow_overruns,
+                            getattr(func, '_coppice_endpoint', None))
 
     if TYPE_CHECKING:
         @overload

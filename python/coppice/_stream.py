@@ -101,7 +101,7 @@ class MsgStream(_Parameters):
         if value is Ellipsis or value is NotImplemented:
             value = await self._wait_for_value(value)
         checks = self._ctx._checks
-        return value if checks is None else checks.received(value)
+        return value if checks is None else checks.received(self._ctx.cid, value)
 
     def receive_nowait(self) -> Any:
         """The next value, if it is there; else WouldBlock. Ends as receive() does."""
@@ -116,7 +116,7 @@ class MsgStream(_Parameters):
                 raise of_loop(WouldBlock, self._adapter.name)('the end is about to arrive')
             raise self._end()
         checks = self._ctx._checks
-        return value if checks is None else checks.received(value)
+        return value if checks is None else checks.received(self._ctx.cid, value)
 
     def __aiter__(self) -> Self:
         return self
