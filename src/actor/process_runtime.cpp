@@ -55,7 +55,10 @@ process_runtime::process_runtime(process_options options)
       threads_(std::make_shared<base::worker_pool>(core::work_thread_name)),
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
-      supervisor_(std::make_unique<supervisor>(control_)) {
+      supervisor_(std::make_unique<supervisor>(control_)),
+      network_(std::make_unique<own_network>(*this)),
+      discovery_(std::make_unique<tree::discovery>(control_, *network_, options_.discovery)) {
+  supervisor_->register_in(*discovery_);
   refuse_second_copy();
   base::watch_for_forks();
   process_runtime* none = nullptr;
@@ -101,9 +104,14 @@ task<> process_runtime::control_on_thread(std::promise<void>* up) {
 }
 
 task<> process_runtime::run_control() {
-  co_await supervisor_->run();
+  co_await open_nursery("control", [this](nursery& n) -> task<> {
+    n.start_soon("discovery", [](tree::discovery* d) { return d->run(); }, discovery_.get());
+    co_await supervisor_->run();
+    discovery_->close();
+  });
   for (auto& [uuid, l] : std::exchange(listeners_, {}))
     if (l.on == control_ && l.listener) l.listener->close();
+  for (auto& [uuid, l] : std::exchange(more_listeners_, {})) l->close();
 }
 
 void process_runtime::on_signal(int number, int nth) {
@@ -175,6 +183,98 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
     listener ? start.then(listener->at()) : start.failed(error);
 }
 
+// --- the network, as discovery sees it
+// ------------------------------------------------------------
+
+namespace {
+msg::wire_address to_wire(const ipc::address& at) {
+  return msg::uds_address{at.directory, at.file};
+}
+ipc::address from_wire(const msg::wire_address& at) {
+  if (const auto* uds = std::get_if<msg::uds_address>(&at)) return {uds->directory, uds->file};
+  throw error(describe(at) + ": tcp is not spoken here");
+}
+}  // namespace
+
+class process_runtime::own_network final : public network {
+ public:
+  explicit own_network(process_runtime& of) : rt_(of) {}
+
+  void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
+              std::function<void(std::exception_ptr)> failed) override {
+    start_waiting start;
+    start.then = [then = std::move(then)](const ipc::address& at) { then(to_wire(at)); };
+    start.failed = std::move(failed);
+    rt_.listen(std::move(actor), std::move(start));
+  }
+
+  msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) override {
+    auto made = ipc::uds_listener::open(rt_.control_, from_wire(at), actor->self(), actor,
+                                        rt_.options_.limits);
+    rt_.more_listeners_.emplace(actor->self().uuid, made);
+    return to_wire(made->at());
+  }
+
+  void connect(const msg::wire_address& to, const msg::aid& self,
+               std::shared_ptr<ipc::link_sink> sink, duration within,
+               std::function<void(std::exception_ptr, ipc::link_ptr)> done) override {
+    ipc::limits limits = rt_.options_.limits;
+    limits.handshake_within = std::min(limits.handshake_within, within);
+    try {
+      ipc::connect_uds(rt_.control_, from_wire(to), self, std::move(sink), limits, done);
+    } catch (const error&) {
+      done(std::current_exception(), nullptr);
+    }
+  }
+
+  std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
+    for (const auto& [uuid, l] : rt_.listeners_)
+      if (l.listener && to_wire(l.listener->at()) == at) return uuid;
+    for (const auto& [uuid, l] : rt_.more_listeners_)
+      if (to_wire(l->at()) == at) return uuid;
+    return std::nullopt;
+  }
+
+ private:
+  process_runtime& rt_;
+};
+
+std::vector<msg::wire_address> process_runtime::elect_registrars(
+    const std::vector<msg::wire_address>& at) {
+  if (at.empty()) return {};
+  COPPICE_ASSERT(core::loop::current() == nullptr, "an election blocks: not on a loop's thread");
+  struct outcome {
+    std::promise<std::vector<msg::wire_address>> told;
+  };
+  const auto how = std::make_shared<outcome>();  // Shared: it is still being told when we know.
+  control_->post([this, how, at] {
+    discovery_->hold_election(at, [how](std::exception_ptr e, std::vector<msg::wire_address> who) {
+      e ? how->told.set_exception(e) : how->told.set_value(std::move(who));
+    });
+  });
+  return how->told.get_future().get();
+}
+
+void process_runtime::open_as_registrar(port::actor_port_ptr root,
+                                        std::vector<msg::wire_address> at, discovery::listed done) {
+  control_->post([this, root = std::move(root), at = std::move(at), done = std::move(done)] {
+    std::exception_ptr failure;
+    try {
+      discovery_->open_registrar(root, at);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    done(failure);
+  });
+}
+
+void process_runtime::join_registrars(port::actor_port_ptr main, std::vector<msg::wire_address> at,
+                                      discovery::listed done) {
+  control_->post([this, main = std::move(main), at = std::move(at), done = std::move(done)] {
+    discovery_->join(main, at, done);
+  });
+}
+
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
                                   spawn::child_spec spec, stop_policy stop, duration start_within) {
   spec.parent = parent->self();
@@ -182,21 +282,30 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
   auto request = std::make_shared<start_request>(
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
-  control_->post([this, parent, request] {
-    start_waiting start;
-    start.then = [this, request](ipc::address at) {
-      request->spec.parent_address = std::move(at);
-      supervisor_->start(std::move(*request));
-    };
-    start.failed = [parent, request](std::exception_ptr e) {
-      port::child_changed change;
-      change.what = port::child_changed::kind::start_failed;
-      change.uuid = request->spec.self.uuid;
-      change.error = e;
-      parent->child_changed(std::move(change));
-    };
-    listen(parent, std::move(start));
-  });
+  control_->post([this, request] { start_outside(request); });
+}
+
+// A child in another process is told where its parent listens, and where the registrars do.
+void process_runtime::start_outside(std::shared_ptr<start_request> request) {
+  const auto failed = [request](std::exception_ptr e) {
+    port::child_changed change;
+    change.what = port::child_changed::kind::start_failed;
+    change.uuid = request->spec.self.uuid;
+    change.error = e;
+    request->parent->child_changed(std::move(change));
+  };
+  start_waiting start;
+  start.failed = failed;
+  start.then = [this, request, failed](ipc::address at) {
+    request->spec.parent_address = std::move(at);
+    discovery_->addresses_for_children(
+        [this, request](std::vector<msg::wire_address> registrars) {
+          request->spec.spec.reg_addrs = std::move(registrars);
+          supervisor_->start(std::move(*request));
+        },
+        failed);
+  };
+  listen(request->parent, std::move(start));
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,
@@ -209,6 +318,8 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
 
 void process_runtime::actor_ended(const port::actor_port& port) {
   control_->post([this, uuid = port.self().uuid] {
+    for (auto [l, end] = more_listeners_.equal_range(uuid); l != end; ++l) l->second->close();
+    more_listeners_.erase(uuid);
     auto node = listeners_.extract(uuid);
     if (node.empty()) return;
     auto& l = node.mapped();
@@ -259,6 +370,8 @@ bool process_runtime::stop(duration bound) {
     // Native code of this process may still come back and report here: it must find us.
     for (auto& b : backends_) (void)b.release();
     (void)supervisor_.release();
+    (void)discovery_.release();
+    (void)network_.release();
   }
   the_runtime = nullptr;
   stop_ends_.set_value();
