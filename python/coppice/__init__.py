@@ -16,6 +16,7 @@
 
 An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/python.md.
 """
+from coppice._discovery import find_actor, get_registry, query_actor, wait_for_actor
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ContextCancelled, Interrupted, LimitExceeded, ModuleNotExposed,
                                  MsgTypeError, NoRuntime, RemoteActorError, RuntimeFailure,
@@ -24,7 +25,7 @@ from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
 from coppice._policy import ExitReport, StopPolicy
 from coppice._portal import Portal
-from coppice._run import Actor, current_actor, get_runtime_vars, run
+from coppice._run import Actor, current_actor, get_runtime_vars, run, run_daemon
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
                              move_on_after)
 
@@ -35,7 +36,8 @@ __all__ = [
     'CancelScope', 'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded',
     'ModuleNotExposed', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
     'StopPolicy', 'TransportClosed', 'current_actor', 'current_effective_deadline', 'current_time',
-    'fail_after', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run',
+    'fail_after', 'find_actor', 'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery',
+    'query_actor', 'reg_err_types', 'run', 'run_daemon', 'wait_for_actor',
 ]
 
 for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.

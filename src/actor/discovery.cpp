@@ -132,6 +132,11 @@ task<> discovery::run() {
   });
   for (auto& [where, place] : places_) place.session->close("the process ends");
   pool_.close();
+  // What others have connected to us with is this loop's, too. Not a child's: its parent would hear
+  // of its end before it has ended.
+  if (const auto main = main_ ? actor_here(main_->uuid) : nullptr;
+      main && !main->alone_in_process())
+    main->close("the actor has ended");
   registrar_.reset();
   listed_.clear();
   here_.clear();

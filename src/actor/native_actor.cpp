@@ -348,6 +348,9 @@ task<> native_actor::run_root(std::function<task<>(actor&)> body) {
   std::function<task<>()> run = [this, &body] { return body(face_); };
   auto frame = detail::take(serving(std::move(run)));
   auto how = co_await detail::captured<void>(std::move(frame));
+  port::effects last;
+  table_.acknowledge_cancel(last);
+  apply(std::move(last));
   leave("the root has ended");
   if (how.error()) std::rethrow_exception(how.error());
 }
