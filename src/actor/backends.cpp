@@ -33,7 +33,7 @@ msg::aid aid_of(const uid& who, bool is_registrar) {
   a.uuid = who.uuid;
   a.pid = ::getpid();
   a.is_registrar = is_registrar;
-  a.extensions.emplace();
+  a.extensions = msg::extensions{.ext = {"credit"}};
   return a;
 }
 

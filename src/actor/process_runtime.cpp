@@ -19,6 +19,7 @@
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
 #include "core/thread_call.hpp"
+#include "ipc/connect.hpp"
 
 namespace coppice::tree {
 
@@ -149,11 +150,11 @@ void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
   entry.on = own ? own : control_;
   auto open = [this, parent, on = entry.on] {
     const auto& self = parent->self();
-    std::shared_ptr<ipc::uds_listener> listener;
+    std::shared_ptr<ipc::listener> listener;
     std::exception_ptr error;
     try {
       auto at = ipc::socket_address(self.name, self.uuid, parent->alone_in_process());
-      listener = ipc::uds_listener::open(on, std::move(at), self, parent, options_.limits);
+      listener = ipc::listener::open(on, at, self, parent, options_.limits, options_.transports);
       if (on != control_) parent->listens(listener);
     } catch (...) {
       error = std::current_exception();
@@ -170,8 +171,7 @@ void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
 
 // Null and an error, or the listener.
 void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-                             std::shared_ptr<ipc::uds_listener> listener,
-                             std::exception_ptr error) {
+                             std::shared_ptr<ipc::listener> listener, std::exception_ptr error) {
   const auto it = listeners_.find(uuid);
   // The actor has ended meanwhile, and so have the starts that waited.
   if (it == listeners_.end()) {
@@ -311,8 +311,8 @@ void process_runtime::start_outside(std::shared_ptr<start_request> request) {
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                                         std::function<void(std::exception_ptr)> done) {
   control_->post([this, port, parent, done] {
-    ipc::connect_uds(control_, parent, port->self(), port, options_.limits,
-                     [done](std::exception_ptr e, ipc::link_ptr) { done(e); });
+    ipc::connect(control_, parent, port->self(), port, options_.limits, options_.transports,
+                 [done](std::exception_ptr e, ipc::link_ptr) { done(e); });
   });
 }
 

@@ -19,7 +19,7 @@
 #include "coppice/stall.hpp"
 #include "core/loop.hpp"
 #include "core/stall_watch.hpp"
-#include "ipc/uds.hpp"
+#include "ipc/listener.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
 
@@ -30,6 +30,7 @@ class process_runtime;
 struct process_options {
   signal_mode signals = signal_mode::none;
   ipc::limits limits;
+  ipc::transport_options transports;
   port::table_limits calls;
   discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
@@ -136,7 +137,7 @@ class process_runtime {
   void listen(port::actor_port_ptr parent, start_waiting start);
   void start_outside(std::shared_ptr<start_request> request);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-              std::shared_ptr<ipc::uds_listener> listener, std::exception_ptr error);
+              std::shared_ptr<ipc::listener> listener, std::exception_ptr error);
   void describe_here(base::tree_writer& w) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
@@ -163,7 +164,7 @@ class process_runtime {
   std::function<void(std::string)> cancel_root_;
   struct listening {
     std::shared_ptr<core::loop> on;
-    std::shared_ptr<ipc::uds_listener> listener;
+    std::shared_ptr<ipc::listener> listener;
     std::vector<start_waiting> waiting;  // Until it is open.
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.

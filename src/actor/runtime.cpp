@@ -18,6 +18,7 @@
 #include "base/assert.hpp"
 #include "base/uuid.hpp"
 #include "coppice/time.hpp"
+#include "ipc/connect.hpp"
 
 namespace coppice {
 
@@ -89,7 +90,7 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
       out.parent = ipc::address::parse(argv[i + 1]);
     }
   }
-  if (out.self.uuid.empty() || out.parent.file.empty())
+  if (out.self.uuid.empty() || out.parent.empty())
     throw error("--coppice-child needs --uid and --parent_addr; it is not meant to be typed");
   return out;
 }
@@ -110,12 +111,12 @@ int run_child(const child_arguments& arguments, const main_options& options) {
   std::string failure;
   // The parent's address carries its pid, not its uuid: whoever answers there is the parent.
   std::function<void()> connect = [&] {
-    ipc::connect_uds(loop, arguments.parent, self->self(), self, rt.options().limits,
-                     [&](std::exception_ptr e, ipc::link_ptr l) {
-                       if (l) return self->set_parent(l->peer().uuid);
-                       failure = describe_exception(e);
-                       self->cancel(failure);
-                     });
+    ipc::connect(loop, arguments.parent, self->self(), self, rt.options().limits,
+                 rt.options().transports, [&](std::exception_ptr e, ipc::link_ptr l) {
+                   if (l) return self->set_parent(l->peer().uuid);
+                   failure = describe_exception(e);
+                   self->cancel(failure);
+                 });
   };
   loop->run(self->serve("", connect));
   const bool clean = rt.stop();

@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -36,11 +39,15 @@ std::string quoted(const std::string& s) {
   return out + "'";
 }
 
-[[noreturn]] void refuse(const std::string& text) {
+[[noreturn]] void refuse(std::string_view wanted, const std::string& text) {
   constexpr std::size_t shown = 200;
-  throw protocol_error("expected a pair like ('a', 'b'), got: " +
-                       (text.size() <= shown ? text : text.substr(0, shown) + "..."));
+  throw protocol_error(fmt::format("expected {}, got: {}", wanted,
+                                   text.size() <= shown ? text : text.substr(0, shown) + "..."));
 }
+constexpr std::string_view wanted_pair = "a pair like ('a', 'b')";
+constexpr std::string_view wanted_address =
+    "an address like ('/directory', 'file.sock'), ('127.0.0.1', 1616), /unix/directory/file.sock, "
+    "/ip4/127.0.0.1/tcp/1616, /ip6/::1/tcp/1616 or /dns/host/tcp/1616";
 
 void append_utf8(std::string& out, std::uint32_t c) {
   const auto put = [&](std::uint32_t byte) { out += static_cast<char>(byte); };
@@ -62,17 +69,30 @@ void append_utf8(std::string& out, std::uint32_t c) {
 /// Reads what Python's repr writes of a str.
 class literal_reader {
  public:
-  explicit literal_reader(const std::string& text) : text_(text) {}
+  literal_reader(const std::string& text, std::string_view wanted) : text_(text), wanted_(wanted) {}
 
   void expect(char c) {
-    if (next() != c) refuse(text_);
+    if (next() != c) refuse(wanted_, text_);
   }
   bool at_end() const { return at_ == text_.size(); }
 
+  bool at_string() {
+    skip_spaces();
+    return at_ < text_.size() && (text_[at_] == '\'' || text_[at_] == '"');
+  }
+  /// What comes before `end`, which is not taken.
+  std::string_view until(char end) {
+    skip_spaces();
+    const auto from = std::string_view(text_).substr(at_);
+    const auto taken = from.substr(0, from.find(end));
+    at_ += taken.size();
+    return taken;
+  }
+
   std::string string() {
-    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
+    skip_spaces();
     const char quote = next();
-    if (quote != '\'' && quote != '"') refuse(text_);
+    if (quote != '\'' && quote != '"') refuse(wanted_, text_);
     std::string out;
     for (char c = next(); c != quote; c = next()) {
       if (c == '\\')
@@ -85,8 +105,12 @@ class literal_reader {
 
  private:
   char next() {
-    if (at_ >= text_.size()) refuse(text_);
+    if (at_ >= text_.size()) refuse(wanted_, text_);
     return text_[at_++];
+  }
+
+  void skip_spaces() {
+    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
   }
 
   void escape(std::string& out) {
@@ -115,7 +139,7 @@ class literal_reader {
         append_utf8(out, hex(8));
         break;
       default:
-        refuse(text_);
+        refuse(wanted_, text_);
     }
   }
 
@@ -125,14 +149,15 @@ class literal_reader {
       const char c = next();
       const bool decimal = c >= '0' && c <= '9';
       const auto low = static_cast<char>(c | 0x20);
-      if (!decimal && (low < 'a' || low > 'f')) refuse(text_);
+      if (!decimal && (low < 'a' || low > 'f')) refuse(wanted_, text_);
       value = value << 4 | static_cast<std::uint32_t>(decimal ? c - '0' : low - 'a' + 10);
     }
-    if (value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) refuse(text_);
+    if (value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) refuse(wanted_, text_);
     return value;
   }
 
   const std::string& text_;
+  const std::string_view wanted_;
   std::size_t at_ = 0;
 };
 
@@ -153,22 +178,125 @@ std::string tuple_text(const std::string& a, const std::string& b) {
 }
 
 std::pair<std::string, std::string> parse_tuple(const std::string& text) {
-  literal_reader in(text);
+  literal_reader in(text, wanted_pair);
   in.expect('(');
   std::string first = in.string();
   in.expect(',');
   std::string second = in.string();
   in.expect(')');
-  if (!in.at_end()) refuse(text);
+  if (!in.at_end()) refuse(wanted_pair, text);
   return {std::move(first), std::move(second)};
 }
 
-std::string address::text() const { return tuple_text(directory, file); }
+// --- addresses -----------------------------------------------------------------------------------
+
+namespace {
+
+std::optional<std::uint16_t> port_of(std::string_view digits) {
+  std::uint16_t port = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [at, error] = std::from_chars(digits.data(), end, port);
+  if (error != std::errc() || at != end) return std::nullopt;
+  return port;
+}
+
+/// What kind of host it is, by the name that multiaddr has for it.
+std::string_view protocol_of(const std::string& host) {
+  boost::system::error_code no;
+  const auto ip = boost::asio::ip::make_address(host, no);
+  return no ? "dns" : ip.is_v4() ? "ip4" : "ip6";
+}
+
+bool is_host(const std::string& text) {
+  return !text.empty() && std::ranges::none_of(text, [](char c) {
+    return static_cast<unsigned char>(c) <= ' ' || c == '/' || c == 0x7f;
+  });
+}
+
+address parse_pair(const std::string& text) {
+  literal_reader in(text, wanted_address);
+  in.expect('(');
+  std::string first = in.string();
+  in.expect(',');
+  address at;
+  if (in.at_string()) {
+    at = address::uds(std::move(first), in.string());
+  } else {
+    const auto port = port_of(in.until(')'));
+    if (!port || !is_host(first)) refuse(wanted_address, text);
+    at = address::tcp(std::move(first), *port);
+  }
+  in.expect(')');
+  if (!in.at_end()) refuse(wanted_address, text);
+  return at;
+}
+
+// "/ip4/127.0.0.1/tcp/1616": protocol, host, "tcp", port. "/unix/run/x.sock": the rest is the path.
+address parse_multiaddr(const std::string& text) {
+  std::string_view rest = text;
+  const auto next = [&rest] {
+    rest.remove_prefix(std::min<std::size_t>(1, rest.size()));
+    const auto part = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(part.size());
+    return part;
+  };
+  const auto protocol = next();
+  if (protocol == "unix") {
+    const auto slash = rest.rfind('/');
+    if (slash == rest.npos || slash + 1 == rest.size() || rest.find('\0') != rest.npos)
+      refuse(wanted_address, text);
+    return address::uds(std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1)));
+  }
+  const bool named = protocol == "dns" || protocol == "dns4" || protocol == "dns6";
+  if (!named && protocol != "ip4" && protocol != "ip6") refuse(wanted_address, text);
+  std::string host(next());
+  const bool tcp = next() == "tcp";
+  const auto port = port_of(next());
+  if (!tcp || !port || !rest.empty() || !is_host(host)) refuse(wanted_address, text);
+  if (!named && protocol_of(host) != protocol) refuse(wanted_address, text);
+  return address::tcp(std::move(host), *port);
+}
+
+}  // namespace
+
+std::string_view name_of(transport t) noexcept { return t == transport::uds ? "uds" : "tcp"; }
+
+transport parse_transport(std::string_view name) {
+  for (const auto t : {transport::uds, transport::tcp})
+    if (name == name_of(t)) return t;
+  throw error(fmt::format("unknown transport '{}': there are uds and tcp", name));
+}
+
+address address::uds(std::string directory, std::string file) {
+  return msg::wire_address(msg::uds_address{std::move(directory), std::move(file)});
+}
+
+address address::tcp(std::string host, std::uint16_t port) {
+  return msg::wire_address(msg::tcp_address{std::move(host), port});
+}
+
+std::string address::text() const {
+  if (const auto* u = as_uds()) return tuple_text(u->directory, u->file);
+  return fmt::format("({}, {})", quoted(as_tcp()->host), as_tcp()->port);
+}
+
+std::string address::multiaddr() const {
+  if (as_uds()) return "/unix" + describe();
+  return fmt::format("/{}/{}/tcp/{}", protocol_of(as_tcp()->host), as_tcp()->host, as_tcp()->port);
+}
+
+std::string address::describe() const {
+  if (const auto* u = as_uds()) return u->directory + "/" + u->file;
+  const msg::tcp_address& at = *as_tcp();
+  if (at.host.find(':') != at.host.npos) return fmt::format("[{}]:{}", at.host, at.port);
+  return fmt::format("{}:{}", at.host, at.port);
+}
 
 address address::parse(const std::string& text) {
-  auto [directory, file] = parse_tuple(text);
-  return {std::move(directory), std::move(file)};
+  return text.starts_with('/') ? parse_multiaddr(text) : parse_pair(text);
 }
+
+// --- the socket directory ------------------------------------------------------------------------
 
 std::string runtime_directory() {
   std::string dir;
@@ -206,7 +334,7 @@ address socket_address(const std::string& name, const std::string& uuid, bool al
         fmt::format("the socket directory {} is too long for a unix socket; set "
                     "XDG_RUNTIME_DIR to a shorter one",
                     dir));
-  return {std::move(dir), std::move(file)};
+  return address::uds(std::move(dir), std::move(file));
 }
 
 }  // namespace coppice::ipc

@@ -2,22 +2,56 @@
 // Where an actor listens.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
+
+#include "msg/messages.hpp"
 
 namespace coppice::ipc {
 
-/// A unix socket: on the wire `[directory, file]`, on a command line the Python tuple of the two.
-struct address {
-  std::string directory;
-  std::string file;
+enum class transport : std::uint8_t { uds, tcp };
+std::string_view name_of(transport t) noexcept;  // "uds", "tcp": tractor's names.
+/// The inverse. Throws coppice::error with the names that there are.
+transport parse_transport(std::string_view name);
 
-  std::string path() const { return directory + "/" + file; }
-  /// "('/run/user/0/coppice', 'root@12.sock')", as a Python repr.
+/// A unix socket, or a tcp port of a host. A value; on the wire `[directory, file]` or
+/// `[host, port]`.
+///
+///     address at = address::tcp("127.0.0.1", 1616);
+///     at.text()       "('127.0.0.1', 1616)"        on command lines
+///     at.multiaddr()  "/ip4/127.0.0.1/tcp/1616"    in configurations
+///     at.describe()   "127.0.0.1:1616"             in sentences
+///
+/// A host is an IPv4 or IPv6 address without brackets, or a name.
+class address {
+ public:
+  address() = default;  // Nowhere: empty().
+  address(msg::wire_address where) noexcept : where_(std::move(where)) {}
+  static address uds(std::string directory, std::string file);
+  static address tcp(std::string host, std::uint16_t port);
+
+  const msg::wire_address& wire() const noexcept { return where_; }
+  const msg::uds_address* as_uds() const noexcept { return std::get_if<msg::uds_address>(&where_); }
+  const msg::tcp_address* as_tcp() const noexcept { return std::get_if<msg::tcp_address>(&where_); }
+  transport kind() const noexcept { return as_uds() ? transport::uds : transport::tcp; }
+  bool empty() const noexcept { return *this == address(); }
+
+  /// The Python tuple as its repr writes it.
   std::string text() const;
-  /// The inverse of text(). Throws protocol_error that quotes what it was given, cut to 200 bytes.
+  /// "/ip4/…/tcp/…", "/ip6/…/tcp/…", "/dns/…/tcp/…", "/unix/…" (of an absolute path).
+  std::string multiaddr() const;
+  /// For people: "host:port", "[::1]:1616", "/run/user/0/coppice/root@12.sock".
+  std::string describe() const;
+
+  /// The inverse of text() and of multiaddr(); `dns4` and `dns6` are read as `dns`. Throws
+  /// protocol_error that quotes what it was given, cut to 200 bytes, and says what is wrong.
   static address parse(const std::string& text);
   friend bool operator==(const address&, const address&) = default;
+
+ private:
+  msg::wire_address where_ = msg::uds_address{};
 };
 
 /// The directory for this user's sockets: $XDG_RUNTIME_DIR/coppice or /tmp/coppice-<uid>, made with

@@ -23,7 +23,7 @@ const std::string nasty[] = {"",      "plain", "it's", R"(a "b" c)", R"(back\sla
 TEST(Tuple, AnyTextSurvivesTheRoundTrip) {
   for (const auto& a : nasty)
     for (const auto& b : nasty) EXPECT_EQ(parse_tuple(tuple_text(a, b)), pair(a, b));
-  const address at{"/run/user/0/it's", "root@12.sock"};
+  const address at = address::uds("/run/user/0/it's", "root@12.sock");
   EXPECT_EQ(address::parse(at.text()), at);
 }
 
@@ -101,6 +101,92 @@ TEST(Tuple, AnEndlessTextIsNotQuotedWhole) {
   }
 }
 
+TEST(Address, IsTheTupleThatPythonWrites) {
+  EXPECT_EQ(address::uds("/run/user/0", "x.sock").text(), "('/run/user/0', 'x.sock')");
+  EXPECT_EQ(address::tcp("127.0.0.1", 1616).text(), "('127.0.0.1', 1616)");
+  EXPECT_EQ(address::tcp("::1", 0).text(), "('::1', 0)");
+}
+
+TEST(Address, IsAMultiaddr) {
+  EXPECT_EQ(address::uds("/run/user/0", "x.sock").multiaddr(), "/unix/run/user/0/x.sock");
+  EXPECT_EQ(address::tcp("127.0.0.1", 1616).multiaddr(), "/ip4/127.0.0.1/tcp/1616");
+  EXPECT_EQ(address::tcp("::1", 1616).multiaddr(), "/ip6/::1/tcp/1616");
+  EXPECT_EQ(address::tcp("db.example", 65535).multiaddr(), "/dns/db.example/tcp/65535");
+}
+
+TEST(Address, IsWrittenForPeople) {
+  EXPECT_EQ(address::uds("/run/user/0", "x.sock").describe(), "/run/user/0/x.sock");
+  EXPECT_EQ(address::tcp("127.0.0.1", 1616).describe(), "127.0.0.1:1616");
+  EXPECT_EQ(address::tcp("::1", 1616).describe(), "[::1]:1616");
+}
+
+TEST(Address, EveryTextFormIsReadBack) {
+  for (const address& at :
+       {address::uds("/run/user/0", "x.sock"), address::uds("/d", "it's [a] name@1.sock"),
+        address::uds("", "x"), address::tcp("127.0.0.1", 1616), address::tcp("::1", 0),
+        address::tcp("fe80::1%eth0", 80), address::tcp("db.example", 65535)}) {
+    EXPECT_EQ(address::parse(at.text()), at) << at.text();
+    EXPECT_EQ(address::parse(at.multiaddr()), at) << at.multiaddr();
+    EXPECT_EQ(address(at.wire()), at);
+  }
+  EXPECT_EQ(address::parse("(\"127.0.0.1\",1616)"), address::tcp("127.0.0.1", 1616));
+  EXPECT_EQ(address::parse("/dns4/h/tcp/1"), address::tcp("h", 1));
+  EXPECT_EQ(address::parse("/dns6/h/tcp/1"), address::tcp("h", 1));
+}
+
+TEST(Address, WhatIsNoneIsRefusedWithItsText) {
+  for (const char* text : {"",
+                           "/",
+                           "127.0.0.1:1616",
+                           "('127.0.0.1', 65536)",
+                           "('127.0.0.1', -1)",
+                           "('', 1)",
+                           "('a b', 1)",
+                           "('127.0.0.1', 1, 2)",
+                           "('127.0.0.1', '1'",
+                           "('127.0.0.1', )",
+                           "('127.0.0.1', 0x10)",
+                           "('a', None)",
+                           "/ip4/127.0.0.1",
+                           "/ip4/127.0.0.1/tcp",
+                           "/ip4/127.0.0.1/tcp/",
+                           "/ip4/127.0.0.1/tcp/65536",
+                           "/ip4/127.0.0.1/udp/1",
+                           "/ip4/127.0.0.1/tcp/1/ws",
+                           "/ip4/::1/tcp/1",
+                           "/ip6/127.0.0.1/tcp/1",
+                           "/ip4/host/tcp/1",
+                           "/dns//tcp/1",
+                           "/tcp/1",
+                           "/unix",
+                           "/unix/",
+                           "/unix/dir/",
+                           "/onion/x/tcp/1"}) {
+    try {
+      address::parse(text);
+      ADD_FAILURE() << text;
+    } catch (const protocol_error& e) {
+      EXPECT_TRUE(std::string(e.what()).ends_with(std::string(", got: ") + text)) << e.what();
+    }
+  }
+}
+
+TEST(Address, ATransportHasTractorsName) {
+  EXPECT_EQ(name_of(transport::uds), "uds");
+  EXPECT_EQ(name_of(transport::tcp), "tcp");
+  for (const auto t : {transport::uds, transport::tcp}) EXPECT_EQ(parse_transport(name_of(t)), t);
+  EXPECT_EQ(address::tcp("h", 1).kind(), transport::tcp);
+  EXPECT_EQ(address::uds("d", "f").kind(), transport::uds);
+  EXPECT_TRUE(address().empty());
+  EXPECT_FALSE(address::tcp("h", 1).empty());
+  try {
+    parse_transport("tipc");
+    ADD_FAILURE();
+  } catch (const error& e) {
+    EXPECT_EQ(std::string(e.what()), "unknown transport 'tipc': there are uds and tcp");
+  }
+}
+
 class SocketDirectory : public testing::Test {
  protected:
   static mode_t mode_of(const std::string& path) {
@@ -163,6 +249,8 @@ TEST_F(SocketDirectory, OneThatCannotBeMadeIsSaidWithTheVariableToSet) {
   EXPECT_NE(refusal().find("XDG_RUNTIME_DIR"), std::string::npos);
 }
 
+std::string file_of(const address& at) { return at.as_uds()->file; }
+
 class SocketName : public SocketDirectory {
  protected:
   const std::string tail = "@" + std::to_string(::getpid()) + ".sock";
@@ -170,9 +258,9 @@ class SocketName : public SocketDirectory {
 };
 
 TEST_F(SocketName, CarriesNameAndPidAndTheUuidIfThereAreOthersInTheProcess) {
-  EXPECT_EQ(socket_address("root", uuid, true), (address{dir, "root" + tail}));
-  EXPECT_EQ(socket_address("root", uuid, false), (address{dir, "root.12345678" + tail}));
-  EXPECT_EQ(socket_address("a-b_c.d[0]", uuid, true).file, "a-b_c.d[0]" + tail);
+  EXPECT_EQ(socket_address("root", uuid, true), address::uds(dir, "root" + tail));
+  EXPECT_EQ(socket_address("root", uuid, false), address::uds(dir, "root.12345678" + tail));
+  EXPECT_EQ(file_of(socket_address("a-b_c.d[0]", uuid, true)), "a-b_c.d[0]" + tail);
 }
 
 TEST_F(SocketName, WhatIsUnsafeInAPathIsHashed) {
@@ -180,20 +268,20 @@ TEST_F(SocketName, WhatIsUnsafeInAPathIsHashed) {
   for (const auto& name :
        std::vector<std::string>{"", ".hidden", "..", "../../etc/passwd", "a/b", "a b", "grün",
                                 "a\nb", "a@b", "a'b", std::string("nul\0l", 5)}) {
-    const auto file = socket_address(name, uuid, true).file;
+    const auto file = file_of(socket_address(name, uuid, true));
     EXPECT_EQ(file.rfind("actor.", 0), 0u) << file;
     EXPECT_TRUE(file.ends_with(tail)) << file;
     EXPECT_EQ(file.find('/'), file.npos);
     EXPECT_TRUE(seen.insert(file).second) << "two names, one file: " << file;
   }
-  EXPECT_EQ(socket_address("ok", "../../x", false).file.rfind("actor.", 0), 0u);
+  EXPECT_EQ(file_of(socket_address("ok", "../../x", false)).rfind("actor.", 0), 0u);
 }
 
 TEST_F(SocketName, ALongNameIsHashedAndTwoActorsOfThatNameDiffer) {
   const std::string name(200, 'n');
   const auto one = socket_address(name, "uuid-one", false), two = socket_address(name, "u2", false);
-  EXPECT_LT(one.path().size(), sizeof(sockaddr_un::sun_path));
-  EXPECT_NE(one.file, two.file);
+  EXPECT_LT(one.describe().size(), sizeof(sockaddr_un::sun_path));
+  EXPECT_NE(file_of(one), file_of(two));
 }
 
 TEST_F(SocketName, ADirectoryThatLeavesNoRoomIsSaid) {

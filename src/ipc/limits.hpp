@@ -18,7 +18,9 @@ struct limits {
   // Written by us, not yet taken by the peer. Beyond: closed.
   std::size_t queued_bytes_max = 512u << 20;
   std::size_t handshakes_max = 64;  // Accepted, Aid still to come. Beyond: the oldest goes.
-  // Both sides, from connect to the peer's Aid.
+  // Looking up the host and reaching it, before the handshake.
+  duration connect_within = std::chrono::seconds(10);
+  // Both sides, from the connection to the peer's Aid.
   duration handshake_within = std::chrono::seconds(10);
 };
 

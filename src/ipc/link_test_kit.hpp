@@ -23,6 +23,7 @@
 #include "coppice/time.hpp"
 #include "core/loop.hpp"
 #include "ipc/link.hpp"
+#include "ipc/sockets.hpp"
 
 namespace coppice::ipc::test {
 
@@ -181,12 +182,10 @@ class raw_peer {
   explicit raw_peer(base::unique_fd fd) : fd_(std::move(fd)) {}
   raw_peer(raw_peer&& other) noexcept
       : fd_(std::move(other.fd_)), in_(std::move(other.in_)), closed_(other.closed_) {}
-  static raw_peer connect(const std::string& path) {
-    base::unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un at{};
-    at.sun_family = AF_UNIX;
-    std::strncpy(at.sun_path, path.c_str(), sizeof at.sun_path - 1);
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) fd.reset();
+  static raw_peer connect(const address& to) {
+    const endpoint where = endpoint_of(to).value();
+    base::unique_fd fd(::socket(where.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(fd.get(), where.data(), static_cast<socklen_t>(where.size())) != 0) fd.reset();
     return raw_peer(std::move(fd));
   }
 

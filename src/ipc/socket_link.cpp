@@ -5,12 +5,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/buffer.hpp>
+#include <boost/asio/error.hpp>
 #include <cstring>
 #include <utility>
 
 #include "coppice/errors.hpp"
-#include "core/reactor.hpp"
 
 namespace coppice::ipc {
 
@@ -36,23 +35,20 @@ struct socket_link::chunk {
   const std::size_t size;
 };
 
-socket_link::socket_link(std::shared_ptr<core::loop> on, socket s, const msg::aid& self,
+socket_link::socket_link(std::shared_ptr<core::loop> on, stream_ptr s, const msg::aid& self,
                          std::shared_ptr<link_sink> sink, limits l)
     : loop_(std::move(on)),
       self_aid_(self),
       limits_(l),
       sink_(std::move(sink)),
-      socket_(std::move(s)),
-      fd_(socket_.native_handle()),
-      in_(std::make_shared<chunk>(chunk_bytes)) {
-  error_code ignored;  // A socket that is none any more says so at its first read.
-  socket_.non_blocking(true, ignored);
-}
+      stream_(std::move(s)),
+      in_(std::make_shared<chunk>(chunk_bytes)) {}
 
 socket_link::~socket_link() = default;
 
 std::string socket_link::describe() const {
-  return fmt::format("uds to {} fd {}", peer_.name.empty() ? "(handshake)" : peer_.name, fd_);
+  return fmt::format("{} to {} fd {}", stream_->kind(),
+                     peer_.name.empty() ? "(handshake)" : peer_.name, stream_->fd());
 }
 
 // --- handshake -----------------------------------------------------------------------------------
@@ -98,15 +94,7 @@ void socket_link::read() {
   } catch (const std::exception& e) {
     return shut(fmt::format("no memory for a frame: {}", e.what()));
   }
-  socket_.async_read_some(
-      asio::buffer(in_->bytes.get() + in_end_, in_->size - in_end_),
-      [me = self()](error_code ec, std::size_t n) {
-        if (!me->open_) return;
-        if (!ec) return me->on_bytes(n);
-        if (ec != asio::error::eof) return me->shut(ec.message());
-        const bool whole = me->in_begin_ == me->in_end_;
-        me->shut(whole ? "closed by the peer" : "closed by the peer in the middle of a frame");
-      });
+  stream_->read({in_->bytes.get() + in_end_, in_->size - in_end_}, user());
 }
 
 // Space for at least the frame that is arriving. Payloads that were cut from the chunk share it, so
@@ -135,7 +123,13 @@ void socket_link::make_room() {
   in_end_ = have;
 }
 
-void socket_link::on_bytes(std::size_t n) {
+void socket_link::on_read(const error_code& ec, std::size_t n) {
+  if (!open_) return;
+  if (ec == asio::error::eof) {
+    const bool whole = in_begin_ == in_end_;
+    return shut(whole ? "closed by the peer" : "closed by the peer in the middle of a frame");
+  }
+  if (ec) return shut(stream_->explain(ec));
   in_end_ += n;
   try {
     if (!take_frames()) return;
@@ -151,12 +145,12 @@ bool socket_link::take_frames() {
   while (in_end_ - in_begin_ >= prefix_bytes) {
     const std::byte* at = in_->bytes.get() + in_begin_;
     const std::size_t length = read_length(at);
-    if (length > limits_.frame_bytes_max)
-      throw limit_exceeded(fmt::format("a frame of {} bytes; frame_bytes_max is {}", length,
-                                       limits_.frame_bytes_max));
     if (!connected_ && length > limits_.aid_bytes_max)
       throw limit_exceeded(fmt::format("a first frame of {} bytes; aid_bytes_max is {}", length,
                                        limits_.aid_bytes_max));
+    if (length > limits_.frame_bytes_max)
+      throw limit_exceeded(fmt::format("a frame of {} bytes; frame_bytes_max is {}", length,
+                                       limits_.frame_bytes_max));
     if (in_end_ - in_begin_ < prefix_bytes + length) break;
     in_begin_ += prefix_bytes + length;
     if (!take_frame({at + prefix_bytes, length})) return false;
@@ -170,6 +164,8 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
     sink_->on_message(shared_from_this(), std::move(m), urgency::now);
     return open_;
   }
+  if (const auto* refusal = std::get_if<msg::boxed_error>(&m))
+    throw transport_closed("the peer refused: " + refusal->message.value_or(""));
   auto* aid = std::get_if<msg::aid>(&m);
   if (!aid) throw protocol_error("the first message must be an Aid");
   peer_ = std::move(*aid);
@@ -226,10 +222,10 @@ void socket_link::plan_flush() {
 void socket_link::flush() {
   while (open_ && !writing_ && out_sent_ < out_.size()) {
     error_code ec;
-    const std::size_t n =
-        socket_.send(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_), 0, ec);
-    if (ec == asio::error::would_block || ec == asio::error::try_again) return wait_writable();
-    if (ec) return shut(ec.message());
+    const asio::const_buffer rest(out_.data() + out_sent_, out_.size() - out_sent_);
+    const std::size_t n = stream_->write_some({&rest, 1}, ec);
+    if (ec == asio::error::would_block) return wait_writable();
+    if (ec) return shut(stream_->explain(ec));
     out_sent_ += n;
   }
   drop_sent();
@@ -253,10 +249,12 @@ void socket_link::drop_sent() {
 void socket_link::wait_writable() {
   drop_sent();
   writing_ = true;
-  socket_.async_wait(socket::wait_write, [me = self()](error_code) {
-    me->writing_ = false;
-    me->flush();
-  });
+  stream_->wait_writable(user());
+}
+
+void socket_link::on_writable() {
+  writing_ = false;
+  flush();
 }
 
 // --- the end -------------------------------------------------------------------------------------
@@ -279,8 +277,7 @@ void socket_link::shut(const std::string& why) {
   if (!std::exchange(open_, false)) return;
   auto keep = self();
   closed_ = true;
-  error_code ignored;
-  socket_.close(ignored);
+  stream_->close();
   if (done_)
     finish_handshake(
         std::make_exception_ptr(transport_closed("connection ended during the "

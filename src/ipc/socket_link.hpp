@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <functional>
 #include <memory>
 #include <span>
@@ -14,10 +13,11 @@
 #include "core/loop.hpp"
 #include "ipc/limits.hpp"
 #include "ipc/link.hpp"
+#include "ipc/stream.hpp"
 
 namespace coppice::ipc {
 
-/// Reads and writes frames of one connected socket: 4-byte little-endian length, one message.
+/// Reads and writes frames of one connected stream: 4-byte little-endian length, one message.
 ///
 /// First both sides send their Aid; until the peer's has come the link is silent and `done` is to
 /// be told. After that messages go to the sink on the loop's thread. A frame that does not decode,
@@ -29,12 +29,11 @@ namespace coppice::ipc {
 /// Owner: shared by ports and by its own pending operations, until close(). It keeps its loop,
 /// which keeps those operations: who runs a loop closes the links on it before the run ends.
 /// Thread: send() and close() any, the rest its loop's.
-class socket_link final : public link {
+class socket_link final : public link, private stream_user {
  public:
-  using socket = boost::asio::local::stream_protocol::socket;
   using handshake_done = std::function<void(std::exception_ptr, link_ptr)>;
 
-  socket_link(std::shared_ptr<core::loop> on, socket s, const msg::aid& self,
+  socket_link(std::shared_ptr<core::loop> on, stream_ptr s, const msg::aid& self,
               std::shared_ptr<link_sink> sink, limits l);
   ~socket_link() override;
 
@@ -63,8 +62,10 @@ class socket_link final : public link {
   void plan_flush();
   void flush();
   void wait_writable();
+  stream_user_ptr user() { return {shared_from_this(), this}; }
   void read();
-  void on_bytes(std::size_t n);
+  void on_read(const boost::system::error_code& ec, std::size_t n) override;
+  void on_writable() override;
   bool take_frames();                                 // False: closed meanwhile.
   bool take_frame(std::span<const std::byte> frame);  // Likewise.
   void make_room();
@@ -77,8 +78,7 @@ class socket_link final : public link {
   const msg::aid self_aid_;
   const limits limits_;
   std::shared_ptr<link_sink> sink_;
-  socket socket_;
-  const int fd_;         // For describe().
+  const stream_ptr stream_;
   handshake_done done_;  // Empty once the handshake is over.
   deadline deadline_{*this};
   bool open_ = true;

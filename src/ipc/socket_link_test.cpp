@@ -47,9 +47,9 @@ class SocketLink : public testing::Test {
   raw_peer open(msg::aid self = aid("self")) {
     int fds[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    socket_link::socket s(core::io_context_of(*loop), boost::asio::local::stream_protocol(),
-                          fds[0]);
-    link_ = std::make_shared<socket_link>(loop, std::move(s), self, sink, bounds);
+    socket s(core::io_context_of(*loop), socket_protocol(AF_UNIX, 0), fds[0]);
+    link_ =
+        std::make_shared<socket_link>(loop, make_stream(std::move(s), bounds), self, sink, bounds);
     link_->begin([this](std::exception_ptr e, link_ptr l) {
       ++done_;
       failure_ = e ? describe_exception(e) : "";
@@ -150,11 +150,11 @@ TEST_P(HostileFirstWords, CostTheConnectionAndAreSaid) {
 
 INSTANTIATE_TEST_SUITE_P(
     , HostileFirstWords,
-    testing::Values(hostile{"Garbage", std::string("GET / HTTP/1.1\r\n\r\n"), "frame_bytes_max"},
+    testing::Values(hostile{"Garbage", std::string("GET / HTTP/1.1\r\n\r\n"), "aid_bytes_max"},
                     hostile{"GarbageInAFrame", frame_of("\xc1\xc1\xc1"), "protocol_error"},
                     hostile{"AnEmptyFrame", frame_of(""), "protocol_error"},
                     hostile{"AnArray", frame_of("\x93\x01\x02\x03"), "protocol_error"},
-                    hostile{"AFrameBeyondTheLimit", "\xff\xff\xff\x7f", "frame_bytes_max"},
+                    hostile{"AFrameBeyondTheLimit", "\xff\xff\xff\x7f", "aid_bytes_max"},
                     hostile{"AFirstFrameTooLargeForAnAid", std::string("\x00\x00\x02\x00", 4),
                             "aid_bytes_max"},
                     hostile{"AMessageThatIsNoAid", bytes_of(numbered(1)), "must be an Aid"}),
@@ -193,9 +193,9 @@ TEST_F(SocketLink, AProbeThatSpeaksFirstIsAnsweredToo) {
     msg::aid probe = aid("probe");
     probe.is_probe = true;
     co_await peer.send(msg::message(probe));
-    socket_link::socket s(core::io_context_of(*loop), boost::asio::local::stream_protocol(),
-                          fds[0]);
-    link_ = std::make_shared<socket_link>(loop, std::move(s), aid("self"), sink, bounds);
+    socket s(core::io_context_of(*loop), socket_protocol(AF_UNIX, 0), fds[0]);
+    link_ = std::make_shared<socket_link>(loop, make_stream(std::move(s), bounds), aid("self"),
+                                          sink, bounds);
     link_->begin([](std::exception_ptr, link_ptr) {});
     const auto answer = co_await peer.receive();
     EXPECT_TRUE(answer && std::holds_alternative<msg::aid>(*answer));
@@ -598,9 +598,9 @@ TEST_F(SocketLink, ASinkThatOnlyItsLinkKeepsMayCloseItInsideAMessage) {
     int fds[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     raw_peer peer{base::unique_fd(fds[1])};
-    socket_link::socket s(core::io_context_of(*loop), boost::asio::local::stream_protocol(),
-                          fds[0]);
-    std::make_shared<socket_link>(loop, std::move(s), aid("self"), std::move(only), bounds)
+    socket s(core::io_context_of(*loop), socket_protocol(AF_UNIX, 0), fds[0]);
+    std::make_shared<socket_link>(loop, make_stream(std::move(s), bounds), aid("self"),
+                                  std::move(only), bounds)
         ->begin([](std::exception_ptr, link_ptr) {});
     co_await peer.shake_hands(aid("peer"));
     EXPECT_FALSE(seen.expired());

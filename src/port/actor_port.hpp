@@ -9,7 +9,7 @@
 #include "port/call_table.hpp"
 
 namespace coppice::ipc {
-class uds_listener;
+class listener;
 }
 
 namespace coppice::port {
@@ -48,7 +48,7 @@ class actor_port : public ipc::link_sink {
   virtual std::shared_ptr<core::loop> own_loop() const { return nullptr; }
   /// The actor's listener is open, on its own loop and told there; the actor closes it before that
   /// loop's run ends. One without a loop of its own leaves that to the control loop.
-  virtual void listens(std::shared_ptr<ipc::uds_listener> listener) { static_cast<void>(listener); }
+  virtual void listens(std::shared_ptr<ipc::listener> listener) { static_cast<void>(listener); }
   /// No other actor lives in this process: its socket file needs no uuid in its name.
   virtual bool alone_in_process() const { return false; }
 

@@ -14,7 +14,7 @@
 #include "base/uuid.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/runtime.hpp"
-#include "ipc/uds.hpp"
+#include "ipc/connect.hpp"
 #include "pyext/convert.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/leaving.hpp"
@@ -234,13 +234,13 @@ int child_main(const std::string& uid_text, const std::string& parent_text) {
   // Written on the control loop before the port is told to end, read after.
   auto failure = std::make_shared<std::string>();
   rt.control()->post([&rt, port, parent, failure] {
-    ipc::connect_uds(rt.control(), parent, port->self(), port, rt.options().limits,
-                     [port, failure](std::exception_ptr e, ipc::link_ptr l) {
-                       // The address carries the parent's pid, not its uuid: who answers is it.
-                       if (l) return port->set_parent(l->peer().uuid);
-                       *failure = describe_exception(e);
-                       port->cancel(*failure);
-                     });
+    ipc::connect(rt.control(), parent, port->self(), port, rt.options().limits,
+                 rt.options().transports, [port, failure](std::exception_ptr e, ipc::link_ptr l) {
+                   // The address carries the parent's pid, not its uuid: who answers is it.
+                   if (l) return port->set_parent(l->peer().uuid);
+                   *failure = describe_exception(e);
+                   port->cancel(*failure);
+                 });
   });
   actor.serve();
   actor.release();

@@ -548,11 +548,10 @@ def play_child(arguments: list[str], modules: dict[str, dict[str, Callable]], fo
         link.serve()
         while not peer.cancelled.is_set() and not link.closed.wait(0.02):
             pass
-        if peer.cancelled.is_set():
-            for addr in spec.reg_addrs:
-                try:
-                    registrar = peer.dial(addr, 0.5)
-                    registrar.call('self', 'unregister_actor', uid=peer.aid.uid)
-                except (OSError, PeerGone):
-                    pass  # As the protocol has it: a registrar that is gone holds nobody up.
+        for addr in spec.reg_addrs:
+            try:
+                registrar = peer.dial(addr, 0.5)
+                registrar.call('self', 'unregister_actor', uid=peer.aid.uid)
+            except (OSError, PeerGone):
+                pass  # As the protocol has it: a registrar that is gone holds nobody up.
         return peer

@@ -14,7 +14,7 @@
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
 #include "core/fd_watch.hpp"
-#include "ipc/uds.hpp"
+#include "ipc/listener.hpp"
 
 namespace coppice::spawn {
 

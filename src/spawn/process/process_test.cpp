@@ -56,7 +56,7 @@ class ProcessBackend : public testing::Test {
     spec.native = true;
     spec.self.name = "kid";
     spec.self.uuid = "u-1";
-    spec.parent_address.emplace(ipc::address{own.path(), "parent.sock"});
+    spec.parent_address = ipc::address::uds(own.path(), "parent.sock");
     return tested->start(spec, seen);
   }
   std::vector<std::string> me(const std::string& what, const std::string& argument = "") {
