@@ -91,17 +91,10 @@ task<> probe(network* net, msg::wire_address at, msg::aid self, election_options
 
 }  // namespace
 
-std::string describe(const msg::wire_address& at) {
-  if (const auto* tcp = std::get_if<msg::tcp_address>(&at))
-    return tcp->host.find(':') == std::string::npos ? fmt::format("{}:{}", tcp->host, tcp->port)
-                                                    : fmt::format("[{}]:{}", tcp->host, tcp->port);
-  const auto& uds = std::get<msg::uds_address>(at);
-  return uds.directory + "/" + uds.file;
-}
+std::string describe(const msg::wire_address& at) { return ipc::address(at).describe(); }
 
 msg::wire_address parse_address(const std::string& text) {
-  auto at = ipc::address::parse(text);
-  return msg::uds_address{std::move(at.directory), std::move(at.file)};
+  return ipc::address::parse(text).wire();
 }
 
 task<election> elect(network* net, msg::aid self, std::vector<msg::wire_address> at,

@@ -23,8 +23,8 @@ class network {
   /// It listens here besides, until it ends. Where that is, with the port that it got. Throws
   /// coppice::error naming the address.
   virtual msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) = 0;
-  /// Connects and shakes hands within `within`, on the control loop. `done` is told once: the link,
-  /// which the sink knows by then, or why there is none.
+  /// Connects within `within`, and shakes hands within as long again, on the control loop. `done`
+  /// is told once: the link, which the sink knows by then, or why there is none.
   virtual void connect(const msg::wire_address& to, const msg::aid& self,
                        std::shared_ptr<ipc::link_sink> sink, duration within,
                        std::function<void(std::exception_ptr, ipc::link_ptr)> done) = 0;

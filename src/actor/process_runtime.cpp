@@ -50,6 +50,58 @@ std::string canonical_key(const std::string& key) {
   return key;
 }
 
+// --- the network, as discovery sees it
+// ------------------------------------------------------------
+
+class process_runtime::own_network final : public network {
+ public:
+  explicit own_network(process_runtime& of) : rt_(of) {}
+
+  void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
+              std::function<void(std::exception_ptr)> failed) override {
+    start_waiting start;
+    start.then = [then = std::move(then)](const ipc::address& at) { then(at.wire()); };
+    start.failed = std::move(failed);
+    rt_.listen(std::move(actor), std::move(start));
+  }
+
+  msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) override {
+    auto made = ipc::listener::open(rt_.control_, at, actor->self(), actor, rt_.options_.limits,
+                                    rt_.options_.transports);
+    rt_.more_listeners_.emplace(actor->self().uuid, made);
+    return made->at().wire();
+  }
+
+  void connect(const msg::wire_address& to, const msg::aid& self,
+               std::shared_ptr<ipc::link_sink> sink, duration within,
+               std::function<void(std::exception_ptr, ipc::link_ptr)> done) override {
+    ipc::limits limits = rt_.options_.limits;
+    limits.connect_within = std::min(limits.connect_within, within);
+    limits.handshake_within = std::min(limits.handshake_within, within);
+    std::erase_if(attempts_, [](const auto& one) { return one.expired(); });
+    attempts_.push_back(ipc::connect(rt_.control_, to, self, std::move(sink), limits,
+                                     rt_.options_.transports, std::move(done)));
+  }
+
+  std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
+    for (const auto& [uuid, l] : rt_.listeners_)
+      if (l.listener && l.listener->at().wire() == at) return uuid;
+    for (const auto& [uuid, l] : rt_.more_listeners_)
+      if (l->at().wire() == at) return uuid;
+    return std::nullopt;
+  }
+
+  /// The loop's run is about to end.
+  void close() {
+    for (const auto& one : std::exchange(attempts_, {}))
+      if (const auto attempt = one.lock()) attempt->cancel("the runtime ends");
+  }
+
+ private:
+  process_runtime& rt_;
+  std::vector<std::weak_ptr<ipc::attempt>> attempts_;
+};
+
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
@@ -102,17 +154,6 @@ task<> process_runtime::control_on_thread(std::promise<void>* up) {
   up->set_value();
   co_await run_control();
   signals_.reset();
-}
-
-task<> process_runtime::run_control() {
-  co_await open_nursery("control", [this](nursery& n) -> task<> {
-    n.start_soon("discovery", [](tree::discovery* d) { return d->run(); }, discovery_.get());
-    co_await supervisor_->run();
-    discovery_->close();
-  });
-  for (auto& [uuid, l] : std::exchange(listeners_, {}))
-    if (l.on == control_ && l.listener) l.listener->close();
-  for (auto& [uuid, l] : std::exchange(more_listeners_, {})) l->close();
 }
 
 void process_runtime::on_signal(int number, int nth) {
@@ -183,61 +224,17 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
     listener ? start.then(listener->at()) : start.failed(error);
 }
 
-// --- the network, as discovery sees it
-// ------------------------------------------------------------
-
-namespace {
-msg::wire_address to_wire(const ipc::address& at) {
-  return msg::uds_address{at.directory, at.file};
+task<> process_runtime::run_control() {
+  co_await open_nursery("control", [this](nursery& n) -> task<> {
+    n.start_soon("discovery", [](tree::discovery* d) { return d->run(); }, discovery_.get());
+    co_await supervisor_->run();
+    discovery_->close();
+  });
+  network_->close();
+  for (auto& [uuid, l] : std::exchange(listeners_, {}))
+    if (l.on == control_ && l.listener) l.listener->close();
+  for (auto& [uuid, l] : std::exchange(more_listeners_, {})) l->close();
 }
-ipc::address from_wire(const msg::wire_address& at) {
-  if (const auto* uds = std::get_if<msg::uds_address>(&at)) return {uds->directory, uds->file};
-  throw error(describe(at) + ": tcp is not spoken here");
-}
-}  // namespace
-
-class process_runtime::own_network final : public network {
- public:
-  explicit own_network(process_runtime& of) : rt_(of) {}
-
-  void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
-              std::function<void(std::exception_ptr)> failed) override {
-    start_waiting start;
-    start.then = [then = std::move(then)](const ipc::address& at) { then(to_wire(at)); };
-    start.failed = std::move(failed);
-    rt_.listen(std::move(actor), std::move(start));
-  }
-
-  msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) override {
-    auto made = ipc::uds_listener::open(rt_.control_, from_wire(at), actor->self(), actor,
-                                        rt_.options_.limits);
-    rt_.more_listeners_.emplace(actor->self().uuid, made);
-    return to_wire(made->at());
-  }
-
-  void connect(const msg::wire_address& to, const msg::aid& self,
-               std::shared_ptr<ipc::link_sink> sink, duration within,
-               std::function<void(std::exception_ptr, ipc::link_ptr)> done) override {
-    ipc::limits limits = rt_.options_.limits;
-    limits.handshake_within = std::min(limits.handshake_within, within);
-    try {
-      ipc::connect_uds(rt_.control_, from_wire(to), self, std::move(sink), limits, done);
-    } catch (const error&) {
-      done(std::current_exception(), nullptr);
-    }
-  }
-
-  std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
-    for (const auto& [uuid, l] : rt_.listeners_)
-      if (l.listener && to_wire(l.listener->at()) == at) return uuid;
-    for (const auto& [uuid, l] : rt_.more_listeners_)
-      if (to_wire(l->at()) == at) return uuid;
-    return std::nullopt;
-  }
-
- private:
-  process_runtime& rt_;
-};
 
 std::vector<msg::wire_address> process_runtime::elect_registrars(
     const std::vector<msg::wire_address>& at) {

@@ -169,7 +169,7 @@ class process_runtime {
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.
   // Those that actors were told to have besides.
-  std::multimap<std::string, std::shared_ptr<ipc::uds_listener>> more_listeners_;  // Likewise.
+  std::multimap<std::string, std::shared_ptr<ipc::listener>> more_listeners_;  // Likewise.
 };
 
 /// "trio" and "mp_spawn" mean "process", and so on: tractor's and multiprocessing's names.
