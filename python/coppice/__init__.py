@@ -25,13 +25,14 @@ from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
 from coppice._policy import ExitReport, StopPolicy
 from coppice._portal import Portal
-from coppice._run import Actor, current_actor, get_runtime_vars, run
+from coppice._run import Actor, current_actor, get_runtime_vars, run, run_daemon
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
                              move_on_after)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coppice._context import Context, Unresolved, current_ipc_ctx
+    from coppice._discovery import find_actor, get_registry, query_actor, wait_for_actor
     from coppice._endpoint import context, stream
     from coppice._stream import MsgStream
 
@@ -44,12 +45,17 @@ __all__ = [
     'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun',
     'TransportClosed', 'Unresolved', 'WouldBlock', 'context', 'current_actor',
     'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after',
-    'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run', 'stream',
+    'find_actor', 'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery',
+    'query_actor', 'reg_err_types', 'run', 'run_daemon', 'stream', 'wait_for_actor',
 ]
 
 # Found when it is asked for: a guest imports this package whenever the main script does, and pays.
-_LATER = {'Context': '_context', 'MsgStream': '_stream', 'Unresolved': '_context',
-          'context': '_endpoint', 'current_ipc_ctx': '_context', 'stream': '_endpoint'}
+_LATER = {
+    'Context': '_context', 'MsgStream': '_stream', 'Unresolved': '_context',
+    'context': '_endpoint', 'current_ipc_ctx': '_context', 'find_actor': '_discovery',
+    'get_registry': '_discovery', 'query_actor': '_discovery', 'stream': '_endpoint',
+    'wait_for_actor': '_discovery',
+}
 
 
 def __getattr__(name: str) -> object:

@@ -60,7 +60,7 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     """Opens the process's runtime with this interpreter as its root actor. Main thread only, unless
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
-    'exit_linger': float. RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'exit_linger': float, 'registry_addrs': list of addresses. RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""
@@ -84,6 +84,18 @@ def forget_call(request: int) -> None: ...  # The outcome is dropped.
 def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...  # Once; then ignored.
 def cancel_self(why: str) -> None: ...      # As if the parent had asked.
 
+# --- finding actors -----------------------------------------------------------------------------------
+class Lookup:
+    """Opaque. When it goes, its lookup ends and lets go of its connections."""
+def lookup(kind: str, name: str, options: Mapping[str, Any], token: Any) -> Lookup:
+    """kind: 'find', 'wait' (settled with whether there is somebody), 'query' (addresses or None) or
+    'registry' (the table). options: 'registry_addrs': list of (host, port), (directory, file) or
+    str, 'only_first': bool."""
+def forget_lookup(lookup: Lookup) -> None: ...  # Ends it; it is not settled any more.
+def found(lookup: Lookup) -> list[Link]: ...
+def end_lookup(lookup: Lookup) -> None: ...
+def expose(module: str, path: str) -> None: ...  # Imports it; its functions can be called.
+def is_registrar() -> bool: ...
 # --- dialogs: contexts and streams --------------------------------------------------------------------
 # One is known by its number: what open_dialog() returned, or the call_id of one that is served. Of a
 # call whose function `coppice.context` or `coppice.stream` marked, `coppice._endpoint.serve(function,
