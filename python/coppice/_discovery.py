@@ -42,7 +42,8 @@ class _Lookup:
 
 class _Found:
     """The `async with` of find_actor() and wait_for_actor()."""
-    __slots__ = ('_kind', '_name', '_registrars', '_only_first', '_raise_on_none', '_lookup')
+    __slots__ = ('_kind', '_name', '_registrars', '_only_first', '_raise_on_none', '_lookup',
+                 '_portals')
 
     def __init__(self, kind: str, name: str, registrars: Sequence[Address] | None,
                  only_first: bool = True, raise_on_none: bool = False) -> None:
@@ -52,11 +53,12 @@ class _Found:
         self._only_first = only_first
         self._raise_on_none = raise_on_none
         self._lookup: _Lookup | None = None
+        self._portals: list[Portal] = []
 
     async def __aenter__(self) -> Any:
         self._lookup = _Lookup(self._kind, self._name, self._registrars, self._only_first)
         await self._lookup.answer()
-        portals = self._lookup.portals()
+        portals = self._portals = self._lookup.portals()
         if not portals and self._raise_on_none:
             self._lookup.end()
             raise RuntimeError(f'no actor {self._name!r} is registered')
@@ -68,6 +70,8 @@ class _Found:
                         traceback: TracebackType | None) -> None:
         if self._lookup is not None:
             self._lookup.end()
+        for portal in self._portals:
+            portal.disconnect()
 
 
 def find_actor(name: str, registry_addrs: Sequence[Address] | None = None, *,

@@ -113,8 +113,15 @@ class Portal:
     def _live_link(self) -> Link:
         if self._child is not None:
             return self._child.live_link()
-        assert self._link is not None
+        if self._link is None:
+            raise ActorDied(f'the portal to {self._uid[0]!r} was used after its block',
+                            uid=self._uid)
         return self._link
+
+    def disconnect(self) -> None:
+        """The connection belongs to a block, which was left: whoever keeps this, an error in whose
+        traceback it stands for one, does not keep that."""
+        self._link = None
 
     def __repr__(self) -> str:
         name, uuid = self.uid
