@@ -16,11 +16,12 @@
 
 An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/python.md.
 """
+from coppice._broadcast import BroadcastReceiver, broadcast_receiver
 from coppice._context import Context, Unresolved, current_ipc_ctx
 from coppice._endpoint import context, stream
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ClosedResourceError, ContextCancelled, EndOfChannel, Interrupted,
-                                 LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
+                                 Lagged, LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
                                  RemoteActorError, RuntimeFailure, StreamOverrun, TransportClosed,
                                  WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
@@ -35,13 +36,14 @@ from coppice._stream import MsgStream
 __version__: str = _native_half.version
 
 __all__ = [
-    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
-    'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled', 'EndOfChannel',
-    'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError',
-    'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun',
-    'TransportClosed', 'Unresolved', 'WouldBlock', 'context', 'current_actor',
-    'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after',
-    'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run', 'stream',
+    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'BroadcastReceiver',
+    'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled',
+    'EndOfChannel', 'ExitReport', 'Interrupted', 'Lagged', 'LimitExceeded', 'ModuleNotExposed',
+    'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
+    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock',
+    'broadcast_receiver', 'context', 'current_actor', 'current_effective_deadline',
+    'current_ipc_ctx', 'current_time', 'fail_after', 'get_runtime_vars', 'move_on_after',
+    'open_nursery', 'reg_err_types', 'run', 'stream',
 ]
 
 for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.
