@@ -18,7 +18,7 @@ An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/p
 """
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ClosedResourceError, ContextCancelled, EndOfChannel, Interrupted,
-                                 LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
+                                 Lagged, LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
                                  RemoteActorError, RuntimeFailure, StreamOverrun, TransportClosed,
                                  WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
@@ -31,6 +31,7 @@ from coppice._scopes import (CancelScope, current_effective_deadline, current_ti
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coppice._broadcast import BroadcastReceiver, broadcast_receiver
     from coppice._context import Context, Unresolved, current_ipc_ctx
     from coppice._discovery import find_actor, get_registry, query_actor, wait_for_actor
     from coppice._endpoint import context, stream
@@ -39,22 +40,23 @@ if TYPE_CHECKING:
 __version__: str = _native_half.version
 
 __all__ = [
-    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
-    'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled', 'EndOfChannel',
-    'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError',
-    'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun',
-    'TransportClosed', 'Unresolved', 'WouldBlock', 'context', 'current_actor',
-    'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after',
-    'find_actor', 'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery',
-    'query_actor', 'reg_err_types', 'run', 'run_daemon', 'stream', 'wait_for_actor',
+    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'BroadcastReceiver',
+    'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled',
+    'EndOfChannel', 'ExitReport', 'Interrupted', 'Lagged', 'LimitExceeded', 'ModuleNotExposed',
+    'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
+    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock',
+    'broadcast_receiver', 'context', 'current_actor', 'current_effective_deadline',
+    'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor', 'get_registry',
+    'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor', 'reg_err_types', 'run',
+    'run_daemon', 'stream', 'wait_for_actor',
 ]
 
 # Found when it is asked for: a guest imports this package whenever the main script does, and pays.
 _LATER = {
-    'Context': '_context', 'MsgStream': '_stream', 'Unresolved': '_context',
-    'context': '_endpoint', 'current_ipc_ctx': '_context', 'find_actor': '_discovery',
-    'get_registry': '_discovery', 'query_actor': '_discovery', 'stream': '_endpoint',
-    'wait_for_actor': '_discovery',
+    'BroadcastReceiver': '_broadcast', 'Context': '_context', 'MsgStream': '_stream',
+    'Unresolved': '_context', 'broadcast_receiver': '_broadcast', 'context': '_endpoint',
+    'current_ipc_ctx': '_context', 'find_actor': '_discovery', 'get_registry': '_discovery',
+    'query_actor': '_discovery', 'stream': '_endpoint', 'wait_for_actor': '_discovery',
 }
 
 

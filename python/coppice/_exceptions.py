@@ -216,6 +216,14 @@ class WouldBlock(Exception):
     """receive_nowait() found nothing. On trio it is a trio.WouldBlock, too."""
 
 
+class Lagged(Exception):
+    """A subscription was too slow: `missed` values were dropped before it took them."""
+
+    def __init__(self, message: str = '', missed: int = 0) -> None:
+        super().__init__(message)
+        self.missed = missed
+
+
 _of_trio: dict[type[Exception], type[Exception]] = {}
 
 
