@@ -8,7 +8,6 @@
 
 #include "base/uuid.hpp"
 #include "coppice/cancel_scope.hpp"
-#include "coppice/event.hpp"
 #include "coppice/kw.hpp"
 #include "coppice/nursery.hpp"
 #include "coppice/time.hpp"
@@ -114,22 +113,16 @@ discovery::discovery(std::shared_ptr<core::loop> control, network& net, discover
       options_(options),
       pool_(
           control_, net, [this](const std::string& uuid) { return actor_here(uuid); },
-          options.connect_within, options.idle_within),
-      close_asked_(std::make_unique<event>("close of discovery")) {}
+          options.connect_within, options.idle_within) {}
 
 discovery::~discovery() = default;
 
 // --- its life ------------------------------------------------------------------------------------
 
-task<> discovery::run() {
-  co_await open_nursery("lookups", [this](nursery& n) -> task<> {
-    tasks_ = &n;
-    co_await close_asked_->wait();
-    auto leaving = leave();
-    co_await move_on_after(options_.unregister_within, std::move(leaving));
-    tasks_ = nullptr;
-    n.cancel("the runtime ends");
-  });
+task<> discovery::close() {
+  auto leaving = leave();
+  co_await move_on_after(options_.unregister_within, std::move(leaving));
+  if (tasks_) std::exchange(tasks_, nullptr)->cancel("the runtime ends");
   for (auto& [where, place] : places_) place.session->close("the process ends");
   pool_.close();
   // What others have connected to us with is this loop's, too. Not a child's: its parent would hear
@@ -140,11 +133,6 @@ task<> discovery::run() {
   registrar_.reset();
   listed_.clear();
   here_.clear();
-}
-
-void discovery::close() {
-  closing_ = true;
-  close_asked_->set();
 }
 
 // A Coppice registrar sees the end of the connection; a tractor one has to be told.

@@ -82,9 +82,10 @@ class discovery final : public directory {
   void is_here(const port::actor_port_ptr& actor);
 
   // --- control loop ---
-  /// A task that does what is asked until close(). First.
-  task<> run();
-  void close();
+  /// First: its tasks are `n`'s.
+  void open(nursery& n) noexcept { tasks_ = &n; }
+  /// Says goodbye to the registrars, within its bound; nothing of it is left then.
+  task<> close();
 
   void hold_election(std::vector<msg::wire_address> at,
                      std::function<void(std::exception_ptr, std::vector<msg::wire_address>)> done);
@@ -145,9 +146,7 @@ class discovery final : public directory {
   network& net_;
   const discovery_options options_;
   peer_pool pool_;
-  nursery* tasks_ = nullptr;  // While run() runs.
-  std::unique_ptr<event> close_asked_;
-  bool closing_ = false;
+  nursery* tasks_ = nullptr;  // From open() to close().
   std::atomic<lookup_id> next_id_{first_id};
 
   std::map<std::string, std::weak_ptr<port::actor_port>> here_;  // Actors of this process, by uuid.

@@ -226,9 +226,9 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
 
 task<> process_runtime::run_control() {
   co_await open_nursery("control", [this](nursery& n) -> task<> {
-    n.start_soon("discovery", [](tree::discovery* d) { return d->run(); }, discovery_.get());
+    discovery_->open(n);
     co_await supervisor_->run();
-    discovery_->close();
+    co_await discovery_->close();
   });
   network_->close();
   for (auto& [uuid, l] : std::exchange(listeners_, {}))

@@ -63,7 +63,7 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get(), link_state{l, ++links_so_far_, {}, {}, {}});
+  links_.try_emplace(l.get(), link_state{l, ++links_so_far_, {}, {}, {}, {}, {}});
   if (!closed_.empty()) {
     out.closes.push_back({l, closed_});
     return;
