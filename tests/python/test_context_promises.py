@@ -331,6 +331,41 @@ def test_contexts_nest_through_actors_and_errors_say_which_way_they_came(context
         ''')
 
 
+def test_a_cancellation_that_is_passed_on_still_says_who_cancelled(contexts):
+    contexts('''
+        @coppice.context
+        async def cancel_self(ctx: Context):
+            await ctx.started()
+            await ctx.cancel()
+            await either.sleep(1000)
+
+        @coppice.context
+        async def middle(ctx: Context):
+            async with coppice.open_nursery() as an:
+                leaf = await an.start_actor('leaf', enable_modules=[__name__])
+                try:
+                    async with leaf.open_context(cancel_self):
+                        await ctx.started(leaf.uid)
+                        await either.sleep(1000)
+                finally:
+                    await an.cancel()
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('middle', enable_modules=[__name__])
+                try:
+                    async with portal.open_context(middle) as (ctx, leaf):
+                        await either.sleep(1000)
+                except ContextCancelled as error:
+                    assert error.canceller == tuple(leaf)
+                    assert error.src_uid == portal.uid
+                    assert error.relay_path == [tuple(leaf), portal.uid]
+                else:
+                    raise AssertionError
+                await an.cancel()
+        ''')
+
+
 @guests_only
 def test_payloads_that_cannot_travel_are_errors_of_whoever_sends_them(contexts):
     contexts('''
