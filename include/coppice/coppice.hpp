@@ -46,6 +46,7 @@
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
 #include "coppice/pending.hpp"
+#include "coppice/discovery.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"
 #include "coppice/spawn.hpp"

@@ -391,6 +391,7 @@ class _Block:
 def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | None = None,
                  name: str = 'root', payload_bytes_max: int | None = None,
                  exit_linger: float | None = None,
+                 registry_addrs: Sequence[Any] | None = None,
                  loglevel: str | None = None) -> AbstractAsyncContextManager[ActorNursery]:
     """A block of actors. When it is left, every actor that was started in it has ended.
 
@@ -405,9 +406,10 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     start_method and stop are what its actors get unless start_actor() says otherwise. Where no
     actor is running yet, the block is also the root: `name` is its name, payload_bytes_max bounds
     one message, exit_linger is how long the process may take to leave when native code in it never
-    returns. Where one is running, these three mean nothing.
+    returns, registry_addrs are what coppice.run() does with them. Where one is running, these four
+    mean nothing.
     """
-    options: dict[str, Any] = {'name': name}
+    options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
     if payload_bytes_max is not None:
         options['payload_bytes_max'] = int(payload_bytes_max)
     if exit_linger is not None:

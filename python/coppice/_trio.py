@@ -15,10 +15,12 @@ import trio
 from trio import Cancelled, lowlevel
 
 from coppice import _loop
+from coppice._context import ContextBlock
 from coppice._exceptions import Interrupted
 from coppice._loop import inf
 from coppice._native import native
 from coppice._nursery import _Block
+from coppice._stream import GeneratorBlock, StreamBlock
 from coppice._types import Any, Callable, Coroutine, Iterator
 
 PATIENCE = 1000  # Looks at the clock, one a turn of the loop or more, that an end may take.
@@ -27,9 +29,10 @@ THROWS = 20      # Waits that a task's cleanup may come to when the loop is gone
 
 # A KeyboardInterrupt must not strike between what a block does to start and to end: it comes to the
 # next wait instead, as it does in trio's own nurseries.
-for _method in (_Block.__aenter__, _Block.__aexit__):
-    lowlevel.enable_ki_protection(_method)  # type: ignore[type-var]
-del _method
+for _block in (_Block, ContextBlock, StreamBlock, GeneratorBlock):
+    for _method in (_block.__aenter__, _block.__aexit__):
+        lowlevel.enable_ki_protection(_method)  # type: ignore[type-var]
+del _block, _method
 
 
 class TrioWait:

@@ -26,6 +26,6 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
                                                                backend_choices choices);
 
 /// The Aid of an actor of this process.
-msg::aid aid_of(const uid& who);
+msg::aid aid_of(const uid& who, bool is_registrar = false);
 
 }  // namespace coppice::tree

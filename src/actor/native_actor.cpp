@@ -144,6 +144,21 @@ void native_actor::cancel(std::string why) {
   });
 }
 
+void native_actor::become_registrar(port::registry_limits limits,
+                                    port::registrar::publish_function publish) {
+  on_loop([limits, publish = std::move(publish)](native_actor& me) {
+    me.table_.become_registrar(limits, publish);
+  });
+}
+
+void native_actor::published(const std::string& uuid, const port::registry::addresses& at) {
+  on_loop([uuid, at](native_actor& me) {
+    port::effects out;
+    me.table_.published(uuid, at, out);
+    me.apply(std::move(out));
+  });
+}
+
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
 
 void native_actor::listens(std::shared_ptr<ipc::listener> listener) {
@@ -319,8 +334,22 @@ void native_actor::act(port::cancel_requested&& e) {
 
 void native_actor::act(port::spec_arrived&& e) {
   for (const auto& [name, path] : e.spec.enable_modules.list) enabled_.push_back(name);
+  if (!alone_) return ready(nullptr);
+  // The only one who can register a process is itself.
+  const auto me = shared_from_this();
+  runtime_.join_registrars(me, std::move(e.spec.reg_addrs), [me](std::exception_ptr failure) {
+    me->on_loop([failure = std::move(failure)](native_actor& self) { self.ready(failure); });
+  });
+}
+
+void native_actor::ready(const std::exception_ptr& failure) {
   port::effects out;
-  table_.set_ready(nullptr, out);
+  if (failure) {
+    const auto info = to_remote(failure, id_);
+    table_.set_ready(&info, out);
+  } else {
+    table_.set_ready(nullptr, out);
+  }
   apply(std::move(out));
 }
 
@@ -390,8 +419,26 @@ task<> native_actor::run_root(std::function<task<>(actor&)> body) {
   std::function<task<>()> run = [this, &body] { return body(face_); };
   auto frame = detail::take(serving(std::move(run)));
   auto how = co_await detail::captured<void>(std::move(frame));
+  port::effects last;
+  table_.acknowledge_cancel(last);
+  apply(std::move(last));
   leave("the root has ended");
   if (how.error()) std::rethrow_exception(how.error());
+}
+
+task<> native_actor::enter_registry(std::vector<msg::wire_address> at,
+                                    std::vector<msg::wire_address> joined) {
+  // Shared: it is told on the control loop, perhaps when nobody waits any more.
+  const auto entered = std::make_shared<core::one_shot<std::exception_ptr>>("the registrar");
+  auto told = [to = loop_->ref(), entered](std::exception_ptr e) {
+    to.post([entered, e = std::move(e)] { entered->set(e); });
+  };
+  if (joined.empty())
+    runtime_.open_as_registrar(shared_from_this(), std::move(at), std::move(told));
+  else
+    runtime_.join_registrars(shared_from_this(), std::move(joined), std::move(told));
+  const std::exception_ptr failure = co_await entered->wait();
+  if (failure) std::rethrow_exception(failure);
 }
 
 void native_actor::leave(const std::string& why) {

@@ -63,6 +63,9 @@ class native_actor final : public port::actor_port,
                port::reply_handler on_reply) override;
   void child_changed(port::child_changed change) override;
   void cancel(std::string why) override;
+  void become_registrar(port::registry_limits limits,
+                        port::registrar::publish_function publish) override;
+  void published(const std::string& uuid, const port::registry::addresses& at) override;
   void close(std::string why) override;
   void describe(base::tree_writer& w) override;
   std::shared_ptr<core::loop> own_loop() const override { return loop_; }
@@ -76,6 +79,10 @@ class native_actor final : public port::actor_port,
   task<> serve(std::string parent_uuid, std::function<void()> connect);
   /// Runs `body` as a root actor: it ends when the body does, or is cancelled.
   task<> run_root(std::function<task<>(actor&)> body);
+
+  /// Of a root whose registrars were elected: it becomes the registrar, listening at `at`, or is
+  /// registered with `joined`. Throws what keeps it from that.
+  task<> enter_registry(std::vector<msg::wire_address> at, std::vector<msg::wire_address> joined);
 
   // --- what portals and actor nurseries need ---
   child_slot& start_child(std::string_view name, const actor_options& options);
@@ -145,6 +152,7 @@ class native_actor final : public port::actor_port,
   void act(port::spec_arrived&& e);
   void act(port::child_changed&& e);
   task<> run_call(port::call_id id, exposed endpoint, payload kwargs);
+  void ready(const std::exception_ptr& failure);
   task<> serving(std::function<task<>()> body);
   void leave(const std::string& why);
 

@@ -50,13 +50,68 @@ std::string canonical_key(const std::string& key) {
   return key;
 }
 
+// --- the network, as discovery sees it
+// ------------------------------------------------------------
+
+class process_runtime::own_network final : public network {
+ public:
+  explicit own_network(process_runtime& of) : rt_(of) {}
+
+  void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
+              std::function<void(std::exception_ptr)> failed) override {
+    start_waiting start;
+    start.then = [then = std::move(then)](const ipc::address& at) { then(at.wire()); };
+    start.failed = std::move(failed);
+    rt_.listen(std::move(actor), std::move(start));
+  }
+
+  msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) override {
+    auto made = ipc::listener::open(rt_.control_, at, actor->self(), actor, rt_.options_.limits,
+                                    rt_.options_.transports);
+    rt_.more_listeners_.emplace(actor->self().uuid, made);
+    return made->at().wire();
+  }
+
+  void connect(const msg::wire_address& to, const msg::aid& self,
+               std::shared_ptr<ipc::link_sink> sink, duration within,
+               std::function<void(std::exception_ptr, ipc::link_ptr)> done) override {
+    ipc::limits limits = rt_.options_.limits;
+    limits.connect_within = std::min(limits.connect_within, within);
+    limits.handshake_within = std::min(limits.handshake_within, within);
+    std::erase_if(attempts_, [](const auto& one) { return one.expired(); });
+    attempts_.push_back(ipc::connect(rt_.control_, to, self, std::move(sink), limits,
+                                     rt_.options_.transports, std::move(done)));
+  }
+
+  std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
+    for (const auto& [uuid, l] : rt_.listeners_)
+      if (l.listener && l.listener->at().wire() == at) return uuid;
+    for (const auto& [uuid, l] : rt_.more_listeners_)
+      if (l->at().wire() == at) return uuid;
+    return std::nullopt;
+  }
+
+  /// The loop's run is about to end.
+  void close() {
+    for (const auto& one : std::exchange(attempts_, {}))
+      if (const auto attempt = one.lock()) attempt->cancel("the runtime ends");
+  }
+
+ private:
+  process_runtime& rt_;
+  std::vector<std::weak_ptr<ipc::attempt>> attempts_;
+};
+
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
       threads_(std::make_shared<base::worker_pool>(core::work_thread_name)),
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
-      supervisor_(std::make_unique<supervisor>(control_)) {
+      supervisor_(std::make_unique<supervisor>(control_)),
+      network_(std::make_unique<own_network>(*this)),
+      discovery_(std::make_unique<tree::discovery>(control_, *network_, options_.discovery)) {
+  supervisor_->register_in(*discovery_);
   refuse_second_copy();
   base::watch_for_forks();
   process_runtime* none = nullptr;
@@ -99,12 +154,6 @@ task<> process_runtime::control_on_thread(std::promise<void>* up) {
   up->set_value();
   co_await run_control();
   signals_.reset();
-}
-
-task<> process_runtime::run_control() {
-  co_await supervisor_->run();
-  for (auto& [uuid, l] : std::exchange(listeners_, {}))
-    if (l.on == control_ && l.listener) l.listener->close();
 }
 
 void process_runtime::on_signal(int number, int nth) {
@@ -175,6 +224,54 @@ void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core
     listener ? start.then(listener->at()) : start.failed(error);
 }
 
+task<> process_runtime::run_control() {
+  co_await open_nursery("control", [this](nursery& n) -> task<> {
+    discovery_->open(n);
+    co_await supervisor_->run();
+    co_await discovery_->close();
+  });
+  network_->close();
+  for (auto& [uuid, l] : std::exchange(listeners_, {}))
+    if (l.on == control_ && l.listener) l.listener->close();
+  for (auto& [uuid, l] : std::exchange(more_listeners_, {})) l->close();
+}
+
+std::vector<msg::wire_address> process_runtime::elect_registrars(
+    const std::vector<msg::wire_address>& at) {
+  if (at.empty()) return {};
+  COPPICE_ASSERT(core::loop::current() == nullptr, "an election blocks: not on a loop's thread");
+  struct outcome {
+    std::promise<std::vector<msg::wire_address>> told;
+  };
+  const auto how = std::make_shared<outcome>();  // Shared: it is still being told when we know.
+  control_->post([this, how, at] {
+    discovery_->hold_election(at, [how](std::exception_ptr e, std::vector<msg::wire_address> who) {
+      e ? how->told.set_exception(e) : how->told.set_value(std::move(who));
+    });
+  });
+  return how->told.get_future().get();
+}
+
+void process_runtime::open_as_registrar(port::actor_port_ptr root,
+                                        std::vector<msg::wire_address> at, discovery::listed done) {
+  control_->post([this, root = std::move(root), at = std::move(at), done = std::move(done)] {
+    std::exception_ptr failure;
+    try {
+      discovery_->open_registrar(root, at);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    done(failure);
+  });
+}
+
+void process_runtime::join_registrars(port::actor_port_ptr main, std::vector<msg::wire_address> at,
+                                      discovery::listed done) {
+  control_->post([this, main = std::move(main), at = std::move(at), done = std::move(done)] {
+    discovery_->join(main, at, done);
+  });
+}
+
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
                                   spawn::child_spec spec, stop_policy stop, duration start_within) {
   spec.parent = parent->self();
@@ -182,21 +279,30 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
   auto request = std::make_shared<start_request>(
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
-  control_->post([this, parent, request] {
-    start_waiting start;
-    start.then = [this, request](ipc::address at) {
-      request->spec.parent_address = std::move(at);
-      supervisor_->start(std::move(*request));
-    };
-    start.failed = [parent, request](std::exception_ptr e) {
-      port::child_changed change;
-      change.what = port::child_changed::kind::start_failed;
-      change.uuid = request->spec.self.uuid;
-      change.error = e;
-      parent->child_changed(std::move(change));
-    };
-    listen(parent, std::move(start));
-  });
+  control_->post([this, request] { start_outside(request); });
+}
+
+// A child in another process is told where its parent listens, and where the registrars do.
+void process_runtime::start_outside(std::shared_ptr<start_request> request) {
+  const auto failed = [request](std::exception_ptr e) {
+    port::child_changed change;
+    change.what = port::child_changed::kind::start_failed;
+    change.uuid = request->spec.self.uuid;
+    change.error = e;
+    request->parent->child_changed(std::move(change));
+  };
+  start_waiting start;
+  start.failed = failed;
+  start.then = [this, request, failed](ipc::address at) {
+    request->spec.parent_address = std::move(at);
+    discovery_->addresses_for_children(
+        [this, request](std::vector<msg::wire_address> registrars) {
+          request->spec.spec.reg_addrs = std::move(registrars);
+          supervisor_->start(std::move(*request));
+        },
+        failed);
+  };
+  listen(request->parent, std::move(start));
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,
@@ -209,6 +315,8 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
 
 void process_runtime::actor_ended(const port::actor_port& port) {
   control_->post([this, uuid = port.self().uuid] {
+    for (auto [l, end] = more_listeners_.equal_range(uuid); l != end; ++l) l->second->close();
+    more_listeners_.erase(uuid);
     auto node = listeners_.extract(uuid);
     if (node.empty()) return;
     auto& l = node.mapped();
@@ -259,6 +367,8 @@ bool process_runtime::stop(duration bound) {
     // Native code of this process may still come back and report here: it must find us.
     for (auto& b : backends_) (void)b.release();
     (void)supervisor_.release();
+    (void)discovery_.release();
+    (void)network_.release();
   }
   the_runtime = nullptr;
   stop_ends_.set_value();

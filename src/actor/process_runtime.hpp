@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "actor/discovery.hpp"
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
@@ -31,6 +32,7 @@ struct process_options {
   ipc::limits limits;
   ipc::transport_options transports;
   port::table_limits calls;
+  discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
@@ -62,6 +64,7 @@ class process_runtime {
   /// supervision().close() was called and every child has ended. Then stop() leaves nothing.
   task<> run_control();
   supervisor& supervision() noexcept { return *supervisor_; }
+  tree::discovery& lookups() noexcept { return *discovery_; }
   const process_options& options() const noexcept { return options_; }
 
   /// For a loop of this process: the one that runs an actor. Its runs are looked at for stalls; its
@@ -75,6 +78,16 @@ class process_runtime {
   /// loop).
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
+
+  /// Which registrars a root joins: see elect(). Blocks, for at most election_options::total.
+  /// Empty: the root is to be the registrar, as it is without addresses.
+  std::vector<msg::wire_address> elect_registrars(const std::vector<msg::wire_address>& at);
+  /// The root is there: it is the registrar and listens at `at`, or it is registered at those that
+  /// it joins. `done` is called on the control loop: null, or why not.
+  void open_as_registrar(port::actor_port_ptr root, std::vector<msg::wire_address> at,
+                         discovery::listed done);
+  void join_registrars(port::actor_port_ptr main, std::vector<msg::wire_address> at,
+                       discovery::listed done);
 
   /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
   /// needs one, spec.parent_address from the parent's listener, opened on first use. The outcome is
@@ -116,11 +129,13 @@ class process_runtime {
     std::function<void(ipc::address)> then;
     std::function<void(std::exception_ptr)> failed;
   };
+  class own_network;
 
   void control_main(std::promise<void>& up);
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
   void listen(port::actor_port_ptr parent, start_waiting start);
+  void start_outside(std::shared_ptr<start_request> request);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
               std::shared_ptr<ipc::listener> listener, std::exception_ptr error);
   void describe_here(base::tree_writer& w) const;
@@ -133,6 +148,8 @@ class process_runtime {
   const std::shared_ptr<base::worker_pool> threads_;  // Likewise.
   std::shared_ptr<core::loop> control_;
   std::unique_ptr<supervisor> supervisor_;
+  std::unique_ptr<own_network> network_;
+  std::unique_ptr<tree::discovery> discovery_;
   std::vector<std::unique_ptr<spawn::backend>> backends_;
   base::os_thread control_thread_;
   std::atomic<bool> stopped_{false};  // stop() was called.
@@ -151,6 +168,8 @@ class process_runtime {
     std::vector<start_waiting> waiting;  // Until it is open.
   };
   std::map<std::string, listening> listeners_;  // By the actor's uuid.
+  // Those that actors were told to have besides.
+  std::multimap<std::string, std::shared_ptr<ipc::listener>> more_listeners_;  // Likewise.
 };
 
 /// "trio" and "mp_spawn" mean "process", and so on: tractor's and multiprocessing's names.

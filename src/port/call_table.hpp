@@ -197,6 +197,7 @@ class call_table {
   void become_registrar(registry_limits limits, registrar::publish_function publish);
   /// Where an actor that was asked to listen does; empty: nowhere.
   void published(const std::string& uuid, const registry::addresses& at, effects& out);
+
   // --- both ends of dialogs. Unknown ids are dialogs that have ended ---
   /// One value, moved from if it is `sent`. Throws limit_exceeded if it is larger than
   /// payload_bytes_max.

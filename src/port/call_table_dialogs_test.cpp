@@ -398,6 +398,23 @@ TEST_F(Dialogs, AValueBeyondTheLimitIsRefusedWhereItIsSent) {
   EXPECT_EQ(send(id, "x"), send_outcome::sent);
 }
 
+TEST_F(Dialogs, ALookSaysItsNameWhetherItIsOverAndWhetherThePeerKnowsCredit) {
+  connect(peer);
+  connect(coppice);
+  const auto id = open(peer, "f");
+  ASSERT_TRUE(table.look(id));
+  EXPECT_EQ(table.look(id)->cid, start.cid);
+  EXPECT_FALSE(table.look(id)->is_over);
+  EXPECT_FALSE(table.look(id)->knows_credit);
+  deliver(peer, msg::returned{start.cid, payload()});
+  ASSERT_TRUE(table.look(id)) << "until it is released";
+  EXPECT_TRUE(table.look(id)->is_over);
+  table.release(id);
+  EXPECT_FALSE(table.look(id));
+  const auto served = accept(coppice, "c", call_kind::context, {}, msg::stream_credit{1, 1});
+  EXPECT_TRUE(table.look(served)->knows_credit);
+}
+
 TEST_F(Dialogs, ACidThatIsInUseEitherWayIsABreach) {
   connect(peer);
   open(peer, "f");

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "actor/process_runtime.hpp"
 #include "base/assert.hpp"
 #include "base/forked.hpp"
 #include "pyext/convert.hpp"
@@ -176,7 +177,19 @@ void guest_actor::act(port::spec_arrived&& e) {
     if (error && is_interrupted(error.get())) return;
     return fail(errors_.describe(error.get()));
   }
-  port_->set_ready();
+  say_ready(std::move(e.spec.reg_addrs));
+}
+
+// A process child registers itself first: nobody else can. Guests are registered by their
+// supervisor.
+void guest_actor::say_ready(std::vector<msg::wire_address> registrars) {
+  auto* rt = tree::process_runtime::current();
+  if (!rt || !port_->alone_in_process()) return port_->set_ready();
+  rt->join_registrars(port_, std::move(registrars), [port = port_](const std::exception_ptr& e) {
+    if (!e) return port->set_ready();
+    const auto info = to_remote(e, {port->self().name, port->self().uuid});
+    port->set_ready(&info);
+  });
 }
 
 bool guest_actor::expose(const std::string& name, const std::string& path) {
@@ -515,8 +528,12 @@ void guest_actor::answer_the_rest() {
 port::request_id guest_actor::call(const ipc::link_ptr& to, const std::string& ns,
                                    const std::string& func, payload kwargs, ref token) {
   const port::request_id id = port_->call(to, ns, func, std::move(kwargs));
-  requests_.emplace(id, open_request{token.release(), to->peer().name});
+  expect(id, std::move(token), to->peer().name);
   return id;
+}
+
+void guest_actor::expect(port::request_id id, ref token, std::string peer) {
+  requests_.emplace(id, open_request{token.release(), std::move(peer)});
 }
 
 void guest_actor::forget(port::request_id id) {
