@@ -218,8 +218,6 @@ class call_table {
   /// The caller's side failed: the callee's is told, and goes on to end.
   void fail_dialog(dialog_id id, remote_error_info error, effects& out);
   bool peer_opened(dialog_id id) const;
-  /// Its connection has ended, and how the callee did is not known yet: the reply will say.
-  bool is_undecided(dialog_id id) const;
   /// None: it has ended, and is released.
   std::optional<dialog_look> look(dialog_id id) const;
 
