@@ -127,7 +127,7 @@ def test_a_callee_that_does_not_end_is_told_of_and_does_not_hold_the_block_up(co
                     assert 'did not end within 0.616 s' in note
                 assert 0.6 < time.monotonic() - began < 1.4
                 try:
-                    with coppice.move_on_after(0.01):
+                    with coppice.move_on_after(0.3):
                         async with portal.open_context(stubborn) as (ctx, sent):
                             await either.sleep(1000)
                 except coppice.CallStuck as error:

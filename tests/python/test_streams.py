@@ -139,7 +139,7 @@ def test_reqresp_ontopof_streaming(streams):
                             got.append(msg)
                             if msg == 'pong':
                                 await stream.send('ping')
-                            if got.count('pong') == 3 and got.count('yo') > 3:
+                            if got.count('pong') >= 3 and got.count('yo') > 3:
                                 break
                     await ctx.cancel()
                 await an.cancel()
@@ -484,6 +484,7 @@ def test_a_generator_is_closed_when_its_consumer_leaves(streams):
                 assert len(await portal.run(get_closed)) == 2  # When the block was left.
                 try:
                     async with portal.open_stream_from(count) as stream:
+                        assert await stream.receive() == 0  # It has begun.
                         raise LookupError('mine')
                 except LookupError:
                     pass
