@@ -292,7 +292,7 @@ TEST_F(SocketLink, ValuesOfStreamsArriveInOrderAmongOtherMessages) {
 TEST_F(SocketLink, ValuesThatAreSentTogetherLeaveAsAFrameEach) {
   run([&]() -> task<> {
     raw_peer peer = co_await connected();
-    link_->send(numbered(1));
+    link_->send(numbered(1), urgency::now);
     link_->send_values("c", {to_payload(2), to_payload(3)});
     const auto first = co_await peer.receive();
     EXPECT_EQ(number_of(*first), 1);

@@ -205,8 +205,8 @@ class call_table {
   /// One value, moved from if it is `sent`. Throws limit_exceeded if it is larger than
   /// payload_bytes_max.
   send_outcome send(dialog_id id, payload&& value, effects& out);
-  /// The same for one of `bytes` that the caller sends itself: by the link and with the cid of `to`.
-  /// Null, though `sent`: it is to be dropped.
+  /// The same for one of `bytes` that the caller sends itself: by the link and with the cid of
+  /// `to`. Null, though `sent`: it is to be dropped.
   send_outcome admit(dialog_id id, std::size_t bytes, const dialog*& to);
   taken take(dialog_id id, effects& out);
   /// Its user reads: see dialog::open().

@@ -244,8 +244,7 @@ send_outcome call_table::admit(dialog_id id, std::size_t bytes, const dialog*& t
 send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
   const dialog* to = nullptr;
   const send_outcome how = admit(id, value.size(), to);
-  if (to)
-    out.sends.push_back({to->link, msg::yield{to->cid, std::move(value)}, ipc::urgency::now});
+  if (to) out.sends.push_back({to->link, msg::yield{to->cid, std::move(value)}, ipc::urgency::now});
   return how;
 }
 
