@@ -40,7 +40,7 @@ class native_dialog : public detail::dialog_end {
   got try_take(payload& to) override;
   bool peer_opened() const noexcept override;
   duration open_within() const noexcept override { return open_within_; }
-  void throw_refused() const override;
+  [[noreturn]] void throw_refused() const override;
   std::exception_ptr overrun() const override;
   std::exception_ptr failure() const noexcept override { return failure_; }
   std::string describe_stream() const override;
