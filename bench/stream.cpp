@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_stream memory|uds|guest <bytes> <messages>: messages per second from a sender to a receiver
-// in another actor: on another thread, in another process, or (the sender) a Python guest.
+// in another actor: on another thread, in another process, or a Python guest (stream_guest.py).
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -50,7 +50,7 @@ task<> measure(actor& self, std::string kind, std::size_t bytes, std::int64_t me
     how.backend = kind == "memory" ? spawn::thread : spawn::process;
     if (kind == "guest") {
       how.backend = spawn::subint;
-      how.enable_modules = name_list("coppice_tour");
+      how.enable_modules = name_list("stream_guest");
     }
     portal p = co_await an.start_actor("peer", how);
     auto body = [&](remote_context<pushing>& ctx) -> task<> {
@@ -60,7 +60,7 @@ task<> measure(actor& self, std::string kind, std::size_t bytes, std::int64_t me
       co_await push(out, b, messages);
       rate(t);
     };
-    const auto name = function_name::parse(kind == "guest" ? std::string_view("coppice_tour:pull")
+    const auto name = function_name::parse(kind == "guest" ? std::string_view("stream_guest:pull")
                                                            : std::string_view("bench:pull"));
     co_await p.open_context<pushing, std::int64_t>(name, kw("of", messages), body);
   };
@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   const bool child = argc > 1 && std::strcmp(argv[1], "--coppice-child") == 0;
   if (!child && argc != 4) return 2;
   const std::string kind = argc > 1 ? argv[1] : "";
+  if (kind == "guest") ::setenv("PYTHONPATH", BENCH_FOLDER, 1);
   const auto number = [&](int i) { return child ? 0 : std::strtoll(argv[i], nullptr, 10); };
   const auto bytes = static_cast<std::size_t>(number(2));
   const std::int64_t messages = number(3);

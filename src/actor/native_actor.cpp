@@ -82,10 +82,11 @@ void native_actor::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::
       u == ipc::urgency::lazy);
 }
 
-void native_actor::on_messages(const ipc::link_ptr& from, std::vector<msg::message>&& batch) {
-  on_loop([from, batch = std::move(batch)](native_actor& me) mutable {
+void native_actor::on_values(const ipc::link_ptr& from, const std::string& cid,
+                             std::vector<payload>&& values) {
+  on_loop([from, cid, values = std::move(values)](native_actor& me) mutable {
     port::effects out;
-    for (auto& m : batch) me.table_.message(from, std::move(m), out);
+    me.table_.values(from, cid, values, out);
     me.apply(std::move(out));
   });
 }
@@ -196,18 +197,18 @@ void native_actor::deliver_streams() {
 }
 
 void native_actor::deliver(port::effects::sending&& s) {
-  if (s.to->is_local()) {
-    if (std::holds_alternative<msg::yield>(s.message) ||
-        std::holds_alternative<msg::credit>(s.message)) {
-      auto& batches = outbox_.batches;
-      auto it = std::ranges::find(batches, s.to, &outbox::batch::to);
-      if (it == batches.end()) it = batches.insert(it, {s.to, {}});
-      it->messages.push_back(std::move(s.message));
-      return loop_->at_turn_end(outbox_);
-    }
-    flush(s.to.get());
-  }
+  flush(s.to.get());
   s.to->send(std::move(s.message), s.urgency);
+}
+
+void native_actor::send_value(port::dialog_id id, const port::dialog& of, payload&& value) {
+  auto& batches = outbox_.batches;
+  auto it = std::ranges::find(batches, id, &outbox::batch::id);
+  if (it == batches.end()) {
+    it = batches.insert(it, {id, of.link, of.cid, {}});
+    loop_->at_turn_end(outbox_);
+  }
+  it->values.push_back(std::move(value));
 }
 
 void native_actor::flush(const ipc::link* only) {
@@ -220,7 +221,7 @@ void native_actor::flush(const ipc::link* only) {
     // Off the list first: what is sent may come back to us at once.
     outbox::batch one = std::move(batches[i]);
     batches.erase(batches.begin() + static_cast<std::ptrdiff_t>(i));
-    one.to->send_all(std::move(one.messages));
+    one.to->send_values(one.cid, std::move(one.values));
   }
 }
 

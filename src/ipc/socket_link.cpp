@@ -135,6 +135,7 @@ void socket_link::on_read(const error_code& ec, std::size_t n) {
     if (!take_frames()) return;
   } catch (const std::exception& e) {
     if (done_) finish_handshake(std::current_exception());
+    pass_values();  // What came before it counts.
     return shut(std::string("protocol error: ") + e.what());
   }
   read();
@@ -155,12 +156,18 @@ bool socket_link::take_frames() {
     in_begin_ += prefix_bytes + length;
     if (!take_frame({at + prefix_bytes, length})) return false;
   }
-  return true;
+  return pass_values();
 }
 
 bool socket_link::take_frame(std::span<const std::byte> frame) {
+  if (const auto value = yields_.cut(frame)) {
+    values_.push_back(payload(in_, *value));
+    return true;
+  }
+  if (!pass_values()) return false;
   msg::message m = msg::decode(payload(in_, frame));
   if (connected_) {
+    if (const auto* yield = std::get_if<msg::yield>(&m)) yields_.learn(frame, *yield);
     sink_->on_message(shared_from_this(), std::move(m), urgency::now);
     return open_;
   }
@@ -182,6 +189,13 @@ bool socket_link::take_frame(std::span<const std::byte> frame) {
   return open_;
 }
 
+// Values of one stream come many in a row: they are passed on together.
+bool socket_link::pass_values() {
+  if (values_.empty()) return true;
+  sink_->on_values(shared_from_this(), yields_.cid(), std::exchange(values_, {}));
+  return open_;
+}
+
 // --- writing -------------------------------------------------------------------------------------
 
 void socket_link::send(msg::message m, urgency) {
@@ -198,12 +212,31 @@ void socket_link::send(msg::message m, urgency) {
     return close(std::string("a message could not be encoded: ") + e.what());
   }
   if (here) return plan_flush();
+  append_later(std::move(frame));
+}
+
+void socket_link::send_values(const std::string& cid, std::vector<payload>&& values) {
+  if (closed_.load(std::memory_order_relaxed)) return;
+  msgpack::buffer frames;
+  const bool here = loop_->on_loop_thread();
+  try {
+    if (here && !open_) return;
+    msg::encode_yields(cid, values, here ? out_ : frames);
+  } catch (const error& e) {
+    return close(std::string("a message could not be encoded: ") + e.what());
+  }
+  if (!here) return append_later(std::move(frames));
+  if (!writing_) flush();  // The turn is at its end.
+  if (open_) plan_flush();
+}
+
+void socket_link::append_later(msgpack::buffer frames) {
   // Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us,
   // who keep the loop. While we are open our pending read keeps us.
-  loop_->post([weak = weak_from_this(), frame = std::move(frame)] {
+  loop_->post([weak = weak_from_this(), frames = std::move(frames)] {
     const auto me = std::static_pointer_cast<socket_link>(weak.lock());
     if (!me || !me->open_) return;
-    me->out_.append(frame.bytes());
+    me->out_.append(frames.bytes());
     me->plan_flush();
   });
 }
@@ -212,7 +245,7 @@ void socket_link::plan_flush() {
   if (out_.size() - out_sent_ > limits_.queued_bytes_max)
     return shut(fmt::format("the peer does not read: {} bytes are queued (queued_bytes_max)",
                             out_.size() - out_sent_));
-  if (writing_ || std::exchange(flush_planned_, true)) return;
+  if (writing_ || out_sent_ == out_.size() || std::exchange(flush_planned_, true)) return;
   loop_->at_turn_end([me = self()] {
     me->flush_planned_ = false;
     me->flush();

@@ -14,6 +14,7 @@
 #include "ipc/limits.hpp"
 #include "ipc/link.hpp"
 #include "ipc/stream.hpp"
+#include "msg/yields.hpp"
 
 namespace coppice::ipc {
 
@@ -40,6 +41,7 @@ class socket_link final : public link, private stream_user {
   /// Begins the handshake; `done` is called once, on the loop's thread.
   void begin(handshake_done done);
 
+  void send_values(const std::string& cid, std::vector<payload>&& values) override;
   void send(msg::message m, urgency u) override;
   void close(std::string why) override;
   bool is_local() const noexcept override { return false; }
@@ -68,6 +70,8 @@ class socket_link final : public link, private stream_user {
   void on_writable() override;
   bool take_frames();                                 // False: closed meanwhile.
   bool take_frame(std::span<const std::byte> frame);  // Likewise.
+  bool pass_values();                                 // Likewise.
+  void append_later(msgpack::buffer frames);
   void make_room();
   void handshake_late() noexcept;
   void finish_handshake(std::exception_ptr e);
@@ -86,6 +90,9 @@ class socket_link final : public link, private stream_user {
 
   std::shared_ptr<chunk> in_;
   std::size_t in_begin_ = 0, in_end_ = 0;  // Bytes of in_ that are not yet taken.
+
+  msg::yield_cutter yields_;
+  std::vector<payload> values_;  // Of yields_.cid(): cut, and not yet passed on.
 
   msgpack::buffer out_;
   std::size_t out_sent_ = 0;

@@ -16,8 +16,9 @@ payload payload::copy_of(std::span<const std::byte> bytes) {
 }
 
 payload payload::take(msgpack::buffer&& from) {
-  const msgpack::buffer taken = std::move(from);
-  return payload(taken.block_, taken.bytes());
+  msgpack::buffer taken = std::move(from);
+  const auto bytes = taken.bytes();
+  return payload(std::move(taken.block_), bytes);
 }
 
 payload payload::slice(std::span<const std::byte> part) const {
