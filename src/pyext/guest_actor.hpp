@@ -47,7 +47,8 @@ struct guest_actor_options {
 ///   process.
 /// - `cancel_requested`: cancels what runs on the loop, lets it unwind, and ends.
 /// - `reply_arrived`, `child_changed`: to the loop's `settle`, or the callback of start_child.
-/// - Functions that `coppice.context` marked, and async generators, are dialogs: `coppice._endpoint`
+/// - Functions that `coppice.context` marked, and async generators, are dialogs:
+/// `coppice._endpoint`
 ///   and `_stream` make the coroutine that serves one, and its events go to the loop's `dialog`.
 ///
 /// # Why not Python code?
@@ -180,6 +181,7 @@ class guest_actor {
   bool done_ = false;       // serve() is to return.
   std::string why_;         // It ends.
   std::string failure_;
+  std::optional<remote_error_info> start_failure_;  // Why nothing here can be called.
 };
 
 }  // namespace coppice::py
