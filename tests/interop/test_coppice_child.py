@@ -9,7 +9,7 @@ import uuid
 import msgspec
 import pytest
 import wire
-from interop_kit import CHILD, error_of, folder, path_with  # noqa: F401: fixtures
+from interop_kit import CHILD, error_of, folder, path_with, transport  # noqa: F401: fixtures
 from peer import Dialog, Peer
 from wire import Error, StartAck, Stop
 
@@ -104,15 +104,15 @@ async def stubborn(seconds):
 
 
 @pytest.fixture
-def root(native_half, folder):
-    with Peer('root', 'uds', folder, is_registrar=True) as peer:
+def root(native_half, folder, transport):
+    with Peer('root', transport, folder, is_registrar=True) as peer:
         yield peer
 
 
 @pytest.fixture
-def crediting_root(native_half, folder):
+def crediting_root(native_half, folder, transport):
     ext = {'v': 1, 'ext': ['credit']}
-    with Peer('root', 'uds', folder, is_registrar=True, ext=ext) as peer:
+    with Peer('root', transport, folder, is_registrar=True, ext=ext) as peer:
         yield peer
 
 
