@@ -55,14 +55,13 @@ task<> measure(actor& self, std::string kind, std::size_t bytes, std::int64_t me
     portal p = co_await an.start_actor("peer", how);
     auto body = [&](remote_context<pushing>& ctx) -> task<> {
       auto out = ctx.open_stream();
-      for (std::int64_t done = 0; done < warm_up; done += messages)
-        co_await push(out, b, messages);
+      for (std::int64_t done = 0; done < warm_up; done += messages) co_await push(out, b, messages);
       const auto t = bench::clock::now();
       co_await push(out, b, messages);
       rate(t);
     };
-    const auto name = function_name::parse(
-        kind == "guest" ? std::string_view("coppice_tour:pull") : std::string_view("bench:pull"));
+    const auto name = function_name::parse(kind == "guest" ? std::string_view("coppice_tour:pull")
+                                                           : std::string_view("bench:pull"));
     co_await p.open_context<pushing, std::int64_t>(name, kw("of", messages), body);
   };
   co_await open_nursery(self, inside);

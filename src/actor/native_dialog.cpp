@@ -19,7 +19,6 @@ std::string cid_of(const port::call_table& table, port::dialog_id id) {
   return look ? look->cid : std::string();
 }
 
-
 port::stream_window window_of(const stream_options& o) {
   return {.messages = o.messages_max, .bytes = o.bytes_max};
 }
@@ -124,7 +123,7 @@ void native_dialog::close_stream() noexcept {
   if (stream_ != stream_state::open) return;
   stream_ = stream_state::closed;
   port::effects out;
-  actor_.table().stop(id_, out);
+  if (says_stop()) actor_.table().stop(id_, out);
   actor_.apply(std::move(out));
   serve_senders();
   serve_receivers();
@@ -163,9 +162,10 @@ void native_dialog::throw_refused() const {
   if (stream_ != stream_state::open)
     throw channel_closed(fmt::format("the stream of '{}' was closed by this side", function_));
   if (failure_) std::rethrow_exception(failure_);
-  throw channel_closed(fmt::format("actor '{}' has closed its side of the stream of '{}', or has "
-                                   "ended the dialog",
-                                   peer_.name, function_));
+  throw channel_closed(
+      fmt::format("actor '{}' has closed its side of the stream of '{}', or has "
+                  "ended the dialog",
+                  peer_.name, function_));
 }
 
 std::exception_ptr native_dialog::overrun() const {

@@ -139,7 +139,7 @@ def test_reqresp_ontopof_streaming(streams):
                             got.append(msg)
                             if msg == 'pong':
                                 await stream.send('ping')
-                            if got.count('pong') == 3 and got.count('yo') > 3:
+                            if got.count('pong') >= 3 and got.count('yo') > 3:
                                 break
                     await ctx.cancel()
                 await an.cancel()
@@ -433,6 +433,18 @@ def test_the_end_is_sticky_and_a_closed_side_says_so(streams):
                     except coppice.ClosedResourceError as error:
                         assert isinstance(error, trios('ClosedResourceError'))
                     await ctx.cancel()
+                await portal.cancel_actor()
+        ''')
+
+
+def test_an_empty_stream_and_one_that_is_closed_meanwhile_say_so(streams):
+    streams('''
+        def trios(name):
+            return getattr(either.trio, name) if either.on_trio() else getattr(coppice, name)
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('a', enable_modules=[__name__])
                 async with portal.open_context(echo) as (ctx, _):
                     async with ctx.open_stream() as stream:
                         try:
@@ -472,6 +484,7 @@ def test_a_generator_is_closed_when_its_consumer_leaves(streams):
                 assert len(await portal.run(get_closed)) == 2  # When the block was left.
                 try:
                     async with portal.open_stream_from(count) as stream:
+                        assert await stream.receive() == 0  # It has begun.
                         raise LookupError('mine')
                 except LookupError:
                     pass
