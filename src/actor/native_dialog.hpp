@@ -57,6 +57,8 @@ class native_dialog : public detail::dialog_end {
   void drop_what_comes();
   virtual bool may_open() const noexcept = 0;
   virtual bool says_stop() const noexcept { return true; }
+  /// It is over, and how is about to be said: until then nobody is told that the stream has ended.
+  virtual bool ends_unsaid() const { return false; }
   virtual void on_started(payload&&) {}
   virtual void on_failed(remote_error_info&&) {}
 
@@ -103,6 +105,7 @@ class opened_dialog final : public native_dialog {
 
   bool may_open() const noexcept override { return generator_ || started_.has_value(); }
   void on_started(payload&& word) override;
+  bool ends_unsaid() const override;
   void on_reply(port::reply&& r);
   void ask_to_stop();
   void is_late() noexcept;
