@@ -158,6 +158,7 @@ void guest_actor::act(port::spec_arrived&& e) {
   runtime_vars_ = std::move(e.spec.runtime_vars);
   const auto fail = [this](const remote_error_info& info) {
     failure_ = fmt::format("its modules did not import: {}: {}", info.source_type, info.message);
+    start_failure_ = info;
     port_->set_ready(&info);
   };
   parent_program program;
@@ -169,8 +170,16 @@ void guest_actor::act(port::spec_arrived&& e) {
   if (!program.loop.empty()) loop_name_ = program.loop;
   bool ok = program.sys_path.empty() || set_sys_path(program.sys_path);
   if (ok && !options_.package_path.empty()) ok = append_to_sys_path(options_.package_path);
-  ok = ok && replay_main(program);
-  for (const auto& [name, path] : e.spec.enable_modules.list) ok = ok && expose(name, path);
+  // A parent of ours sends its sys.path, under which its main script imports. That of a tractor
+  // program need not import here: then only what it defines cannot be called.
+  if (ok && !replay_main(program)) {
+    const ref error = take_error();
+    ok = program.sys_path.empty() && !is_interrupted(error.get());
+    if (!ok) PyErr_SetRaisedException(Py_NewRef(error.get()));
+  }
+  for (const auto& [name, path] : e.spec.enable_modules.list)
+    // tractor's own: a root of it lists the module of its debugger for every child.
+    if (!name.starts_with("tractor.")) ok = ok && expose(name, path);
   if (!ok) {
     const ref error = take_error();
     // Struck while it imported: who did that knows why, and it is no fault of the modules.
@@ -258,6 +267,10 @@ void guest_actor::act(port::call_started&& e) {
 }
 
 std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_started& e) {
+  if (start_failure_) {  // It was called before that was known.
+    port_->finish(e.id, *start_failure_);
+    return {};
+  }
   const auto module = modules_.find(e.ns);
   if (module == modules_.end()) {
     refuse(e.id, "ModuleNotExposed",

@@ -184,6 +184,7 @@ class guest_actor {
   bool done_ = false;       // serve() is to return.
   std::string why_;         // It ends.
   std::string failure_;
+  std::optional<remote_error_info> start_failure_;  // Why nothing here can be called.
 };
 
 }  // namespace coppice::py
