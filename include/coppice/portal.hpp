@@ -89,8 +89,8 @@ class portal {
   /// - When the body fails, or this block is cancelled from outside, the callee is cancelled and
   ///   waited for, at most 500 ms: call_stuck is thrown for one that does not end.
   /// - Failures go before cancellations, whosoever; a failure of the body and another of the callee
-  ///   come out together, as an error_group. That the connection or the actor has ended is told only
-  ///   if the body did not fail: its error says it, or is the reason.
+  ///   come out together, as an error_group. That the connection or the actor has ended is told
+  ///   only if the body did not fail: its error says it, or is the reason.
   template <class Endpoint, class... ArgsAndBody>
     requires is_endpoint<Endpoint>
   auto open_context(const Endpoint& e, ArgsAndBody&&... args_and_body) const {

@@ -48,8 +48,8 @@ struct stream_options {
 /// - If the dialog failed, receive() gives what is there and then throws the other side's error,
 ///   and send() throws it.
 /// - send() after close() throws channel_closed, and so it does once the other side's end was taken
-///   or the callee has returned. Between the other side's close() and that, what is sent is dropped:
-///   it might as well have crossed.
+///   or the callee has returned. Between the other side's close() and that, what is sent is
+///   dropped: it might as well have crossed.
 /// - A value that is no `Receive` throws message_type_error, which names "Yield"; it is taken then,
 ///   and the next receive() gives the next one.
 /// - Ending the object closes this side, as close() does.

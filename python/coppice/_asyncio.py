@@ -475,6 +475,9 @@ class AsyncioAdapter:
         loop = asyncio._get_running_loop()
         return loop is self._loop and asyncio.current_task(loop) is not None
 
+    def current_task(self) -> Task[Any] | None:
+        return asyncio.current_task(self._loop)
+
     def new_wait(self) -> AsyncioWait:
         return AsyncioWait(self._loop)
 

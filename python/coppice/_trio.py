@@ -4,7 +4,7 @@
 Scopes, and cancellation as a level, are trio's own. What it lacks is a loop that survives what is
 raised in it: an actor that is being stopped is interrupted wherever its thread is, and that is most
 often in the loop. Then trio leaves its tasks suspended, and we unwind them by hand. For that, and
-for nothing else, a private name of trio's is used: see _as_if_running().
+for nothing else, a private name of trio's is used: see _run_context().
 """
 import contextlib
 import time
@@ -267,6 +267,9 @@ class TrioAdapter:
     def is_here(self) -> bool:
         return lowlevel.in_trio_task() and lowlevel.current_trio_token() is self._token
 
+    def current_task(self) -> lowlevel.Task:
+        return lowlevel.current_task()
+
     def new_wait(self) -> TrioWait:
         return TrioWait()
 
@@ -344,7 +347,9 @@ class TrioAdapter:
             except BaseException as error:
                 if error.__traceback__ is not None:
                     error.__traceback__ = error.__traceback__.tb_next  # Ours tells nobody anything.
-                native.finish(call_id, None, _without_cancelled(error))
+                # One that strikes while a scope is entered or left is RuntimeError, says trio.
+                struck = self._ending and _is_struck(error)
+                native.finish(call_id, None, Interrupted() if struck else _without_cancelled(error))
             finally:
                 self._calls.pop(call_id, None)
 
@@ -377,6 +382,8 @@ class TrioAdapter:
                 _interrupt(coro, until)
         except Interrupted:
             pass
+        if (context := _run_context()) is not None:
+            context.__dict__.clear()  # If trio was struck again while it closed its loop.
         # Nurseries complain when they are collected with tasks in them.
         _loop.never_finalize(self._root_task)
         self._root_task = self._nursery = None
@@ -406,20 +413,32 @@ def _interrupt(coro: Any, until: float) -> None:
 def _as_if_running(task: lowlevel.Task) -> Iterator[None]:
     """Lets the task leave scopes and nurseries: they ask which task it is that leaves. Without
     trio's answer they would raise RuntimeError in the place of what they are left with."""
-    try:
-        from trio._core._run import GLOBAL_RUN_CONTEXT as context
-
-        context.runner, context.task = task._runner, task
-    except (ImportError, AttributeError):
-        context = None
+    context = _run_context()
+    if context is None:
+        yield
+        return
+    context.runner, context.task = task._runner, task
     try:
         yield
     finally:
-        if context is not None:
-            context.__dict__.clear()
+        context.__dict__.clear()
+
+
+def _run_context() -> Any:
+    """Where trio keeps what runs on this thread, if it is there still."""
+    try:
+        from trio._core._run import GLOBAL_RUN_CONTEXT
+    except ImportError:
+        return None
+    return GLOBAL_RUN_CONTEXT
 
 
 def _is_struck(error: BaseException) -> bool:
     """Is it an interruption, or what trio makes of one?"""
-    return isinstance(error, Interrupted) or isinstance(error.__cause__, Interrupted) or (
-        isinstance(error, BaseExceptionGroup) and error.subgroup(Interrupted) is not None)
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, Interrupted) or (
+                isinstance(at, BaseExceptionGroup) and at.subgroup(Interrupted) is not None):
+            return True
+        at = at.__cause__ or at.__context__
+    return False

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@ class tap final : public ipc::link_sink {
   }
   void on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) override {
     const auto* start = std::get_if<msg::start>(&m);
+    if (start && start->ns != "self") last_cid = start->cid;
     heard_->push_back(start && start->ns == "self" ? start->func : std::string(type_name(m)));
     if (swallow && *swallow == heard_->back()) return;
     to_->on_message(from, std::move(m), u);
@@ -40,6 +42,7 @@ class tap final : public ipc::link_sink {
     to_->on_closed(from, why);
   }
   ipc::link_ptr link;
+  std::string last_cid;                // Of what was called.
   std::optional<std::string> swallow;  // Messages of this type are lost.
 
  private:
@@ -58,7 +61,7 @@ class dialogs : public testing::Test {
     return a;
   }
   std::shared_ptr<native_actor> make(const std::string& name) {
-    return std::make_shared<native_actor>(rt, loop, aid_of(name), endpoints);
+    return std::make_shared<native_actor>(*rt, loop, aid_of(name), endpoints);
   }
   /// A portal of `from` to a new actor, which serves until the end of the run.
   portal join(nursery& n, const std::shared_ptr<native_actor>& from, const std::string& name) {
@@ -80,11 +83,12 @@ class dialogs : public testing::Test {
   /// Runs `body(portal)` in "caller".
   template <class Body>
   void run(Body body) {
+    rt.emplace(options(loop));
     caller = make("caller");
     auto whole = [&]() -> task<> {
       auto inside = [&](nursery& n) -> task<> {
         all = &n;
-        n.start_soon("control", [](process_runtime* of) { return of->run_control(); }, &rt);
+        n.start_soon("control", [](process_runtime* of) { return of->run_control(); }, &*rt);
         portal p = join(n, caller, "callee");
         co_await settle();
         std::function<task<>(actor&)> program = [&](actor& self) -> task<> {
@@ -94,13 +98,16 @@ class dialogs : public testing::Test {
         auto running = detail::take(caller->run_root(program));
         auto how = co_await detail::captured<void>(std::move(running));
         for (auto& a : served) a->cancel("the test is over");
-        rt.supervision().close();
+        rt->supervision().close();
         if (how.error()) std::rethrow_exception(how.error());
       };
       co_await open_nursery(inside);
     };
     loop->run(whole());
-    EXPECT_TRUE(rt.stop());
+    taps.clear();
+    served.clear();
+    caller.reset();
+    EXPECT_TRUE(rt->stop());
   }
   /// Until everything that follows at once has happened. Takes no virtual time.
   static task<> settle() {
@@ -119,7 +126,7 @@ class dialogs : public testing::Test {
     o.control = std::move(on);
     return o;
   }
-  process_runtime rt{options(loop)};
+  std::optional<process_runtime> rt;  // One per run.
   std::shared_ptr<native_actor> caller;
   std::vector<std::shared_ptr<native_actor>> served;
   std::vector<std::shared_ptr<tap>> taps;

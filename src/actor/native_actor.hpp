@@ -32,7 +32,7 @@ struct child_slot {
   const uid id;
   const bool is_child;
   std::string closed_why;  // No child: its link has closed.
-  ipc::link_ptr link;  // Once it is up.
+  ipc::link_ptr link;      // Once it is up.
   std::exception_ptr start_error;
   exit_report report;
   bool up = false;
@@ -171,7 +171,7 @@ class native_actor final : public port::actor_port,
                                        std::string what);
   std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
-  std::shared_ptr<ipc::listener> listener_;   // Shared with the runtime's list.
+  std::shared_ptr<ipc::listener> listener_;       // Shared with the runtime's list.
   std::optional<std::string> cancel_why_;
   bool alone_ = false;
   bool left_ = false;

@@ -13,6 +13,11 @@
 namespace coppice::tree {
 
 namespace {
+// Empty if it has ended.
+std::string cid_of(const port::call_table& table, port::dialog_id id) {
+  const auto look = table.look(id);
+  return look ? look->cid : std::string();
+}
 
 port::stream_window window_of(const stream_options& o) {
   return {.messages = o.messages_max, .bytes = o.bytes_max};
@@ -118,7 +123,7 @@ void native_dialog::close_stream() noexcept {
   if (stream_ != stream_state::open) return;
   stream_ = stream_state::closed;
   port::effects out;
-  actor_.table().stop(id_, out);
+  if (says_stop()) actor_.table().stop(id_, out);
   actor_.apply(std::move(out));
   serve_senders();
   serve_receivers();
@@ -157,9 +162,10 @@ void native_dialog::throw_refused() const {
   if (stream_ != stream_state::open)
     throw channel_closed(fmt::format("the stream of '{}' was closed by this side", function_));
   if (failure_) std::rethrow_exception(failure_);
-  throw channel_closed(fmt::format("actor '{}' has closed its side of the stream of '{}', or has "
-                                   "ended the dialog",
-                                   peer_.name, function_));
+  throw channel_closed(
+      fmt::format("actor '{}' has closed its side of the stream of '{}', or has "
+                  "ended the dialog",
+                  peer_.name, function_));
 }
 
 std::exception_ptr native_dialog::overrun() const {
@@ -202,7 +208,7 @@ opened_dialog::opened_dialog(native_actor& actor, const child_slot& callee, cons
       generator_ ? msg::call_kind::asyncgen : msg::call_kind::context,
       generator_ ? window_of(options) : port::stream_window(),
       [this](port::reply&& r) { on_reply(std::move(r)); }, out);
-  cid_ = actor.table().cid_of(id);
+  cid_ = cid_of(actor.table(), id);
   bind(id);
   actor.apply(std::move(out));
 }
@@ -345,7 +351,7 @@ served_dialog::served_dialog(native_actor& actor, const port::call_started& call
   port::effects out;
   actor.table().accept_dialog(
       call.id, generator ? msg::call_kind::asyncgen : msg::call_kind::context, {}, out);
-  cid_ = actor.table().cid_of(call.id);
+  cid_ = cid_of(actor.table(), call.id);
   actor.apply(std::move(out));
 }
 

@@ -56,6 +56,7 @@ class native_dialog : public detail::dialog_end {
   void serve_receivers();
   void drop_what_comes();
   virtual bool may_open() const noexcept = 0;
+  virtual bool says_stop() const noexcept { return true; }
   virtual void on_started(payload&&) {}
   virtual void on_failed(remote_error_info&&) {}
 
@@ -134,6 +135,8 @@ class served_dialog final : public native_dialog {
 
  private:
   bool may_open() const noexcept override { return started_; }
+  // A generator ends by Stop or by its error: finish_dialog() says which.
+  bool says_stop() const noexcept override { return !generator_; }
   void on_failed(remote_error_info&& e) override;
 
   cancel_scope& scope_;

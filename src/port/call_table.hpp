@@ -211,7 +211,8 @@ class call_table {
   /// The caller's side failed: the callee's is told, and goes on to end.
   void fail_dialog(dialog_id id, remote_error_info error, effects& out);
   bool peer_opened(dialog_id id) const;
-  std::string cid_of(dialog_id id) const;  // Empty if it has ended.
+  /// None: it has ended, and is released.
+  std::optional<dialog_look> look(dialog_id id) const;
 
   // --- parent and children ---
   /// The first link to an actor with this uuid is the one to the parent: it alone may send a

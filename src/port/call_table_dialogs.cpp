@@ -270,9 +270,10 @@ void call_table::fail_dialog(dialog_id id, remote_error_info error, effects& out
   send_error(it->second.link, it->second.cid, std::move(error), out);
 }
 
-std::string call_table::cid_of(dialog_id id) const {
+std::optional<dialog_look> call_table::look(dialog_id id) const {
   const auto it = dialogs_.find(id);
-  return it == dialogs_.end() ? std::string() : it->second.cid;
+  if (it == dialogs_.end()) return std::nullopt;
+  return dialog_look{it->second.cid, it->second.is_over(), it->second.peer_credits()};
 }
 
 bool call_table::peer_opened(dialog_id id) const {

@@ -207,8 +207,7 @@ constexpr void check_kind() {
                 "this endpoint is a dialog: open it with open_context()");
   static_assert(is != endpoint_kind::generator || used_as == is,
                 "this endpoint is a generator: take its values with open_stream_from()");
-  static_assert(is != endpoint_kind::call || used_as == is,
-                "this endpoint is a call: use run()");
+  static_assert(is != endpoint_kind::call || used_as == is, "this endpoint is a call: use run()");
 }
 
 }  // namespace coppice::detail

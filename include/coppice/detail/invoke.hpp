@@ -23,8 +23,8 @@ C& actor_local(Actor& self) {
   return self.template local<C>();
 }
 
-// Calls `f` with decoded arguments: before them with what the runtime hands in, as `leading`, and on
-// the actor's object if it is a member. By-value parameters get theirs moved in.
+// Calls `f` with decoded arguments: before them with what the runtime hands in, as `leading`, and
+// on the actor's object if it is a member. By-value parameters get theirs moved in.
 template <class F, class Args, class... Leading>
 decltype(auto) call_with(F f, actor& self, Args& args, Leading&... leading) {
   using about = endpoint_function<F>;

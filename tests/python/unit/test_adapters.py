@@ -32,11 +32,13 @@ class Guest:
         self.native.post(lambda: self.adapter.start_task(go, 'later'))
 
     def run_struck(self):
-        """Runs while the loop's thread is interrupted, again and again, wherever it is."""
+        """Runs while the loop's thread is interrupted wherever it is; again if it goes on."""
         thread, ended = ctypes.c_ulong(threading.get_ident()), threading.Event()
 
         def strike():
-            while not ended.wait(0.05) and _loop.current() is not None:
+            gap = 0.05
+            while not ended.wait(gap) and _loop.current() is not None:
+                gap = 5  # Time to unwind: trio, struck in there, leaves signals as they are.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     thread, ctypes.py_object(coppice.Interrupted))
                 os.eventfd_write(self.native.wake_fd(), 1)
@@ -230,6 +232,22 @@ def test_an_interruption_of_trio_reaches_the_tasks_of_a_call_innermost_first(nat
     guest.later(guest.cancel, guest.stop)
     guest.run_struck()
     assert log == ['inner', 'inner', 'outer']
+
+
+def test_what_trio_makes_of_an_interruption_is_an_interruption_of_the_call(native):
+    async def endpoint():
+        try:
+            await either.sleep(100)
+        except either.cancelled():
+            try:
+                raise coppice.Interrupted
+            finally:
+                raise RuntimeError('Cancel scope stack corrupted')
+
+    guest = Guest(native, 'trio')
+    guest.serve(1, endpoint())
+    guest.later(guest.cancel, guest.stop)
+    assert isinstance(guest.run()[1][1], coppice.Interrupted)
 
 
 def test_run_ends_soon_after_an_interruption_whatever_tasks_do(guest, monkeypatch):
