@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+// tidy: allow library-home: a stream says by Asio's codes how it went
+#include <boost/asio/error.hpp>
 #include <cstring>
 #include <memory>
 #include <optional>
