@@ -73,7 +73,7 @@ def core(programs, add):
 
 
 def beside_zmq(programs, size, count):
-    """Messages a second over uds: ours, the limit that writes as much in each system call, ZeroMQ."""
+    """Messages a second over uds: ours, the limit with as many bytes a system call, ZeroMQ."""
     rates = [], [], []
     for _ in range(REPEATS):
         ours, wire, per_call = run([programs / 'bench_stream', 'uds', size, count]).split()
