@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest of `bench_stream guest`: takes everything, and says how many after each `of`."""
+"""What the guest of bench_stream runs."""
 import coppice
 
 
 @coppice.context
-async def pull(ctx: coppice.Context, of: int) -> int:
-    await ctx.started()
-    count = 0
+async def drain(ctx, messages):
+    await ctx.started(0)
+    n = 0
     async with ctx.open_stream() as stream:
         async for _ in stream:
-            count += 1
-            if count % of == 0:
-                await stream.send(count)
-    return count
+            n += 1
+            if n == messages:
+                break
+    return n
+
+
+def size(block):
+    return len(block)

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "base/assert.hpp"
 
@@ -21,12 +22,22 @@ payload payload::take(msgpack::buffer&& from) {
   return payload(std::move(taken.block_), bytes);
 }
 
-payload payload::slice(std::span<const std::byte> part) const {
+void payload::check_inside(std::span<const std::byte> part) const {
   const std::less_equal<const std::byte*> not_after;
   COPPICE_ASSERT(not_after(bytes_.data(), part.data()) &&
                      not_after(part.data() + part.size(), bytes_.data() + bytes_.size()),
                  "a slice must lie inside its payload");
+}
+
+payload payload::slice(std::span<const std::byte> part) const& {
+  check_inside(part);
   return payload(owner_, part);
+}
+
+payload payload::slice(std::span<const std::byte> part) && {
+  check_inside(part);
+  bytes_ = {&nil_byte, 1};
+  return payload(std::move(owner_), part);
 }
 
 }  // namespace coppice
