@@ -45,8 +45,8 @@
 // Actors.
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
-#include "coppice/pending.hpp"
 #include "coppice/discovery.hpp"
+#include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"
 #include "coppice/spawn.hpp"

@@ -42,7 +42,7 @@ struct main_options {
   /// that is there is joined; if nobody is, the root becomes the registrar and listens at all of
   /// them; somebody else there is an error. None: the root is the registrar of its own tree.
   std::vector<std::string> registry_addrs = {};
-  std::vector<error_kind> errors = {};         // Your own that travel by name: error_type<E>.
+  std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
 };
 
 namespace detail {

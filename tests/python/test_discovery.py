@@ -271,8 +271,8 @@ def test_looking_up_often_uses_one_connection_and_leaves_none(script):
         import coppice, either, os
 
         def sockets():
-            return sum(os.readlink(f'/proc/self/fd/{fd}').startswith('socket:')
-                       for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}'))
+            there = (f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd'))
+            return sum(os.readlink(fd).startswith('socket:') for fd in there if os.path.exists(fd))
 
         async def main():
             async with coppice.open_nursery() as an:
@@ -316,8 +316,8 @@ def test_actors_of_one_process_open_no_listener_until_somebody_outside_asks(scri
                 far = await an.start_actor('far', enable_modules=[__name__],
                                            start_method='process')
                 assert await far.run(look, name='near') == 'near'
-                # The root's, which started `far`; `near`, whom it asked for; and `far` itself, whose
-                # registrar is in another process.
+                # The root's, which started `far`; `near`, whom it asked for; and `far` itself,
+                # whose registrar is in another process.
                 assert sorted(file.name[:4] for file in files()) == ['far@', 'near', 'root']
                 await an.cancel()
         ''')
@@ -457,7 +457,6 @@ def test_a_root_listens_at_all_its_registry_addresses_and_no_longer_than_it_live
     assert not list(tmp_path.glob('*.sock'))
 
 
-@guests_only
 def test_a_daemon_ends_with_ctrl_c(daemon):
     running, address = daemon()
     running.process.send_signal(signal.SIGINT)
