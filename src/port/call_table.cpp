@@ -63,7 +63,10 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get(), link_state{l, ++links_so_far_, {}, {}, {}, {}, {}});
+  if (auto [it, is_new] = links_.try_emplace(l.get()); is_new) {
+    it->second.link = l;
+    it->second.nth = ++links_so_far_;
+  }
   if (!closed_.empty()) {
     out.closes.push_back({l, closed_});
     return;
