@@ -140,8 +140,8 @@ class ActorNursery:
                           start_method: StartMethod | None = None, gil: Gil = 'own',
                           loop: LoopName | None = None, stop: StopPolicy | None = None,
                           start_within: float = 10.0, cwd: str | None = None,
-                          inherit_parent_main: bool = True,
-                          loglevel: str | None = None) -> Portal:
+                          inherit_parent_main: bool = True, loglevel: str | None = None,
+                          enable_transports: Sequence[str] | None = None) -> Portal:
         """Starts an actor that lives until it is cancelled, and returns the portal to it.
 
         enable_modules: names of the modules whose functions can be called. start_method: see
@@ -149,7 +149,8 @@ class ActorNursery:
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
         ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
         inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
-        respected). loglevel: tractor's; nothing is logged yet.
+        respected). loglevel: tractor's; nothing is logged yet. enable_transports: a process
+        reaches us by the first, 'uds' or 'tcp'; the root's, else 'uds'.
 
         Raises ActorFailure or RemoteActorError if it does not come up, BackendUnavailable or
         ValueError for a start method that cannot be had.
@@ -174,6 +175,8 @@ class ActorNursery:
         }
         if cwd is not None:
             options['cwd'] = str(cwd)
+        if enable_transports is not None:
+            options['enable_transports'] = list(enable_transports)
         child = Child(self, name, policy, key, reason)
         starting = child.starting
         assert starting is not None

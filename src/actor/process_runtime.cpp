@@ -56,7 +56,8 @@ process_runtime::process_runtime(process_options options)
       threads_(std::make_shared<base::worker_pool>(core::work_thread_name)),
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
-      supervisor_(std::make_unique<supervisor>(control_)) {
+      supervisor_(std::make_unique<supervisor>(control_)),
+      listeners_(control_, options_.limits, options_.transports) {
   refuse_second_copy();
   base::watch_for_forks();
   process_runtime* none = nullptr;
@@ -103,8 +104,7 @@ task<> process_runtime::control_on_thread(std::promise<void>* up) {
 
 task<> process_runtime::run_control() {
   co_await supervisor_->run();
-  for (auto& [uuid, l] : std::exchange(listeners_, {}))
-    if (l.on == control_ && l.listener) l.listener->close();
+  listeners_.close();
 }
 
 void process_runtime::on_signal(int number, int nth) {
@@ -133,46 +133,12 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
 }
 
-void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
-  auto& entry = listeners_[parent->self().uuid];
-  if (entry.listener) return start.then(entry.listener->at());
-  entry.waiting.push_back(std::move(start));
-  if (entry.waiting.size() > 1) return;  // It is being opened.
-  auto own = parent->own_loop();
-  entry.on = own ? own : control_;
-  auto open = [this, parent, on = entry.on] {
-    const auto& self = parent->self();
-    std::shared_ptr<ipc::listener> listener;
-    std::exception_ptr error;
-    try {
-      auto at = ipc::socket_address(self.name, self.uuid, parent->alone_in_process());
-      listener = ipc::listener::open(on, at, self, parent, options_.limits, options_.transports);
-      if (on != control_) parent->listens(listener);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    control_->post(
-        [this, uuid = self.uuid, on, listener, error] { opened(uuid, on, listener, error); });
-  };
-  if (entry.on == control_)
-    open();
-  else if (!entry.on->post(std::move(open)))
-    opened(parent->self().uuid, entry.on, nullptr,
-           std::make_exception_ptr(actor_start_error("its parent has ended")));
-}
-
-// Null and an error, or the listener.
-void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-                             std::shared_ptr<ipc::listener> listener, std::exception_ptr error) {
-  const auto it = listeners_.find(uuid);
-  // The actor has ended meanwhile, and so have the starts that waited.
-  if (it == listeners_.end()) {
-    if (listener && on == control_) listener->close();
-    return;
-  }
-  it->second.listener = listener;
-  for (auto& start : std::exchange(it->second.waiting, {}))
-    listener ? start.then(listener->at()) : start.failed(error);
+void process_runtime::bind(port::actor_port_ptr port, std::vector<ipc::address> wanted,
+                           listener_table::bind_done done) {
+  control_->post(
+      [this, port = std::move(port), wanted = std::move(wanted), done = std::move(done)]() mutable {
+        listeners_.bind(port, std::move(wanted), std::move(done));
+      });
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
@@ -183,19 +149,19 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
   control_->post([this, parent, request] {
-    start_waiting start;
-    start.then = [this, request](ipc::address at) {
-      request->spec.parent_address = std::move(at);
-      supervisor_->start(std::move(*request));
-    };
-    start.failed = [parent, request](std::exception_ptr e) {
-      port::child_changed change;
-      change.what = port::child_changed::kind::start_failed;
-      change.uuid = request->spec.self.uuid;
-      change.error = e;
-      parent->child_changed(std::move(change));
-    };
-    listen(parent, std::move(start));
+    const auto by = request->spec.transport.value_or(options_.transport);
+    listeners_.reach(parent, by,
+                     [this, parent, request](std::exception_ptr e, std::vector<ipc::address> at) {
+                       if (!e) {
+                         request->spec.parent_address = std::move(at.front());
+                         return supervisor_->start(std::move(*request));
+                       }
+                       port::child_changed change;
+                       change.what = port::child_changed::kind::start_failed;
+                       change.uuid = request->spec.self.uuid;
+                       change.error = e;
+                       parent->child_changed(std::move(change));
+                     });
   });
 }
 
@@ -208,15 +174,7 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
 }
 
 void process_runtime::actor_ended(const port::actor_port& port) {
-  control_->post([this, uuid = port.self().uuid] {
-    auto node = listeners_.extract(uuid);
-    if (node.empty()) return;
-    auto& l = node.mapped();
-    if (l.listener && l.on == control_) l.listener->close();
-    for (auto& start : l.waiting)
-      start.failed(std::make_exception_ptr(
-          actor_start_error("an actor was not started: its parent has ended")));
-  });
+  control_->post([this, uuid = port.self().uuid] { listeners_.ended(uuid); });
 }
 
 void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "actor/listener_table.hpp"
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
@@ -18,7 +19,6 @@
 #include "coppice/stall.hpp"
 #include "core/loop.hpp"
 #include "core/stall_watch.hpp"
-#include "ipc/listener.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
 
@@ -30,6 +30,8 @@ struct process_options {
   signal_mode signals = signal_mode::none;
   ipc::limits limits;
   ipc::transport_options transports;
+  /// How children in other processes reach their parent, where nobody says otherwise.
+  ipc::transport transport = ipc::transport::uds;
   port::table_limits calls;
   std::vector<error_kind> errors;  // The program's own that travel by name.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
@@ -77,7 +79,8 @@ class process_runtime {
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
   /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
-  /// needs one, spec.parent_address from the parent's listener, opened on first use. The outcome is
+  /// needs one, spec.parent_address from the parent's listener for spec.transport, opened on first
+  /// use. The outcome is
   /// a child_changed event at the parent's port.
   void start_child(port::actor_port_ptr parent, spawn::backend& backend, spawn::child_spec spec,
                    stop_policy stop, duration start_within);
@@ -87,8 +90,17 @@ class process_runtime {
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
 
-  /// The actor has ended: its listener is closed, by itself if it has a loop of its own, and starts
-  /// that wait for one fail. Does not block.
+  /// The actor listens at all of these (port 0: any free one) besides where it does already, or at
+  /// none, and then `done` hears why. On the control loop.
+  void bind(port::actor_port_ptr port, std::vector<ipc::address> wanted,
+            listener_table::bind_done done);
+  /// Where an actor of this process listens, in the order of opening. On the control loop only.
+  std::vector<ipc::address> addresses_of(const std::string& uuid) const {
+    return listeners_.addresses_of(uuid);
+  }
+
+  /// The actor has ended: its listeners are closed, by itself if it has a loop of its own, and
+  /// starts that wait for one fail. Does not block.
   void actor_ended(const port::actor_port& port);
 
   /// What SIGINT and SIGTERM do, on the control loop; a second SIGINT within 2 s makes every ladder
@@ -112,17 +124,9 @@ class process_runtime {
   std::string describe();  // Likewise: the tree of this process, as text; empty after stop().
 
  private:
-  struct start_waiting {
-    std::function<void(ipc::address)> then;
-    std::function<void(std::exception_ptr)> failed;
-  };
-
   void control_main(std::promise<void>& up);
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
-  void listen(port::actor_port_ptr parent, start_waiting start);
-  void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-              std::shared_ptr<ipc::listener> listener, std::exception_ptr error);
   void describe_here(base::tree_writer& w) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
@@ -145,12 +149,7 @@ class process_runtime {
   // Control loop only.
   std::unique_ptr<signal_watch> signals_;
   std::function<void(std::string)> cancel_root_;
-  struct listening {
-    std::shared_ptr<core::loop> on;
-    std::shared_ptr<ipc::listener> listener;
-    std::vector<start_waiting> waiting;  // Until it is open.
-  };
-  std::map<std::string, listening> listeners_;  // By the actor's uuid.
+  listener_table listeners_;
 };
 
 /// "trio" and "mp_spawn" mean "process", and so on: tractor's and multiprocessing's names.

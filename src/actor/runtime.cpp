@@ -44,6 +44,8 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.stalls = options.stalls;
+  if (!options.enable_transports.empty())
+    out.transport = ipc::parse_transport(options.enable_transports.front());
   out.errors = options.errors;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
     return tree::standard_backends(rt,
@@ -96,7 +98,10 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
 }
 
 int run_child(const child_arguments& arguments, const main_options& options) {
-  process_runtime rt(process_options_of(options, true));
+  auto chosen = process_options_of(options, true);
+  chosen.transport =
+      arguments.parent.kind();  // Its own children reach it as it reaches its parent.
+  process_runtime rt(std::move(chosen));
   auto loop = std::make_shared<core::loop>(rt.loop_options(arguments.self.name));
   auto self =
       std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self), options.endpoints);

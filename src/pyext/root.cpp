@@ -116,6 +116,8 @@ void open_root(const std::string& name, PyObject* mapping) {
     wanted.calls.payload_bytes_max = PyLong_AsSize_t(bytes);
     if (PyErr_Occurred()) throw python_error();
   }
+  if (const auto names = options.texts("enable_transports"); !names.empty())
+    wanted.transport = ipc::parse_transport(names.front());
   options.finish();
 
   if (guest_actor* actor = guest_actor::current()) {
@@ -134,7 +136,7 @@ void open_root(const std::string& name, PyObject* mapping) {
   root->program = open_program(std::move(wanted));
   root->linger = linger;
   auto& runtime = *root->program.runtime;
-  root->port = std::make_shared<port::guest_port>(tree::aid_of({name, base::new_uuid()}),
+  root->port = std::make_shared<port::guest_port>(tree::aid_of_guest({name, base::new_uuid()}),
                                                   runtime.options().calls);
   root->actor = std::make_unique<guest_actor>(root->port, root->fence, guest_actor_options{});
   runtime.on_interrupt([port = root->port](std::string why) { port->cancel(std::move(why)); });
@@ -175,9 +177,12 @@ bool close_root() {
 int child_main(const std::string& uid_text, const std::string& parent_text) {
   auto [name, uuid] = ipc::parse_tuple(uid_text);
   const ipc::address parent = ipc::address::parse(parent_text);
-  program p = open_program({});
+  tree::process_options chosen;
+  chosen.transport = parent.kind();  // Its own children reach it as it reaches its parent.
+  program p = open_program(std::move(chosen));
   tree::process_runtime& rt = *p.runtime;
-  auto port = std::make_shared<port::guest_port>(tree::aid_of({name, uuid}), rt.options().calls);
+  auto port =
+      std::make_shared<port::guest_port>(tree::aid_of_guest({name, uuid}), rt.options().calls);
   port->set_alone();
   auto fence = std::make_shared<main_fence>(port);
   if (!fence->install()) throw python_error();

@@ -12,11 +12,12 @@
 
 namespace coppice::conformance {
 
-/// A way to start an actor: a backend, and a language.
+/// A way to start an actor: a backend, a language, and how it reaches its parent.
 struct kind {
   std::string name;
   spawn::key backend;
   bool python = false;
+  std::string_view transport = {};  // Of a process.
 };
 inline void PrintTo(const kind& k, std::ostream* out) {
   *out << k.name;

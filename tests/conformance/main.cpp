@@ -62,11 +62,14 @@ std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},
           {"process", spawn::process, false},
           {"process_python", spawn::process, true},
+          {"process_tcp", spawn::process, false, "tcp"},
+          {"process_python_tcp", spawn::process, true, "tcp"},
           {"subint", spawn::subint, true}};
 }
 
 actor_options options_for(const kind& k) {
   actor_options o{.backend = k.backend};
+  if (!k.transport.empty()) o.enable_transports = k.transport;
   o.enable_modules = k.python ? name_list("kit_py") : name_list("kit");
   return o;
 }
