@@ -7,6 +7,9 @@ if(COPPICE_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)
 endif()
+if(COPPICE_BENCH)
+  find_library(COPPICE_LIBZMQ zmq REQUIRED)  # a peer to measure beside
+endif()
 
 add_library(coppice_asio INTERFACE)  # Boost.Asio, header only; used in core/reactor.cpp and ipc/
 target_link_libraries(coppice_asio INTERFACE Boost::headers Threads::Threads)

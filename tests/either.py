@@ -84,6 +84,18 @@ async def outcomes(*tasks):
     return found
 
 
+async def together(*functions):
+    """Runs them as children of the calling task."""
+    if on_trio():
+        async with sys.modules['trio'].open_nursery() as nursery:
+            for function in functions:
+                nursery.start_soon(function)
+    else:
+        async with asyncio.TaskGroup() as tasks:
+            for function in functions:
+                tasks.create_task(function())
+
+
 class timeout:
     """asyncio.timeout(), with the same error on both loops."""
 

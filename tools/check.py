@@ -5,7 +5,7 @@ everything in one list; each check counts like a test.
 
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
-    check.py --only dev,mutants,sim,gcc,asan,tsan
+    check.py --only dev,mutants,sim,fuzz,gcc,asan,tsan
     check.py --fix-format      lays out the C++ sources
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import build
 import cpython
+import fuzz
 import mutants
 import report
 import sim
@@ -29,7 +30,7 @@ from report import FAILED, PASSED, case
 from sources import tree
 
 CLANG_FORMAT = "clang-format-19"
-STAGES = ("static", "dev", "mutants", "sim", "gcc", "asan", "tsan")
+STAGES = ("static", "dev", "mutants", "sim", "fuzz", "gcc", "asan", "tsan")
 SIM_SEEDS = 10_000
 
 
@@ -98,6 +99,14 @@ def simulation() -> list[case]:
     return cases + sim.run(build.presets()["dev"], SIM_SEEDS)
 
 
+def fuzzing() -> list[case]:
+    begin(f"{fuzz.RUNS} executions of each fuzz target")
+    try:
+        return fuzz.check(fuzz.build_targets(werror=True))
+    except build.build_error as error:
+        return [case("fuzz", FAILED, str(error))]
+
+
 def gcc() -> list[case]:
     begin("g++ 12")
     cases = [built("gcc", werror=True)]
@@ -135,8 +144,8 @@ def main(arguments: list[str]) -> int:
         return 2
     cases: list[case] = []
     try:
-        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, gcc, asan,
-                                        tsan), strict=True):
+        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, fuzzing,
+                                        gcc, asan, tsan), strict=True):
             if name in chosen:
                 cases += stage()
     except cpython.setup_error as error:

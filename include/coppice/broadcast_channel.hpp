@@ -97,6 +97,12 @@ class broadcast_channel {
   std::size_t capacity() const noexcept { return capacity_; }
   std::size_t subscribers() const noexcept { return subscriptions_.count(); }
   const std::string& name() const noexcept { return name_; }
+  std::size_t receivers_waiting() const noexcept {
+    std::size_t n = 0;
+    for (const subscription* s = subscriptions_.first(); s != nullptr; s = subscriptions_.after(*s))
+      n += s->waiters_.count();
+    return n;
+  }
 
   /// "broadcast channel 'prices', 3 of 64 kept, open, 2 subscribers, the slowest 3 behind"
   std::string describe() const {

@@ -32,11 +32,14 @@
 #include "coppice/from_thread.hpp"
 #include "coppice/to_thread.hpp"
 
-// Messages and endpoints.
+// Messages, dialogs and endpoints.
+#include "coppice/context.hpp"
 #include "coppice/endpoint.hpp"
 #include "coppice/exposed.hpp"
+#include "coppice/generator.hpp"
 #include "coppice/kw.hpp"
 #include "coppice/message.hpp"
+#include "coppice/stream.hpp"
 #include "coppice/value.hpp"
 
 // Actors.

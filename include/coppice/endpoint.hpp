@@ -39,6 +39,9 @@ struct declared_only {};  // In place of a function: somebody else implements it
 ///     inline constexpr endpoint count{"primes:count_primes", count_primes, "start", "stop"};
 ///
 ///     inline constexpr endpoint<double(std::string)> quote{"feed_py:quote", "symbol"};
+///     inline constexpr endpoint trade_e{"market:trade", trade, "symbol"};  // takes context<D>&
+///     inline constexpr endpoint<std::string(std::string), trading> t{"market_py:trade", "symbol"};
+///     inline constexpr endpoint<generator<double>(std::string)> ticks{"feed_py:ticks", "symbol"};
 ///     inline constexpr endpoint add{"counter:add", &counter::add, "by"};
 ///     inline constexpr endpoint search{"index:find", find, as_kwargs};
 ///
@@ -48,8 +51,10 @@ struct declared_only {};  // In place of a function: somebody else implements it
 ///
 /// Promises, checked while compiling: the name has the form module:function, there is one name per
 /// parameter, all are identifiers and no Python keywords, every type can travel and the result owns
-/// what it refers to. The function returns `task<T>` or plain `T`. A leading `actor&` is no
-/// parameter: the runtime hands it in. A `std::optional` parameter may be left out by the caller.
+/// what it refers to. What the function is follows from its type: `task<T>` or plain `T` a call, a
+/// leading `context<D>&` a dialog, `generator<T>` a one-way stream. That parameter, and a leading
+/// `actor&`, are handed in by the runtime and have no name. A `std::optional` parameter may be left
+/// out by the caller.
 ///
 /// It does nothing by itself: who implements it lists it in the options of run_main() or runtime.
 /// Naming a function makes callers link it; programs that only call use the declared form.
@@ -59,19 +64,29 @@ struct declared_only {};  // In place of a function: somebody else implements it
 ///
 /// Owner: a constexpr variable at namespace scope: what lists it refers to it. Thread: any.
 template <class Signature, class Dialog = void, class Function = detail::declared_only>
-class endpoint;  // Dialog: the types of a context; not yet.
+class endpoint;  // Dialog: the types of a context; void: none.
 
-template <class R, class... Param, class Function>
-class endpoint<R(Param...), void, Function> {
+namespace detail {
+template <class R, class Dialog>
+constexpr endpoint_kind kind_of() {
+  if (!std::is_void_v<Dialog>) return endpoint_kind::context;
+  return is_generator<R> ? endpoint_kind::generator : endpoint_kind::call;
+}
+}  // namespace detail
+
+template <class R, class... Param, class Dialog, class Function>
+class endpoint<R(Param...), Dialog, Function> {
   static_assert((message<Param> && ...),
                 "a parameter's type cannot travel: see the table in coppice/message.hpp");
-  static_assert(std::is_void_v<R> || owned_message<R>,
+  static_assert(detail::result_travels<R>,
                 "the result's type cannot travel, or is a view: see the table in "
                 "coppice/message.hpp and return std::string or std::vector<std::byte> for views");
 
  public:
   using result = R;
+  using dialog = Dialog;
   using function_type = Function;
+  static constexpr endpoint_kind kind = detail::kind_of<R, Dialog>();
   static constexpr std::size_t parameter_count = sizeof...(Param);
 
   template <std::size_t N, std::size_t... M>
@@ -120,11 +135,13 @@ class endpoint<R(Param...), void, Function> {
   }
 
   /// Decodes the arguments and throws argument_error if they do not fit, before anything runs; the
-  /// task that it returns then calls the function. For exposed.
-  static task<payload> invoke(const void* self_endpoint, actor& self, payload kwargs) {
+  /// task that it returns then calls the function. `end` is that of a dialog, else null. For
+  /// exposed.
+  static task<payload> invoke(const void* self_endpoint, actor& self, payload kwargs,
+                              detail::dialog_end* end) {
     const auto& e = *static_cast<const endpoint*>(self_endpoint);
     auto args = detail::decode_arguments<Param...>(e.name_.text(), e.parameters_, kwargs);
-    return detail::run_endpoint(e.function_, self, std::move(kwargs), std::move(args));
+    return detail::run_endpoint(e.function_, self, std::move(kwargs), std::move(args), end);
   }
 
  private:
@@ -149,17 +166,19 @@ class endpoint<R(Param...), void, Function> {
   [[no_unique_address]] Function function_;
 };
 
-template <class R, class S, class Function>
-class endpoint<R(keywords<S>), void, Function> {
+template <class R, class S, class Dialog, class Function>
+class endpoint<R(keywords<S>), Dialog, Function> {
   static_assert(detail::plain_aggregate<S> && message<S>,
                 "as_kwargs takes one struct: a plain aggregate whose fields can all travel");
-  static_assert(std::is_void_v<R> || owned_message<R>,
+  static_assert(detail::result_travels<R>,
                 "the result's type cannot travel, or is a view: see the table in "
                 "coppice/message.hpp and return std::string or std::vector<std::byte> for views");
 
  public:
   using result = R;
+  using dialog = Dialog;
   using function_type = Function;
+  static constexpr endpoint_kind kind = detail::kind_of<R, Dialog>();
   using keywords_type = S;
   static constexpr std::size_t parameter_count = detail::field_count<S>;
 
@@ -182,10 +201,11 @@ class endpoint<R(keywords<S>), void, Function> {
   payload arguments(const S& fields) const { return to_payload(fields); }
 
   /// See the other kind.
-  static task<payload> invoke(const void* self_endpoint, actor& self, payload kwargs) {
+  static task<payload> invoke(const void* self_endpoint, actor& self, payload kwargs,
+                              detail::dialog_end* end) {
     const auto& e = *static_cast<const endpoint*>(self_endpoint);
     std::tuple<S> args{detail::decode_keywords<S>(e.name_.text(), kwargs)};
-    return detail::run_endpoint(e.function_, self, std::move(kwargs), std::move(args));
+    return detail::run_endpoint(e.function_, self, std::move(kwargs), std::move(args), end);
   }
 
  private:
@@ -195,9 +215,9 @@ class endpoint<R(keywords<S>), void, Function> {
 
 template <std::size_t N, class Function, std::size_t... M>
 endpoint(const char (&name)[N], Function, const char (&... parameters)[M])
-    -> endpoint<detail::signature_t<Function>, void, Function>;
+    -> endpoint<detail::signature_t<Function>, detail::dialog_t<Function>, Function>;
 template <std::size_t N, class Function>
 endpoint(const char (&name)[N], Function, as_kwargs_t)
-    -> endpoint<detail::keywords_signature_t<Function>, void, Function>;
+    -> endpoint<detail::keywords_signature_t<Function>, detail::dialog_t<Function>, Function>;
 
 }  // namespace coppice

@@ -24,6 +24,7 @@ class exposed {
   constexpr exposed(const endpoint<Signature, Dialog, Function>& e) noexcept  // NOLINT: implicit.
       : name_(e.name()),
         parameters_(e.parameters()),
+        kind_(endpoint<Signature, Dialog, Function>::kind),
         endpoint_(&e),
         invoke_(&endpoint<Signature, Dialog, Function>::invoke) {
     static_assert(!std::same_as<Function, detail::declared_only>,
@@ -35,19 +36,23 @@ class exposed {
 
   constexpr function_name name() const noexcept { return name_; }
   constexpr std::span<const std::string_view> parameters() const noexcept { return parameters_; }
+  constexpr endpoint_kind kind() const noexcept { return kind_; }
 
   /// Calls it. Throws argument_error at once if `kwargs`, a map, do not fit: nothing has run then.
-  /// The function runs when the task is awaited, which gives its result, or throws its exception,
-  /// or message_type_error if the result is text that is not UTF-8. `self` outlives the task.
-  task<payload> invoke(actor& self, payload kwargs) const {
-    return invoke_(endpoint_, self, std::move(kwargs));
+  /// The function runs when the task is awaited, which gives its result (nil for a generator), or
+  /// throws its exception, or message_type_error if the result is text that is not UTF-8. `self`
+  /// outlives the task, and so does `end`, which is null exactly for a call.
+  task<payload> invoke(actor& self, payload kwargs, detail::dialog_end* end = nullptr) const {
+    return invoke_(endpoint_, self, std::move(kwargs), end);
   }
 
  private:
   function_name name_;
   std::span<const std::string_view> parameters_;
+  endpoint_kind kind_;
   const void* endpoint_;
-  task<payload> (*invoke_)(const void* endpoint, actor& self, payload kwargs);
+  task<payload> (*invoke_)(const void* endpoint, actor& self, payload kwargs,
+                           detail::dialog_end* end);
 };
 
 /// The endpoints of an actor, by name. A module is exposed if one of them is in it.

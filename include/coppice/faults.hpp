@@ -113,6 +113,13 @@ class lagged : public error {
   std::uint64_t missed_;
 };
 
+/// Something that a dialog does not do now or not at all: a second started(), a stream before it, a
+/// context with oneself. Python: RuntimeError.
+class out_of_order : public error {
+ public:
+  using error::error;
+};
+
 /// A lock, permit or token that the task has already, or that it gives back without having it.
 class ownership_error : public error {
  public:

@@ -31,16 +31,16 @@ struct uid {
 
 /// What travels of an error: types by name, so that it can be relayed by actors that lack the type.
 struct remote_error_info {
-  std::string type;                    // Class name as the last actor boxed it: "ValueError".
-  std::string source_type;             // Class name where it was first raised.
-  std::string message;                 // str(exception), or what().
-  std::string traceback;               // Formatted text of the last hop; may be empty.
-  uid source;                          // The actor that raised it.
-  std::vector<uid> path;               // Every actor that it passed through, the first one first.
-  std::optional<uid> canceller;        // Of a ContextCancelled: who asked.
-  std::optional<uid> sender;           // Of a StreamOverrun: whose value did not fit.
-  std::optional<bad_message> bad_msg;  // Of a MsgTypeError.
-  std::vector<remote_error_info> members;  // Of an exception group; empty otherwise.
+  std::string type;         // Class name as the last actor boxed it: "ValueError".
+  std::string source_type;  // Class name where it was first raised.
+  std::string message;      // str(exception), or what().
+  std::string traceback;    // Formatted text of the last hop; may be empty.
+  uid source;               // The actor that raised it.
+  std::vector<uid> path;    // Every actor that it passed through, the first one first.
+  std::vector<remote_error_info> members;   // Of an exception group; empty otherwise.
+  std::optional<uid> canceller = {};        // Of a ContextCancelled: who asked.
+  std::optional<uid> sender = {};           // Of a StreamOverrun: whose value did not fit.
+  std::optional<bad_message> bad_msg = {};  // Of a MsgTypeError.
 };
 
 /// The class name under which E crosses actors. Those below are the standard ones; specialise it
@@ -153,6 +153,7 @@ COPPICE_WIRE_NAME(backend_unavailable, "BackendUnavailable");
 COPPICE_WIRE_NAME(actor_start_error, "ActorFailure");
 COPPICE_WIRE_NAME(call_stuck, "CallStuck");
 COPPICE_WIRE_NAME(lagged, "Lagged");
+COPPICE_WIRE_NAME(out_of_order, "RuntimeError");
 COPPICE_WIRE_NAME(std::out_of_range, "IndexError");
 COPPICE_WIRE_NAME(std::length_error, "ValueError");
 COPPICE_WIRE_NAME(std::domain_error, "ArithmeticError");

@@ -16,10 +16,13 @@
 
 An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/python.md.
 """
+from coppice._context import Context, Unresolved, current_ipc_ctx
+from coppice._endpoint import context, stream
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
-                                 ContextCancelled, Interrupted, LimitExceeded, ModuleNotExposed,
-                                 MsgTypeError, NoRuntime, RemoteActorError, RuntimeFailure,
-                                 TransportClosed, reg_err_types)
+                                 ClosedResourceError, ContextCancelled, EndOfChannel, Interrupted,
+                                 LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
+                                 RemoteActorError, RuntimeFailure, StreamOverrun, TransportClosed,
+                                 WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
 from coppice._policy import ExitReport, StopPolicy
@@ -27,15 +30,18 @@ from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
                              move_on_after)
+from coppice._stream import MsgStream
 
 __version__: str = _native_half.version
 
 __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'CallStuck',
-    'CancelScope', 'ContextCancelled', 'ExitReport', 'Interrupted', 'LimitExceeded',
-    'ModuleNotExposed', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
-    'StopPolicy', 'TransportClosed', 'current_actor', 'current_effective_deadline', 'current_time',
-    'fail_after', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run',
+    'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled', 'EndOfChannel',
+    'ExitReport', 'Interrupted', 'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError',
+    'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun',
+    'TransportClosed', 'Unresolved', 'WouldBlock', 'context', 'current_actor',
+    'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after',
+    'get_runtime_vars', 'move_on_after', 'open_nursery', 'reg_err_types', 'run', 'stream',
 ]
 
 for _name in __all__:  # Tracebacks and pickles name what users import, not where it is written.

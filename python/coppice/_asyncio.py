@@ -16,7 +16,7 @@ from coppice._loop import inf
 from coppice._native import native
 from coppice._types import Any, Callable, Coroutine, Self, TracebackType
 
-# How often a task is told at once. It may be in a loop that ignores us, such as TaskGroup's wait for
+# How often a task is told at once. It may be in a loop that ignores us, as in TaskGroup's wait for
 # its children: then it is told after a millisecond, 2, 4, … and so on.
 AT_ONCE = 8
 AGAIN_WITHIN = 0.05
@@ -474,6 +474,9 @@ class AsyncioAdapter:
         # beside every task, and cannot wait.
         loop = asyncio._get_running_loop()
         return loop is self._loop and asyncio.current_task(loop) is not None
+
+    def current_task(self) -> Task[Any] | None:
+        return asyncio.current_task(self._loop)
 
     def new_wait(self) -> AsyncioWait:
         return AsyncioWait(self._loop)

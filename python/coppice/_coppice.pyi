@@ -39,6 +39,11 @@ class Loop(Protocol):
     def cancel_call(self, call_id: int) -> None: ...
     def settle(self, token: Any, value: Any, error: BaseException | None) -> None:
         """Completes what a call(token=) waits on. Must tolerate a token nobody waits on any more."""
+    def dialog(self, token: Any, what: str, value: Any) -> None:
+        """Something happened in a dialog. `what`: 'started' (value: the callee's first word),
+        'readable' and 'writable' (take() or send() say something else than before), 'failed'
+        (value: the exception; the other side's error, before the end), 'ended' (value: a pair of
+        result and exception; to the caller, once, and nothing after it)."""
     def cancel_all(self, why: str) -> None:
         """The actor is to end: cancel the root's blocks or every served coroutine. `why` contains
         'SIGINT' if that was it: a root then leaves as KeyboardInterrupt."""
@@ -79,6 +84,33 @@ def forget_call(request: int) -> None: ...  # The outcome is dropped.
 def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...  # Once; then ignored.
 def cancel_self(why: str) -> None: ...      # As if the parent had asked.
 
+# --- dialogs: contexts and streams --------------------------------------------------------------------
+# One is known by its number: what open_dialog() returned, or the call_id of one that is served. Of a
+# call whose function `coppice.context` or `coppice.stream` marked, `coppice._endpoint.serve(function,
+# kwargs, call_id, caller)` is called; of one that returned an async generator,
+# `coppice._stream.serve_generator(generator, call_id)`. Both return the coroutine to spawn, the token
+# of the dialog's events, and what it is acknowledged as.
+type DialogKind = Literal['context', 'asyncgen']
+
+def open_dialog(link: Link, ns: str, func: str, kwargs: Mapping[str, Any], token: Any,
+                kind: DialogKind) -> int:
+    """As call(), but what happens comes by loop.dialog(token, …). cancel_call() is for it, too."""
+def start_dialog(dialog: int, value: Any) -> None: ...  # The callee's first word. Once.
+def open_stream(dialog: int, messages: int | None, allow_overruns: bool) -> None:
+    """Its user reads from now on; `messages` that are not taken make the other side wait."""
+def send(dialog: int, value: Any) -> int:
+    """0: sent. 1: the other side has no room, 'writable' follows. 2: this side has stopped, or has
+    taken the end. 3: the dialog has ended, or its connection has."""
+def take(dialog: int) -> Any:
+    """The next value. Two that cannot travel say that there is none: Ellipsis, 'readable' follows;
+    NotImplemented, none will come any more."""
+def stop_stream(dialog: int) -> None: ...     # This side sends and reads no more.
+def release_dialog(dialog: int) -> None: ...  # The caller is done with it, whether it has ended or not.
+def peer_opened(dialog: int) -> bool: ...     # Does the other side read, as far as one can know?
+def look_at_dialog(dialog: int) -> tuple[str, bool] | None:
+    """Its name on the wire, and whether it is over: then 'ended' is on its way to its caller. None:
+    released, or finished."""
+
 # --- children -------------------------------------------------------------------------------------------
 type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds, text
 def start_child(name: str, options: Mapping[str, Any],
@@ -96,7 +128,8 @@ def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or 
 # --- errors ---------------------------------------------------------------------------------------------
 def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:
     """How errors of the runtime become exceptions: make(kind, fields). kinds: 'remote' (fields: type,
-    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same),
+    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same, and
+    where there is one canceller: Uid, sender: Uid),
     'closed' (message), 'died' (message, report: ExitReport, name), 'start' (message, report),
     'unavailable' (message), 'runtime' (message), 'limit' (message), 'stuck' (message)."""
 def register_remote_error(cls: type[BaseException]) -> None:

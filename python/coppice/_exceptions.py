@@ -186,6 +186,41 @@ class ContextCancelled(RemoteActorError):
         return (str(who[0]), str(who[1])) if who else None
 
 
+class StreamOverrun(RemoteActorError):
+    """A side of a stream got more than it had room for; `sender` is whose value did not fit."""
+
+    @property
+    def sender(self) -> Uid | None:
+        who = self._info.get('sender')
+        return (str(who[0]), str(who[1])) if who else None
+
+
+class EndOfChannel(Exception):
+    """The other side of a stream sends no more. On trio it is a trio.EndOfChannel, too."""
+
+
+class ClosedResourceError(Exception):
+    """This side has closed the stream. On trio it is a trio.ClosedResourceError, too."""
+
+
+class WouldBlock(Exception):
+    """receive_nowait() found nothing. On trio it is a trio.WouldBlock, too."""
+
+
+_of_trio: dict[type[Exception], type[Exception]] = {}
+
+
+def of_loop[E: Exception](kind: type[E], loop: str) -> type[E]:
+    """The class to raise for one of the three above: on trio, one that is trio's as well."""
+    if loop != 'trio':
+        return kind
+    found = _of_trio.get(kind)
+    if found is None:
+        base = getattr(sys.modules['trio'], kind.__name__)
+        found = _of_trio[kind] = type(kind.__name__, (kind, base), {'__module__': 'coppice'})
+    return found  # type: ignore[return-value]
+
+
 class MsgTypeError(RemoteActorError):
     """A value that its receiver did not declare, or that could not travel."""
 
@@ -225,6 +260,8 @@ def make_error(kind: str, fields: Mapping[str, Any]) -> BaseException:
             return ContextCancelled(fields)
         if boxed == 'MsgTypeError':
             return MsgTypeError(fields)
+        if boxed == 'StreamOverrun':
+            return StreamOverrun(fields)
         return RemoteActorError(fields)
     message = str(fields.get('message') or '')
     ending = fields.get('report')

@@ -98,6 +98,8 @@ class Adapter(Protocol):
         KeyboardInterrupt."""
     def is_here(self) -> bool:
         """Is this code running in a task of this adapter's loop?"""
+    def current_task(self) -> Any:
+        """The task that this code runs in. Two calls in one task give the same object."""
     def new_wait(self) -> Wait: ...
     def new_event(self) -> Event: ...
     def open_scope(self, *, shield: bool = False, deadline: float = inf) -> Scope:

@@ -6,11 +6,15 @@ from coppice._exceptions import (ActorDied, CallStuck, ContextCancelled, RemoteA
 from coppice._native import native
 from coppice._policy import ExitReport
 from coppice._spawn import wire_module
-from coppice._types import Any, Callable, Coroutine, Link, Mapping, Protocol, Uid
+from coppice._types import (AbstractAsyncContextManager, Any, Callable, Coroutine, Link, Mapping,
+                            Protocol, Uid)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import overload
+    from typing import AsyncIterator, Concatenate, overload
+
+    from coppice._context import Context
+    from coppice._stream import MsgStream
 
 CANCEL_WITHIN = 0.5  # Seconds that a cancelled call has to end in the other actor.
 
@@ -94,6 +98,18 @@ class Portal:
             return False
         return True
 
+    def is_ending(self) -> bool:
+        """Has somebody here asked the actor to end? Its nursery then waits for everything in it."""
+        return self._child is not None and self._child.stopping
+
+    def link_to_other(self) -> Link:
+        """The link for a dialog, which an actor cannot have with itself: on the wire its two sides
+        would have one name."""
+        if self._uid == native.self_uid():
+            raise RuntimeError(f'Invalid Operation: actor {self._uid[0]!r} cannot open a context '
+                               'or a stream with itself')
+        return self._live_link()
+
     def _live_link(self) -> Link:
         if self._child is not None:
             return self._child.live_link()
@@ -126,13 +142,63 @@ class Portal:
         or ends meanwhile, TypeError if an argument cannot travel. Cancelling the wait cancels the
         call there, and waits for its end (0.5 s at most, then CallStuck).
         """
-        if isinstance(func, str):
-            ns, name = _parse_name(func, args)
-        else:
-            ns, name = _reference(func)
-            if args:
-                kwargs = _bind(func, args, kwargs)
+        ns, name, kwargs = _named('run', func, args, kwargs)
         return await self._request(ns, name, kwargs)
+
+    if TYPE_CHECKING:
+        @overload
+        def open_context[S, V, F, T, **P, R](
+            self, func: Callable[Concatenate[Context[S, V, F, T], P], Coroutine[Any, Any, R]], /,
+            *args: P.args, **kwargs: P.kwargs
+        ) -> AbstractAsyncContextManager[tuple[Context[V, S, F, R], F]]: ...
+        @overload
+        def open_context(self, func: Any, /, *args: Any, allow_overruns: bool = False,
+                         **kwargs: Any
+                         ) -> AbstractAsyncContextManager[tuple[Context, Any]]: ...
+
+    def open_context(self, func: Any, /, *args: Any, allow_overruns: bool = False,
+                     **kwargs: Any) -> AbstractAsyncContextManager[tuple[Context, Any]]:
+        """Starts a function that `@coppice.context` marks as a task in the other actor, linked to
+        the block that this opens:
+
+            async with portal.open_context(trade, symbol='EURUSD') as (ctx, first):
+                …
+
+        The block begins when the callee has called `ctx.started(first)`, and when it is left, the
+        callee has ended. Left normally, it waits for that. If the body raises or is cancelled, the
+        callee is cancelled (0.616 s at most, then CallStuck or a note says that it goes on), and
+        the body's error is raised. If the callee fails, or is cancelled by whomever but us, the
+        body is cancelled and the block raises what happened to the callee. Functions are named as
+        for run().
+        """
+        from coppice._context import ContextBlock
+
+        ns, name, kwargs = _named('open_context', func, args, kwargs)
+        return ContextBlock(self, ns, name, kwargs, allow_overruns)
+
+    if TYPE_CHECKING:
+        @overload
+        def open_stream_from[**P, R](
+            self, func: Callable[P, AsyncIterator[R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> AbstractAsyncContextManager[MsgStream[Any, R]]: ...
+        @overload
+        def open_stream_from(self, func: Any, /, *args: Any, **kwargs: Any
+                             ) -> AbstractAsyncContextManager[MsgStream]: ...
+
+    def open_stream_from(self, func: Any, /, *args: Any,
+                         **kwargs: Any) -> AbstractAsyncContextManager[MsgStream]:
+        """The block of a one-way stream, of what an async generator in the other actor yields:
+
+            async with portal.open_stream_from(ticks, symbol='EURUSD') as stream:
+                async for tick in stream: …
+
+        The generator waits for the consumer when that has not taken 1024 values or a MiB. When the
+        block is left, it is cancelled and has ended.
+        """
+        from coppice._stream import GeneratorBlock
+
+        ns, name, kwargs = _named('open_stream_from', func, args, kwargs)
+        return GeneratorBlock(self, ns, name, kwargs)
 
     async def run_from_ns(self, ns: str, function_name: str, /, **kwargs: Any) -> Any:
         """Calls `function_name` of module `ns` in the other actor; 'self' is its runtime."""
@@ -214,26 +280,36 @@ def _unwound(error: BaseException) -> bool:
     return isinstance(error, RemoteActorError) and error.src_type_str in _UNWOUND
 
 
-def _parse_name(func: str, args: tuple[Any, ...]) -> tuple[str, str]:
+def _named(method: str, func: Any, args: tuple[Any, ...],
+           kwargs: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The module and name of a function, and all its arguments by name."""
+    if isinstance(func, str):
+        return *_parse_name(method, func, args), kwargs
+    ns, name = _reference(method, func)
+    return ns, name, _bind(func, args, kwargs) if args else kwargs
+
+
+def _parse_name(method: str, func: str, args: tuple[Any, ...]) -> tuple[str, str]:
     if len(args) == 1 and isinstance(args[0], str) and ':' not in func:
         return wire_module(func), args[0]
     ns, colon, name = func.partition(':')
     if not colon or not ns or not name or ':' in name:
-        raise ValueError(f"portal.run({func!r}): a function's name is written 'module:function'")
+        raise ValueError(f"portal.{method}({func!r}): a function's name is written "
+                         "'module:function'")
     if args:
-        raise TypeError(f'portal.run({func!r}) takes named arguments only: only the other actor '
-                        'knows what the parameters are called')
+        raise TypeError(f'portal.{method}({func!r}) takes named arguments only: only the other '
+                        'actor knows what the parameters are called')
     return wire_module(ns), name
 
 
-def _reference(func: Any) -> tuple[str, str]:
+def _reference(method: str, func: Any) -> tuple[str, str]:
     name = getattr(func, '__name__', None)
     module = getattr(func, '__module__', None)
     if not callable(func) or not isinstance(name, str) or not isinstance(module, str):
-        raise TypeError(f"portal.run() takes a function or 'module:function', not {func!r}")
+        raise TypeError(f"portal.{method}() takes a function or 'module:function', not {func!r}")
     full_name = getattr(func, '__qualname__', name)
     if full_name != name or not name.isidentifier():
-        raise TypeError(f'portal.run() cannot name {full_name} there: the other actor looks '
+        raise TypeError(f'portal.{method}() cannot name {full_name} there: the other actor looks '
                         'functions up at the top level of a module')
     return wire_module(module), name
 
@@ -249,6 +325,9 @@ def _bind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
         unnamed = any(one.kind is one.POSITIONAL_ONLY for one in parameters)
     else:
         names = list(code.co_varnames[:code.co_argcount])
+        endpoint = getattr(func, '_coppice_endpoint', None)
+        if endpoint is not None and endpoint.parameter in names:
+            names.remove(endpoint.parameter)  # The callee's runtime gives that one.
         unnamed = code.co_posonlyargcount > 0
     if unnamed:
         raise TypeError(f'{func.__name__}() has parameters that take no name, before the /: only '

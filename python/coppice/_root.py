@@ -124,8 +124,8 @@ def cancel_all(why: str) -> None:
 
 def _sigint_owner() -> str:
     """Whose Python code hears of SIGINT: 'python' (KeyboardInterrupt, or the runner of asyncio that
-    ends in one), 'program' (a handler of its own), 'nobody' (not the process's main thread; or trio,
-    which raises KeyboardInterrupt in whatever task runs, and that need not be the one to leave)."""
+    ends in one), 'program' (a handler of its own), 'nobody' (not the process's main thread). trio
+    counts as nobody: it raises KeyboardInterrupt in whatever task runs, perhaps not in ours."""
     import signal
     import threading  # Both are there already if anything of asyncio is.
 

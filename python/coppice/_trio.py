@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""trio, as coppice sees an event loop: an implementation of `_loop.Adapter`, on public names only.
+"""trio, as coppice sees an event loop: an implementation of `_loop.Adapter`.
 
 Scopes, and cancellation as a level, are trio's own. What it lacks is a loop that survives what is
 raised in it: an actor that is being stopped is interrupted wherever its thread is, and that is most
-often in the loop. Then trio leaves its tasks suspended, and we unwind them by hand.
+often in the loop. Then trio leaves its tasks suspended, and we unwind them by hand. For that, and
+for nothing else, a private name of trio's is used: see _run_context().
 """
+import contextlib
 import time
 import warnings
 
@@ -16,7 +18,7 @@ from coppice._exceptions import Interrupted
 from coppice._loop import inf
 from coppice._native import native
 from coppice._nursery import _Block
-from coppice._types import Any, Callable, Coroutine
+from coppice._types import Any, Callable, Coroutine, Iterator
 
 THROWS = 20  # Waits that a task's cleanup may come to, each of which raises, once the loop is gone.
 
@@ -265,6 +267,9 @@ class TrioAdapter:
     def is_here(self) -> bool:
         return lowlevel.in_trio_task() and lowlevel.current_trio_token() is self._token
 
+    def current_task(self) -> lowlevel.Task:
+        return lowlevel.current_task()
+
     def new_wait(self) -> TrioWait:
         return TrioWait()
 
@@ -342,7 +347,9 @@ class TrioAdapter:
             except BaseException as error:
                 if error.__traceback__ is not None:
                     error.__traceback__ = error.__traceback__.tb_next  # Ours tells nobody anything.
-                native.finish(call_id, None, _without_cancelled(error))
+                # One that strikes while a scope is entered or left is RuntimeError, says trio.
+                struck = self._ending and _is_struck(error)
+                native.finish(call_id, None, Interrupted() if struck else _without_cancelled(error))
             finally:
                 self._calls.pop(call_id, None)
 
@@ -368,32 +375,70 @@ class TrioAdapter:
         for call_id in calls:
             native.finish(call_id, None, Interrupted())
         try:
-            for coro in [*_innermost_first(self._nursery), *(coro for _, coro in calls.values())]:
-                for _ in range(THROWS):
-                    if coro.cr_frame is None or time.monotonic() > until:
-                        break
-                    try:
-                        coro.throw(Interrupted())
-                    except BaseException:
-                        pass  # It has ended, or we were struck ourselves.
+            for task in _innermost_first(self._nursery):
+                with _as_if_running(task):
+                    _interrupt(task.coro, until)
+            for _, coro in calls.values():  # Of tasks that had not begun.
+                _interrupt(coro, until)
         except Interrupted:
             pass
+        if (context := _run_context()) is not None:
+            context.__dict__.clear()  # If trio was struck again while it closed its loop.
         # Nurseries complain when they are collected with tasks in them.
         _loop.never_finalize(self._root_task)
         self._root_task = self._nursery = None
 
 
-def _innermost_first(nursery: trio.Nursery | None) -> list[Any]:
-    """The coroutines of all tasks below a nursery."""
-    found: list[Any] = []
+def _innermost_first(nursery: trio.Nursery | None) -> list[lowlevel.Task]:
+    """All tasks below a nursery."""
+    found: list[lowlevel.Task] = []
     for task in nursery.child_tasks if nursery is not None else ():
         for inner in task.child_nurseries:
             found += _innermost_first(inner)
-        found.append(task.coro)
+        found.append(task)
     return found
+
+
+def _interrupt(coro: Any, until: float) -> None:
+    for _ in range(THROWS):
+        if coro.cr_frame is None or time.monotonic() > until:
+            return
+        try:
+            coro.throw(Interrupted())
+        except BaseException:
+            pass  # It has ended, or we were struck ourselves.
+
+
+@contextlib.contextmanager
+def _as_if_running(task: lowlevel.Task) -> Iterator[None]:
+    """Lets the task leave scopes and nurseries: they ask which task it is that leaves. Without
+    trio's answer they would raise RuntimeError in the place of what they are left with."""
+    context = _run_context()
+    if context is None:
+        yield
+        return
+    context.runner, context.task = task._runner, task
+    try:
+        yield
+    finally:
+        context.__dict__.clear()
+
+
+def _run_context() -> Any:
+    """Where trio keeps what runs on this thread, if it is there still."""
+    try:
+        from trio._core._run import GLOBAL_RUN_CONTEXT
+    except ImportError:
+        return None
+    return GLOBAL_RUN_CONTEXT
 
 
 def _is_struck(error: BaseException) -> bool:
     """Is it an interruption, or what trio makes of one?"""
-    return isinstance(error, Interrupted) or isinstance(error.__cause__, Interrupted) or (
-        isinstance(error, BaseExceptionGroup) and error.subgroup(Interrupted) is not None)
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, Interrupted) or (
+                isinstance(at, BaseExceptionGroup) and at.subgroup(Interrupted) is not None):
+            return True
+        at = at.__cause__ or at.__context__
+    return False

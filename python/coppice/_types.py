@@ -5,7 +5,8 @@ A guest imports `coppice` whenever the user's main script does, so nothing here 
 checkers read the first branch, Python the second, where each name only has to exist: tools such as
 `inspect.signature` evaluate annotations.
 """
-from _collections_abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from _collections_abc import (AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator,
+                              Mapping, Sequence)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ else:
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
-    'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'Awaitable', 'Callable',
-    'Cause', 'Coroutine', 'Gil',
-    'Iterable', 'Link', 'LoopName', 'Mapping', 'Protocol', 'Rung', 'Self', 'Sequence',
-    'StartMethod', 'TracebackType', 'Uid',
+    'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'AsyncGenerator', 'Awaitable',
+    'Callable', 'Cause', 'Coroutine', 'Gil', 'Iterable', 'Iterator', 'Link', 'LoopName', 'Mapping',
+    'Protocol', 'Rung', 'Self', 'Sequence', 'StartMethod', 'TracebackType', 'Uid',
 ]

@@ -33,7 +33,7 @@ msg::aid aid_of(const uid& who) {
   a.uuid = who.uuid;
   a.pid = ::getpid();
   a.is_registrar = false;
-  a.extensions.emplace();
+  a.extensions = msg::extensions{.ext = {"credit"}};
   return a;
 }
 

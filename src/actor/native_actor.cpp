@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "actor/native_dialog.hpp"
 #include "base/assert.hpp"
 #include "base/uuid.hpp"
 #include "coppice/time.hpp"
@@ -19,9 +20,6 @@ const uid& actor::id() const noexcept { return runtime_.id(); }
 namespace tree {
 
 namespace {
-// A cancelled call is given so long to end before its caller goes on without it.
-constexpr duration call_cancel_within = std::chrono::milliseconds(500);
-
 remote_error_info simple_error(const uid& self, std::string type, std::string message) {
   remote_error_info e;
   e.type = e.source_type = std::move(type);
@@ -83,8 +81,24 @@ void native_actor::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::
       u == ipc::urgency::lazy);
 }
 
+void native_actor::on_messages(const ipc::link_ptr& from, std::vector<msg::message>&& batch) {
+  on_loop([from, batch = std::move(batch)](native_actor& me) mutable {
+    port::effects out;
+    for (auto& m : batch) me.table_.message(from, std::move(m), out);
+    me.apply(std::move(out));
+  });
+}
+
 void native_actor::on_closed(const ipc::link_ptr& from, const std::string& why) {
   on_loop([from, why](native_actor& me) {
+    for (auto& slot : me.slots_) {
+      child_slot* c = slot.child.get();
+      if (!c || c->is_child || c->link != from) continue;
+      c->closed_why = why;
+      c->ended = true;
+      c->link.reset();
+      c->gone.set();
+    }
     port::effects out;
     me.table_.closed(from, why, out);
     me.apply(std::move(out));
@@ -150,7 +164,48 @@ void native_actor::describe(base::tree_writer& w) {
 void native_actor::apply(port::effects&& out) {
   auto events = std::exchange(out.events, {});
   for (auto& e : events) std::visit([this](auto& one) { act(std::move(one)); }, e);
+  for (auto& s : out.sends) deliver(std::move(s));
+  out.sends.clear();
+  for (const auto& c : out.closes) flush(c.link.get());
   out.perform();
+}
+
+void native_actor::deliver_streams() {
+  auto& sends = stream_effects_.sends;
+  while (!sends.empty()) {  // Off the list first: what is sent may come back to us at once.
+    auto one = std::move(sends.back());
+    sends.pop_back();
+    deliver(std::move(one));
+  }
+}
+
+void native_actor::deliver(port::effects::sending&& s) {
+  if (s.to->is_local()) {
+    if (std::holds_alternative<msg::yield>(s.message) ||
+        std::holds_alternative<msg::credit>(s.message)) {
+      auto& batches = outbox_.batches;
+      auto it = std::ranges::find(batches, s.to, &outbox::batch::to);
+      if (it == batches.end()) it = batches.insert(it, {s.to, {}});
+      it->messages.push_back(std::move(s.message));
+      return loop_->at_turn_end(outbox_);
+    }
+    flush(s.to.get());
+  }
+  s.to->send(std::move(s.message), s.urgency);
+}
+
+void native_actor::flush(const ipc::link* only) {
+  auto& batches = outbox_.batches;
+  for (std::size_t i = 0; i < batches.size();) {
+    if (only && batches[i].to.get() != only) {
+      ++i;
+      continue;
+    }
+    // Off the list first: what is sent may come back to us at once.
+    outbox::batch one = std::move(batches[i]);
+    batches.erase(batches.begin() + static_cast<std::ptrdiff_t>(i));
+    one.to->send_all(std::move(one.messages));
+  }
 }
 
 // --- events --------------------------------------------------------------------------------------
@@ -163,6 +218,9 @@ void native_actor::act(port::call_started&& e) {
   bool module_known = false;
   for (const exposed& x : endpoints_) {
     if (!visible(x)) continue;
+    if (x.name().text() == name && calls_ && x.kind() != endpoint_kind::call) {
+      return calls_->start_soon(name, serve_dialog, this, std::move(e), x);
+    }
     if (x.name().text() == name && calls_) {
       calls_->start_soon(
           name,
@@ -197,14 +255,13 @@ task<> native_actor::run_call(port::call_id id, exposed endpoint, payload kwargs
   std::optional<payload> value;
   {
     cancel_scope scope(node, {.name = std::string(endpoint.name().text())});
-    running_.emplace(id, &scope);
-    if (auto early = cancelled_early_.extract(id)) scope.cancel(early.mapped());
+    call_runs(id, scope);
     port::effects out;
     table_.acknowledge(id, msg::call_kind::asyncfunc, out);
     apply(std::move(out));
     auto frame = detail::take(invoke(endpoint, &face_, std::move(kwargs)));
     detail::settled<payload> how = co_await detail::captured<payload>(std::move(frame));
-    running_.erase(id);
+    call_ran(id);
     failure = how.error();
     if (!failure) value.emplace(std::move(how.value()));
     if (failure) scope.absorbs(failure);
@@ -218,25 +275,38 @@ task<> native_actor::run_call(port::call_id id, exposed endpoint, payload kwargs
   finish_with(id, failure);
 }
 
+void native_actor::call_runs(port::call_id id, cancel_scope& scope) {
+  running_.emplace(id, &scope);
+  if (auto early = cancelled_early_.extract(id)) scope.cancel(early.mapped());
+}
+
 void native_actor::finish_with(port::call_id id, const std::exception_ptr& e) {
+  if (detail::is_cancelled(e)) return finish_cancelled(id, e, false);
   port::effects out;
-  if (detail::is_cancelled(e))
-    table_.finish(id,
-                  simple_error(id_, "ContextCancelled",
-                               fmt::format("actor '{}': {}", id_.name, describe_exception(e))),
-                  out);
-  else
-    table_.finish(id, to_remote(e, id_, runtime_.options().errors), out);
+  table_.finish(id, to_remote(e, id_, runtime_.options().errors), out);
+  apply(std::move(out));
+}
+
+void native_actor::finish_cancelled(port::call_id id, const std::exception_ptr& e, bool by_itself) {
+  auto error = simple_error(id_, "ContextCancelled",
+                            fmt::format("actor '{}': {}", id_.name, describe_exception(e)));
+  if (by_itself) error.canceller = id_;
+  port::effects out;
+  table_.finish(id, std::move(error), out);
   apply(std::move(out));
 }
 
 void native_actor::act(port::call_cancelled&& e) {
+  if (auto d = dialogs_.find(e.id); d != dialogs_.end() && !e.canceller.uuid.empty())
+    d->second->cancelled_by(e.canceller);
   if (auto it = running_.find(e.id); it != running_.end()) return it->second->cancel(e.why);
   // Its task has not begun: it will find its scope cancelled as soon as it opens it.
   cancelled_early_.insert_or_assign(e.id, std::move(e.why));
 }
 
-void native_actor::act(port::dialog_changed&&) {}
+void native_actor::act(port::dialog_changed&& e) {
+  if (auto it = dialogs_.find(e.id); it != dialogs_.end()) it->second->changed(std::move(e));
+}
 
 void native_actor::act(port::reply_arrived&&) {}  // Every request of ours has a handler.
 
@@ -357,16 +427,28 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   if (key == "auto") key = spec.native ? "thread" : "subint";
   auto& backend = runtime_.backend_for(key, spec);
 
-  std::uint32_t index = 0;
-  while (index < slots_.size() && slots_[index].child) ++index;
-  if (index == slots_.size()) slots_.emplace_back();
   auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});
   child_slot& c = *made;
-  slots_[index].child = std::move(made);
-  slot_of_.emplace(spec.self.uuid, index);
+  slot_of_.emplace(spec.self.uuid, add_slot(std::move(made)).slot);
   runtime_.start_child(shared_from_this(), backend, std::move(spec), options.stop,
                        options.start_within);
   return c;
+}
+
+detail::call_target native_actor::add_slot(std::unique_ptr<child_slot> made) {
+  std::uint32_t index = 0;
+  while (index < slots_.size() && slots_[index].child) ++index;
+  if (index == slots_.size()) slots_.emplace_back();
+  slots_[index].child = std::move(made);
+  return {this, index, slots_[index].generation};
+}
+
+detail::call_target native_actor::name_peer(const ipc::link_ptr& l) {
+  auto made = std::make_unique<child_slot>(l->peer_uid(), false);
+  made->link = l;
+  made->up = true;
+  made->settled.set();
+  return add_slot(std::move(made));
 }
 
 detail::call_target native_actor::target_of(const child_slot& c) const {
@@ -379,9 +461,20 @@ child_slot* native_actor::find(detail::call_target t) {
   return there ? slots_[t.slot].child.get() : nullptr;
 }
 
+child_slot& native_actor::reach(detail::call_target t) {
+  child_slot* c = find(t);
+  if (!c) throw actor_died("(ended)", {});
+  if (c->ended && c->is_child) throw actor_died(c->id.name, c->report);
+  if (c->ended)
+    throw transport_closed(
+        fmt::format("connection to actor '{}' closed: {}", c->id.name, c->closed_why));
+  COPPICE_ASSERT(c->link, "a portal names a started actor");
+  return *c;
+}
+
 void native_actor::release(detail::call_target t) {
   auto& entry = slots_.at(t.slot);
-  slot_of_.erase(entry.child->id.uuid);
+  if (entry.child->is_child) slot_of_.erase(entry.child->id.uuid);
   entry.child.reset();
   ++entry.generation;
 }
@@ -394,6 +487,7 @@ void native_actor::stop_child(child_slot& c, std::optional<stop_policy> policy) 
 task<exit_report> native_actor::cancel_child(detail::call_target t) {
   child_slot* c = find(t);
   if (!c) co_return exit_report{};
+  if (!c->is_child) co_return co_await cancel_peer(*c);
   if (!c->ended) stop_child(*c);
   co_await c->gone.wait();
   co_return c->report;
@@ -403,17 +497,44 @@ static task<port::reply> wait_for(core::one_shot<port::reply>* answer) {
   co_return co_await answer->wait();
 }
 
+// Asked by a message, and given as long as a call: its own parent has the ladder.
+task<exit_report> native_actor::cancel_peer(child_slot& c) {
+  if (c.ended) co_return exit_report{};
+  core::one_shot<port::reply> answer("the end of actor " + c.id.name);
+  const std::string who = c.id.name;
+  port::effects out;
+  const auto id = table_.request(
+      c.link, "self", "cancel", to_payload(std::map<std::string, std::string>()),
+      [&answer](port::reply&& r) { answer.set(std::move(r)); }, out);
+  apply(std::move(out));
+  auto waiting = detail::take(move_on_after(call_cancel_within, wait_for(&answer)));
+  auto how = co_await detail::captured<std::optional<port::reply>>(std::move(waiting));
+  if (!answer.delivered()) table_.forget(id);
+  if (how.error()) std::rethrow_exception(how.error());
+  const std::optional<port::reply> r = std::move(how.value());
+  if (!r)
+    throw timeout_error(fmt::format("actor '{}' did not end within {} ms of being asked", who,
+                                    call_cancel_within.count() / 1'000'000));
+  if (r->how == port::reply::kind::error) std::rethrow_exception(r->to_exception(who));
+  exit_report report;
+  report.rung = rung::asked;
+  co_return report;
+}
+
+// Of the call itself, or one that only comes through it? That of another call, which the callee
+// made and did not handle, is an error of its own.
+static bool is_cancellation(const remote_error_info& e, const uid& us) {
+  return e.type == "ContextCancelled" && (e.path.size() <= 1 || e.canceller == us);
+}
+
 task<payload> native_actor::call(detail::call_target t, std::string name, payload kwargs) {
-  child_slot* c = find(t);
-  if (!c) throw actor_died("(ended)", {});
-  if (c->ended) throw actor_died(c->id.name, c->report);
-  const std::string who = c->id.name;
+  const child_slot& c = reach(t);
+  const std::string who = c.id.name;
   const auto colon = name.find(':');
-  COPPICE_ASSERT(c->link && colon != std::string::npos, "a portal names a started actor");
   core::one_shot<port::reply> answer("reply to " + name);
   port::effects out;
   const auto id = table_.request(
-      c->link, std::string_view(name).substr(0, colon), std::string_view(name).substr(colon + 1),
+      c.link, std::string_view(name).substr(0, colon), std::string_view(name).substr(colon + 1),
       std::move(kwargs), [&answer](port::reply&& r) { answer.set(std::move(r)); }, out);
   apply(std::move(out));
 
@@ -423,7 +544,7 @@ task<payload> native_actor::call(detail::call_target t, std::string name, payloa
     const std::string what = fmt::format("'{}' of actor '{}'", name, who);
     const port::reply late = co_await end_cancelled_call(id, &answer, what);
     // An error is never lost to a cancellation: the callee had failed before it was told.
-    if (late.how == port::reply::kind::error && late.error.type != "ContextCancelled")
+    if (late.how == port::reply::kind::error && !is_cancellation(late.error, id_))
       std::rethrow_exception(late.to_exception(who));
     std::rethrow_exception(how.error());
   }

@@ -23,15 +23,20 @@
 
 namespace coppice::tree {
 
-/// One child of a native actor, for as long as a portal may name it. Loop only.
+class native_dialog;
+
+/// What a portal of a native actor names: a child, or whoever is at the other end of a link. Loop
+/// only.
 struct child_slot {
-  explicit child_slot(uid who) : id(std::move(who)) {}
+  explicit child_slot(uid who, bool child = true) : id(std::move(who)), is_child(child) {}
   const uid id;
-  ipc::link_ptr link;  // Once it is up.
+  const bool is_child;
+  std::string closed_why;  // No child: its link has closed.
+  ipc::link_ptr link;      // Once it is up.
   std::exception_ptr start_error;
   exit_report report;
   bool up = false;
-  bool ended = false;
+  bool ended = false;                 // Or its link has closed.
   bool requested = false;             // Its end was asked for.
   event settled{"an actor's start"};  // Up, or failed to start.
   event gone{"an actor's end"};
@@ -51,6 +56,7 @@ class native_actor final : public port::actor_port,
   // --- actor_port: any thread ---
   void on_connected(const ipc::link_ptr& l) override;
   void on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) override;
+  void on_messages(const ipc::link_ptr& from, std::vector<msg::message>&& batch) override;
   void on_closed(const ipc::link_ptr& from, const std::string& why) override;
   void adopt(const std::string& uuid, port::child_watch watch) override;
   void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
@@ -75,12 +81,19 @@ class native_actor final : public port::actor_port,
   child_slot& start_child(std::string_view name, const actor_options& options);
   void stop_child(child_slot& c, std::optional<stop_policy> policy = {});
   detail::call_target target_of(const child_slot& c) const;
-  child_slot* find(detail::call_target t);  // Null: its nursery has ended.
+  /// For a portal to the actor at the other end of any link of ours, child or not, until release().
+  /// Calls, dialogs and cancel_child() work; it has no ladder and no exit report. Once the link has
+  /// closed they throw transport_closed.
+  detail::call_target name_peer(const ipc::link_ptr& l);
+  child_slot* find(detail::call_target t);   // Null: its nursery has ended.
+  child_slot& reach(detail::call_target t);  // Throws actor_died or transport_closed.
   void release(detail::call_target t);
   /// Calls "module:function" of a child. A cancelled call cancels the callee's side and waits for
   /// its end, at most call_cancel_within, then throws call_stuck.
   task<payload> call(detail::call_target t, std::string name, payload kwargs);
   task<exit_report> cancel_child(detail::call_target t);
+  // A cancelled call is given so long to end before its caller goes on without it.
+  static constexpr duration call_cancel_within = std::chrono::milliseconds(500);
   const uid& id() const noexcept { return id_; }
 
   process_runtime& runtime() noexcept { return runtime_; }
@@ -90,10 +103,40 @@ class native_actor final : public port::actor_port,
   bool was_cancelled() const noexcept { return cancel_why_.has_value(); }
   const std::string& cancel_reason() const { return *cancel_why_; }
 
+  // --- what dialogs need ---
+  port::call_table& table() noexcept { return table_; }
+  detail::scheduler& scheduler() noexcept { return *loop_; }
+  /// Acts on the events, sends, notifies, closes.
+  void apply(port::effects&& out);
+  /// For sends and takes of streams, which are many: filled, then delivered, at once.
+  port::effects& stream_effects() noexcept { return stream_effects_; }
+  void deliver_streams();
+  void dialog_begins(port::dialog_id id, native_dialog& d) { dialogs_.emplace(id, &d); }
+  void dialog_ends(port::dialog_id id) { dialogs_.erase(id); }
+  /// A served call runs in this scope, until call_ran().
+  void call_runs(port::call_id id, cancel_scope& scope);
+  void call_ran(port::call_id id) { running_.erase(id); }
+  void finish_with(port::call_id id, const std::exception_ptr& e);
+  void finish_cancelled(port::call_id id, const std::exception_ptr& e, bool by_itself);
+
  private:
+  /// Values for memory links, sent together at the end of the turn. (Socket links do so
+  /// themselves.)
+  struct outbox final : core::turn_hook {
+    explicit outbox(native_actor& of) : actor(of) {}
+    void at_turn_end() override { actor.flush(nullptr); }
+    native_actor& actor;
+    struct batch {
+      ipc::link_ptr to;
+      std::vector<msg::message> messages;
+    };
+    std::vector<batch> batches;
+  };
+
   template <class F>
   void on_loop(F&& f, bool quiet = false);
-  void apply(port::effects&& out);
+  void deliver(port::effects::sending&& s);
+  void flush(const ipc::link* only);  // Null: whomever it is for.
   void act(port::call_started&& e);
   void act(port::call_cancelled&& e);
   void act(port::dialog_changed&& e);
@@ -102,7 +145,6 @@ class native_actor final : public port::actor_port,
   void act(port::spec_arrived&& e);
   void act(port::child_changed&& e);
   task<> run_call(port::call_id id, exposed endpoint, payload kwargs);
-  void finish_with(port::call_id id, const std::exception_ptr& e);
   task<> serving(std::function<task<>()> body);
   void leave(const std::string& why);
 
@@ -116,10 +158,15 @@ class native_actor final : public port::actor_port,
   nursery* calls_ = nullptr;  // While serving.
   std::unordered_map<port::call_id, cancel_scope*> running_;
   std::unordered_map<port::call_id, std::string> cancelled_early_;
+  std::unordered_map<port::dialog_id, native_dialog*> dialogs_;
+  port::effects stream_effects_;
+  outbox outbox_{*this};
   struct slot_entry {
     std::unique_ptr<child_slot> child;  // Null: free.
     std::uint32_t generation = 0;
   };
+  detail::call_target add_slot(std::unique_ptr<child_slot> made);
+  task<exit_report> cancel_peer(child_slot& c);
   task<port::reply> end_cancelled_call(port::request_id id, core::one_shot<port::reply>* answer,
                                        std::string what);
   std::vector<slot_entry> slots_;

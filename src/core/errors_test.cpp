@@ -6,6 +6,7 @@
 #include <concepts>
 #include <csignal>
 
+#include "coppice/faults.hpp"
 #include "coppice/handle_errors.hpp"
 #include "coppice/outcome.hpp"
 #include "coppice/testkit/async_test.hpp"

@@ -85,6 +85,7 @@ constexpr error_kind table[] = {
     {"MemoryError", error_type<std::bad_alloc>.is, &without_message<std::bad_alloc>},
     error_type<std::bad_cast>,
     {"RuntimeError", &is_foreign_runtime_error, &from_message<std::runtime_error>},
+    error_type<out_of_order>,  // Behind it: a RuntimeError that comes from elsewhere is any.
     error_type<std::logic_error>,
     python_only<std::out_of_range>("KeyError"),
     python_only<std::out_of_range>("LookupError"),

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace coppice::ipc {
 
@@ -49,33 +50,15 @@ class memory_link final : public link {
   }
 
   void send(msg::message m, urgency u) override {
-    memory_pair& pair = *pair_;
-    memory_pair::side& to = pair.sides[1 - side_];
-    link_ptr end;
-    std::shared_ptr<link_sink> sink;
-    {
-      std::lock_guard lock(pair.mutex);
-      if (pair.closed) return;
-      if (!to.open) return to.held.push_back({std::move(m), u});
-      end = to.end;
-      sink = to.sink;
-      ++to.delivering;
-    }
-    struct delivery {
-      memory_pair& pair;
-      memory_pair::side& to;
-      ~delivery() {
-        memory_pair::side gone;
-        {
-          std::lock_guard lock(pair.mutex);
-          --to.delivering;
-          gone = pair.take_if_over(to);
-        }
-        pair.tell(gone);
-      }
-    };
-    const delivery under_way{pair, to};
-    sink->on_message(end, std::move(m), u);
+    pass([&](memory_pair::side& to) { to.held.push_back({std::move(m), u}); },
+         [&](link_sink& sink, const link_ptr& end) { sink.on_message(end, std::move(m), u); });
+  }
+  void send_all(std::vector<msg::message>&& batch) override {
+    pass(
+        [&](memory_pair::side& to) {
+          for (auto& m : batch) to.held.push_back({std::move(m), urgency::now});
+        },
+        [&](link_sink& sink, const link_ptr& end) { sink.on_messages(end, std::move(batch)); });
   }
 
   void close(std::string why) override {
@@ -112,6 +95,38 @@ class memory_link final : public link {
   }
 
  private:
+  /// Calls `hold` with the other side if that is not open yet, else `deliver` with its sink.
+  template <class Hold, class Deliver>
+  void pass(Hold hold, Deliver deliver) {
+    memory_pair& pair = *pair_;
+    memory_pair::side& to = pair.sides[1 - side_];
+    link_ptr end;
+    std::shared_ptr<link_sink> sink;
+    {
+      std::lock_guard lock(pair.mutex);
+      if (pair.closed) return;
+      if (!to.open) return hold(to);
+      end = to.end;
+      sink = to.sink;
+      ++to.delivering;
+    }
+    struct delivery {
+      memory_pair& pair;
+      memory_pair::side& to;
+      ~delivery() {
+        memory_pair::side gone;
+        {
+          std::lock_guard lock(pair.mutex);
+          --to.delivering;
+          gone = pair.take_if_over(to);
+        }
+        pair.tell(gone);
+      }
+    };
+    const delivery under_way{pair, to};
+    deliver(*sink, end);
+  }
+
   const std::shared_ptr<memory_pair> pair_;
   const int side_;
 };

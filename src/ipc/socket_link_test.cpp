@@ -96,11 +96,11 @@ TEST_P(HostileFirstWords, CostTheConnectionAndAreSaid) {
 
 INSTANTIATE_TEST_SUITE_P(
     , HostileFirstWords,
-    testing::Values(hostile{"Garbage", std::string("GET / HTTP/1.1\r\n\r\n"), "frame_bytes_max"},
+    testing::Values(hostile{"Garbage", std::string("GET / HTTP/1.1\r\n\r\n"), "aid_bytes_max"},
                     hostile{"GarbageInAFrame", frame_of("\xc1\xc1\xc1"), "protocol_error"},
                     hostile{"AnEmptyFrame", frame_of(""), "protocol_error"},
                     hostile{"AnArray", frame_of("\x93\x01\x02\x03"), "protocol_error"},
-                    hostile{"AFrameBeyondTheLimit", "\xff\xff\xff\x7f", "frame_bytes_max"},
+                    hostile{"AFrameBeyondTheLimit", "\xff\xff\xff\x7f", "aid_bytes_max"},
                     hostile{"AFirstFrameTooLargeForAnAid", std::string("\x00\x00\x02\x00", 4),
                             "aid_bytes_max"},
                     hostile{"AMessageThatIsNoAid", bytes_of(numbered(1)), "must be an Aid"}),

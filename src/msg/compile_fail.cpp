@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "coppice/exposed.hpp"
+#include "coppice/portal.hpp"
 #include "coppice/value.hpp"
 
 using namespace coppice;
@@ -24,12 +25,26 @@ task<int> takes_reference(int& x);
 task<std::string_view> gives_view(int x);
 task<int> takes_query(query q);
 task<int> takes_keyword(has_keyword k);
+struct chat {
+  using started = int;
+};
+struct bad_chat {
+  using to_caller = int*;
+};
+task<> talks(context<chat>& ctx);
+task<> talks_badly(context<bad_chat>& ctx);
+generator<int> ticks(int n);
 
 inline constexpr endpoint good{"m:one", one, "x"};
+inline constexpr endpoint talks_e{"m:talks", talks};
+inline constexpr endpoint ticks_e{"m:ticks", ticks, "n"};
 inline constexpr endpoint<int(std::string, std::optional<int>)> declared{"m:two", "text", "n"};
 
 #if CASE == 0
-inline constexpr exposed fine = good;
+inline constexpr exposed fine[] = {good, talks_e, ticks_e};
+auto fine_too(portal p) {
+  return p.open_context(talks_e, [](remote_context<chat>& ctx, int) { (void)ctx.open_stream(); });
+}
 #elif CASE == 1   // name_is_not_of_the_form_module_colon_function
 inline constexpr endpoint bad{"one", one, "x"};
 #elif CASE == 2   // name_is_a_python_keyword
@@ -72,4 +87,25 @@ exposed bad() { return exposed(endpoint<int()>{"m:f"}); }
 inline constexpr endpoint<int(int, int)> bad{"m:f", "x", "x"};
 #elif CASE == 21  // 12 destroys this temporary twice
 payload bad() { return to_kwargs(kw("b", owning{.texts = {}})); }
+#elif CASE == 22  // open it with open_context
+auto bad(portal p) { return p.run(talks_e); }
+#elif CASE == 23  // take its values with open_stream_from
+auto bad(portal p) { return p.run(ticks_e, 1); }
+#elif CASE == 24  // this endpoint is a call: use run
+auto bad(portal p) {
+  return p.open_context(good, 1, [](remote_context<chat>&, int) {});
+}
+#elif CASE == 25  // the body of a dialog is
+auto bad(portal p) {
+  return p.open_context(talks_e, [](int) {});
+}
+#elif CASE == 26  // `to_caller` of this dialog cannot travel
+inline constexpr endpoint bad_e{"m:talks", talks_badly};
+inline constexpr exposed bad = bad_e;
+#elif CASE == 27  // the body gives none
+auto bad(portal p) {
+  return p.open_context(talks_e, [](remote_context<chat>&, int) { return 1; });
+}
+#elif CASE == 28  // deleted
+auto bad(stream<owning, int>& s) { return s.send({.texts = {}}); }
 #endif

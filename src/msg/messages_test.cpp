@@ -229,6 +229,51 @@ TEST(Messages, MembersOfAGroupTravelToCoppicePeersOnly) {
   EXPECT_EQ(back.members[1].members.at(0).type, "ValueError");
 }
 
+bad_message a_bad_message() {
+  const payload bytes = to_payload(
+      std::map<std::string, std::string>{{"msg_type", "Return"}, {"cid", "c7"}, {"pld", "yo"}});
+  return {"Return", "int", "str", "c7", {bytes.bytes().begin(), bytes.bytes().end()}};
+}
+
+TEST(Messages, WhatBelongsToOneKindOfErrorTravels) {
+  remote_error_info error = a_group();
+  error.canceller = uid{"root", "1"};
+  error.sender = uid{"fast", "2"};
+  error.bad_msg = a_bad_message();
+  error.members[1].members[0].canceller = uid{"root", "1"};
+  error.members[0].bad_msg = a_bad_message();
+  error.members[0].sender = uid{"fast", "2"};
+  const remote_error_info back = to_error_info(relay(to_message(error, "c")));
+  EXPECT_EQ(back.canceller, error.canceller);
+  EXPECT_EQ(back.sender, error.sender);
+  EXPECT_EQ(back.bad_msg, error.bad_msg);
+  EXPECT_EQ(back.members.at(0).bad_msg, error.bad_msg);
+  EXPECT_EQ(back.members.at(0).sender, error.sender);
+  EXPECT_EQ(back.members.at(1).members.at(0).canceller, error.canceller);
+}
+
+TEST(Messages, ATractorPeersBadMessageNamesItself) {
+  remote_error_info error = a_group();
+  error.bad_msg = a_bad_message();
+  const boxed_error there = relay(to_message(error, "c"), dialect::tractor);
+  EXPECT_FALSE(there.mismatch) << "its protocol has no such key";
+  bad_message expected = a_bad_message();
+  expected.expected = expected.got = "";
+  EXPECT_EQ(to_error_info(there).bad_msg, expected);
+  boxed_error as_dict = there;
+  std::swap(as_dict.bad_msg, as_dict.bad_msg_as_dict);
+  EXPECT_EQ(to_error_info(relay(as_dict)).bad_msg, expected);
+}
+
+TEST(Messages, ABadMessageThatIsTooLargeIsNotKept) {
+  boxed_error m = to_message(a_group(), "c");
+  m.bad_msg = to_payload(
+      std::map<std::string, std::string>{{"pld", std::string(bad_message_bytes_max, 'x')}});
+  const remote_error_info back = to_error_info(relay(m));
+  ASSERT_TRUE(back.bad_msg);
+  EXPECT_TRUE(back.bad_msg->bytes.empty());
+}
+
 TEST(Messages, MembersBelowTheLimitAreDropped) {
   remote_error_info error;
   for (int i = 0; i < 1000; ++i) {

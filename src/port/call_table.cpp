@@ -333,8 +333,8 @@ void call_table::on_cancel_task(const ipc::link_ptr& from, const msg::start& m, 
   state.waiting.insert(m.cid);
   if (std::exchange(call.cancelled, true)) return;
   call.canceller = from->peer_uid();
-  out.events.push_back(
-      call_cancelled{it->second, fmt::format("cancelled by its caller '{}'", from->peer().name)});
+  out.events.push_back(call_cancelled{
+      it->second, fmt::format("cancelled by its caller '{}'", from->peer().name), call.canceller});
 }
 
 void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effects& out) {

@@ -55,6 +55,7 @@ struct call_started {
 struct call_cancelled {
   call_id id;
   std::string why;
+  uid canceller = {};  // Empty: nobody asked, its caller's connection ended.
 };
 /// Something that an open dialog's own code waits for.
 struct dialog_changed {
@@ -197,8 +198,9 @@ class call_table {
   /// Where an actor that was asked to listen does; empty: nowhere.
   void published(const std::string& uuid, const registry::addresses& at, effects& out);
   // --- both ends of dialogs. Unknown ids are dialogs that have ended ---
-  /// One value. Throws limit_exceeded if it is larger than payload_bytes_max.
-  send_outcome send(dialog_id id, payload value, effects& out);
+  /// One value, moved from if it is `sent`. Throws limit_exceeded if it is larger than
+  /// payload_bytes_max.
+  send_outcome send(dialog_id id, payload&& value, effects& out);
   taken take(dialog_id id, effects& out);
   /// Its user reads: see dialog::open().
   void open_stream(dialog_id id, stream_window window, bool allow_overruns, effects& out);
@@ -209,6 +211,8 @@ class call_table {
   /// The caller's side failed: the callee's is told, and goes on to end.
   void fail_dialog(dialog_id id, remote_error_info error, effects& out);
   bool peer_opened(dialog_id id) const;
+  /// None: it has ended, and is released.
+  std::optional<dialog_look> look(dialog_id id) const;
 
   // --- parent and children ---
   /// The first link to an actor with this uuid is the one to the parent: it alone may send a

@@ -212,7 +212,7 @@ void call_table::finish_stream(call_id id, effects& out) {
   if (links_.contains(call.link.get())) ack_cancels(call, out);
 }
 
-send_outcome call_table::send(dialog_id id, payload value, effects& out) {
+send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
   if (value.size() > limits_.payload_bytes_max)
     throw limit_exceeded(fmt::format("a value of a stream takes {} bytes; payload_bytes_max is {}",
                                      value.size(), limits_.payload_bytes_max));
@@ -268,6 +268,12 @@ void call_table::fail_dialog(dialog_id id, remote_error_info error, effects& out
   const auto it = dialogs_.find(id);
   if (it == dialogs_.end() || it->second.is_over()) return;
   send_error(it->second.link, it->second.cid, std::move(error), out);
+}
+
+std::optional<dialog_look> call_table::look(dialog_id id) const {
+  const auto it = dialogs_.find(id);
+  if (it == dialogs_.end()) return std::nullopt;
+  return dialog_look{it->second.cid, it->second.is_over(), it->second.peer_credits()};
 }
 
 bool call_table::peer_opened(dialog_id id) const {

@@ -30,6 +30,13 @@ enum class send_outcome : std::uint8_t {
   over,     // The dialog has ended, or its connection has.
 };
 
+/// What whoever uses a dialog may want to know of it.
+struct dialog_look {
+  std::string cid;
+  bool is_over = false;       // What it ended with is known here, or on its way to its caller.
+  bool knows_credit = false;  // The other side does.
+};
+
 /// What take() came to.
 struct taken {
   enum class kind : std::uint8_t {
@@ -80,6 +87,7 @@ class dialog {
   bool credited(const msg::credit& more);
   bool may_send();  // False is remembered: the next credit is news.
   void sent(std::size_t bytes) noexcept;
+  bool peer_credits() const noexcept { return peer_credits_; }
   /// Has the other side opened its stream, as far as one can know?
   bool peer_opened() const noexcept { return !peer_credits_ || peer_opened_; }
 

@@ -226,6 +226,11 @@ bool guest_port::peer_opened(dialog_id id) const {
   return table_.peer_opened(id);
 }
 
+std::optional<dialog_look> guest_port::look(dialog_id id) const {
+  std::lock_guard lock(mutex_);
+  return table_.look(id);
+}
+
 bool guest_port::begin_running(call_id id) {
   std::lock_guard lock(mutex_);
   if (table_.was_cancelled(id)) return false;

@@ -81,6 +81,7 @@ class guest_port final : public actor_port {
   void release(dialog_id id);
   void fail_dialog(dialog_id id, remote_error_info error);
   bool peer_opened(dialog_id id) const;
+  std::optional<dialog_look> look(dialog_id id) const;
   /// A `def` endpoint runs from now to end_running(): it cannot take events meanwhile. False: its
   /// caller has cancelled it while it waited for its turn, so it is not to run at all.
   bool begin_running(call_id id);

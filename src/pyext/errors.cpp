@@ -56,6 +56,12 @@ bool is_instance(PyObject* o, PyObject* cls) {
   return is > 0;
 }
 
+// Whoever passes an overrun on has not overrun anybody.
+std::string boxed_type(PyObject* relayed) {
+  std::string name = type_name(relayed);
+  return name == "StreamOverrun" ? "RemoteActorError" : name;
+}
+
 // Python's own class of that name, borrowed; null if there is none.
 PyObject* builtin_exception(std::string_view name) {
   PyObject* const builtins = PyEval_GetBuiltins();
@@ -109,7 +115,9 @@ remote_error_info error_bridge::describe(PyObject* exception, int depth) const {
       const ref mapping = ref::take(PyObject_GetAttrString(exception, "info"));
       if (!mapping) throw python_error();
       remote_error_info info = info_from(mapping.get());
-      info.type = type_name(exception);  // What this actor boxes; source_type stays.
+      info.type = boxed_type(exception);  // What this actor boxes; source_type stays.
+      // A cancellation is said anew by everybody who passes it on: who cancelled stays.
+      if (info.type == "ContextCancelled") info.source = self_;
       if (info.path.empty()) info.traceback = formatted_traceback(exception);  // Raised here.
       info.path.push_back(self_);
       return info;

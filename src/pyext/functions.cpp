@@ -7,6 +7,7 @@
 #include "actor/process_runtime.hpp"
 #include "base/uuid.hpp"
 #include "coppice/errors.hpp"
+#include "pyext/dialogs.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
@@ -47,30 +48,10 @@ ref checked(ref r) {
   return r;
 }
 
-std::uint64_t number_from(PyObject* o) {
-  const unsigned long long n = PyLong_AsUnsignedLongLong(o);
-  if (n == static_cast<unsigned long long>(-1) && PyErr_Occurred()) throw python_error();
-  return n;
-}
-
 /// The actor of this interpreter, as far as Python knows of it.
 guest_actor* visible_actor() {
   guest_actor* actor = guest_actor::current();
   return actor && actor->is_open() ? actor : nullptr;
-}
-
-guest_actor& own_actor() {
-  guest_actor* actor = guest_actor::current();
-  if (!actor)
-    throw error(
-        "no actor runs in this interpreter: open a root with coppice.run() or "
-        "coppice.open_nursery()");
-  if (!actor->on_own_thread())
-    throw error(
-        fmt::format("actor '{}' can be used on its own thread only, not in a thread that "
-                    "its code started",
-                    actor->port()->self().name));
-  return *actor;
 }
 
 tree::process_runtime& open_runtime() {
@@ -149,15 +130,9 @@ ref call(arguments a) {
   const ipc::link_ptr to = link_of(a[0]);
   if (!to) return {};
   const std::string ns = text_from(a[1], "ns"), func = text_from(a[2], "func");
-  ref kwargs = ref::of(a[3]);
-  if (!PyDict_CheckExact(a[3])) {
-    kwargs = checked(ref::take(PyDict_New()));
-    if (PyDict_Update(kwargs.get(), a[3]) != 0) return {};
-  }
-  auto bytes = encode(kwargs.get(), "kwargs");
-  if (!bytes) return {};
+  payload kwargs = kwargs_from(a[3]);
   return ref::take(
-      PyLong_FromUnsignedLongLong(actor.call(to, ns, func, std::move(*bytes), ref::of(a[4]))));
+      PyLong_FromUnsignedLongLong(actor.call(to, ns, func, std::move(kwargs), ref::of(a[4]))));
 }
 
 ref cancel_call(arguments a) {
@@ -316,6 +291,37 @@ constexpr PyMethodDef function(const char* name) {
 
 }  // namespace
 
+guest_actor& own_actor() {
+  guest_actor* actor = guest_actor::current();
+  if (!actor)
+    throw error(
+        "no actor runs in this interpreter: open a root with coppice.run() or "
+        "coppice.open_nursery()");
+  if (!actor->on_own_thread())
+    throw error(
+        fmt::format("actor '{}' can be used on its own thread only, not in a thread that "
+                    "its code started",
+                    actor->port()->self().name));
+  return *actor;
+}
+
+std::uint64_t number_from(PyObject* number) {
+  const unsigned long long n = PyLong_AsUnsignedLongLong(number);
+  if (n == static_cast<unsigned long long>(-1) && PyErr_Occurred()) throw python_error();
+  return n;
+}
+
+payload kwargs_from(PyObject* mapping) {
+  ref kwargs = ref::of(mapping);
+  if (!PyDict_CheckExact(mapping)) {
+    kwargs = checked(ref::take(PyDict_New()));
+    if (PyDict_Update(kwargs.get(), mapping) != 0) throw python_error();
+  }
+  auto bytes = encode(kwargs.get(), "kwargs");
+  if (!bytes) throw python_error();
+  return std::move(*bytes);
+}
+
 PyMethodDef module_functions[] = {
     function<self_uid, 0>("self_uid"),
     function<parent_uid, 0>("parent_uid"),
@@ -331,6 +337,15 @@ PyMethodDef module_functions[] = {
     function<cancel_call, 1>("cancel_call"),
     function<forget_call, 1>("forget_call"),
     function<finish, 3>("finish"),
+    function<open_dialog, 6>("open_dialog"),
+    function<start_dialog, 2>("start_dialog"),
+    function<open_stream, 3>("open_stream"),
+    function<send_value, 2>("send"),
+    function<take_value, 1>("take"),
+    function<stop_stream, 1>("stop_stream"),
+    function<release_dialog, 1>("release_dialog"),
+    function<peer_opened, 1>("peer_opened"),
+    function<look_at_dialog, 1>("look_at_dialog"),
     function<cancel_self, 1>("cancel_self"),
     function<start_child, 3>("start_child"),
     function<stop_child, 2>("stop_child"),

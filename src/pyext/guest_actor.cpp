@@ -10,6 +10,7 @@
 #include "base/assert.hpp"
 #include "base/forked.hpp"
 #include "pyext/convert.hpp"
+#include "pyext/dialogs.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
 #include "pyhost/codec.hpp"
@@ -277,56 +278,89 @@ std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_sta
                        e.ns, e.func));
     return {};
   }
-  if (PyDict_GET_SIZE(kwargs.get()) == 0) kwargs = ref();
-  return ready_call{e.id, function.release(), kwargs.release()};
+  ref caller;
+  if (is_endpoint(function.get())) {
+    caller = to_python(e.caller);
+    if (!caller) {
+      port_->finish(e.id, errors_.describe_pending());
+      return {};
+    }
+  } else if (PyDict_GET_SIZE(kwargs.get()) == 0) {
+    kwargs = ref();
+  }
+  return ready_call{e.id, function.release(), kwargs.release(), caller.release()};
+}
+
+PyObject* guest_actor::call_function(const ready_call& call) {
+  if (call.caller) {
+    const ref module = ref::take(PyImport_ImportModule("coppice._endpoint"));
+    return module ? PyObject_CallMethod(module.get(), "serve", "OOKO", call.function, call.kwargs,
+                                        static_cast<unsigned long long>(call.id), call.caller)
+                  : nullptr;
+  }
+  if (!call.kwargs) return PyObject_CallNoArgs(call.function);
+  const ref none = ref::take(PyTuple_New(0));  // The one empty tuple: never fails.
+  return PyObject_Call(call.function, none.get(), call.kwargs);
 }
 
 void guest_actor::run(ready_call call) {
-  if (!port_->begin_running(call.id)) {
+  const auto drop = [&call] {
     Py_DECREF(call.function);
     Py_XDECREF(call.kwargs);
+    Py_XDECREF(call.caller);
+  };
+  if (!port_->begin_running(call.id)) {
+    drop();
     return refuse(call.id, "ContextCancelled", "cancelled by its caller before it began");
   }
-  PyObject* none = call.kwargs ? PyTuple_New(0) : nullptr;  // The one empty tuple: never fails.
+  bool is_dialog = call.caller != nullptr;
   fence_.begin_call(call.id);
-  PyObject* result = call.kwargs ? PyObject_Call(call.function, none, call.kwargs)
-                                 : PyObject_CallNoArgs(call.function);
+  PyObject* result = call_function(call);
+  if (result && PyAsyncGen_CheckExact(result)) {
+    is_dialog = true;
+    Py_SETREF(result, serve_generator(call.id, result));
+  }
   fence_.end_call(call.id);
   leave_if_forked();
   const bool cancelled = port_->end_running();
 
   ref value = ref::take(result);
   ref error = value ? ref() : take_error();
-  const ref function = ref::take(call.function);
-  Py_XDECREF(call.kwargs);
-  Py_XDECREF(none);
-  if (error) return finish_error(call.id, std::move(error), cancelled, "cancelled by its caller");
-  if (PyCoro_CheckExact(value.get())) {
-    if (!cancelled) return start_coroutine(call.id, std::move(value), name_of(function.get()));
-    close_coroutine(value.get());
-    return refuse(call.id, "ContextCancelled",
-                  fmt::format("'{}' was cancelled by its caller", name_of(function.get())));
-  }
-  if (PyAsyncGen_CheckExact(value.get()))
-    return refuse(call.id, "TypeError",
-                  fmt::format("'{}' is an async generator, which run() cannot call: streams come "
-                              "with contexts in a later version",
-                              name_of(function.get())));
-  finish_value(call.id, value.get());
+  std::string name = name_of(call.function);
+  drop();
+  constexpr auto plain = msg::call_kind::asyncfunc;
+  if (error)
+    return finish_error(call.id, plain, std::move(error), cancelled, "cancelled by its caller");
+  const bool is_coroutine = PyCoro_CheckExact(value.get());
+  if (!is_coroutine && !is_dialog) return finish_value(call.id, plain, value.get());
+  if (!cancelled && is_dialog) return start_dialog(call.id, value.get(), std::move(name));
+  if (!cancelled) return start_coroutine(call.id, std::move(value), {std::move(name)});
+  close_coroutine(is_dialog ? PyTuple_GET_ITEM(value.get(), 0) : value.get());
+  refuse(call.id, "ContextCancelled", fmt::format("'{}' was cancelled by its caller", name));
 }
 
-void guest_actor::finish_value(port::call_id id, PyObject* value) {
-  if (auto bytes = encode(value, "result"))
+// An async generator says Stop, however it ends, unless it fails.
+void guest_actor::refuse_cancelled(port::call_id id, msg::call_kind kind, const std::string& why) {
+  if (kind == msg::call_kind::asyncgen)
+    port_->finish_stream(id);
+  else
+    refuse(id, "ContextCancelled", why);
+}
+
+void guest_actor::finish_value(port::call_id id, msg::call_kind kind, PyObject* value) {
+  if (kind == msg::call_kind::asyncgen)
+    port_->finish_stream(id);
+  else if (auto bytes = encode(value, "result"))
     port_->finish(id, std::move(*bytes));
   else
     port_->finish(id, errors_.describe_pending());
 }
 
-void guest_actor::finish_error(port::call_id id, ref error, bool cancelled,
+void guest_actor::finish_error(port::call_id id, msg::call_kind kind, ref error, bool cancelled,
                                const std::string& why) {
   // Cancellation of whatever kind is a BaseException: Interrupted, and what event loops raise.
   if (is_interrupted(error.get()) || ((cancelled || ending_) && !is_ordinary(error.get())))
-    return refuse(id, "ContextCancelled", cancelled ? why : ending_ ? why_ : "interrupted");
+    return refuse_cancelled(id, kind, cancelled ? why : ending_ ? why_ : "interrupted");
   port_->finish(id, errors_.describe(error.get()));
 }
 
@@ -338,17 +372,17 @@ void guest_actor::act(port::call_cancelled&& e) {
     if (at->first != e.id) continue;
     const ref coro = ref::take(at->second);  // Not begun: there is nothing to unwind.
     pending_.erase(at);
+    const msg::call_kind kind = it->second.kind;
+    const ref token = ref::take(it->second.token);
     coroutines_.erase(it);
     close_coroutine(coro.get());
-    return refuse(e.id, "ContextCancelled", e.why);
+    return refuse_cancelled(e.id, kind, e.why);
   }
   if (!loop_) return;
   const ref asked = ref::take(
       PyObject_CallMethod(loop_.get(), "cancel_call", "K", static_cast<unsigned long long>(e.id)));
   if (!asked) complain(loop_.get());
 }
-
-void guest_actor::act(port::dialog_changed&&) {}
 
 // --- coroutines and their loop
 // ---------------------------------------------------------------------------
@@ -358,14 +392,18 @@ void guest_actor::close_coroutine(PyObject* coro) {
   if (!closed) complain(coro);
 }
 
-void guest_actor::start_coroutine(port::call_id id, ref coro, std::string name) {
+void guest_actor::start_coroutine(port::call_id id, ref coro, coroutine how) {
   if (!loop_ && !bring_up_loop()) {
     auto info = errors_.describe_pending();
     close_coroutine(coro.get());
+    Py_XDECREF(how.token);
     return port_->finish(id, std::move(info));
   }
-  port_->acknowledge(id, msg::call_kind::asyncfunc);
-  coroutines_.emplace(id, coroutine{std::move(name), {}});
+  if (how.kind == msg::call_kind::asyncfunc)
+    port_->acknowledge(id, how.kind);
+  else
+    port_->accept_dialog(id, how.kind, port::stream_window());
+  coroutines_.emplace(id, std::move(how));
   pending_.emplace_back(id, coro.release());
   if (loop_runs_) spawn_pending();
 }
@@ -388,14 +426,17 @@ bool guest_actor::set_loop(PyObject* loop) {
   loop_.clear();
   spawn_.clear();
   settle_.clear();
+  dialog_.clear();
   loop_runs_ = false;
   if (!loop || loop == Py_None) return true;
   ref spawn = ref::take(PyObject_GetAttrString(loop, "spawn"));
   ref settle = ref::take(PyObject_GetAttrString(loop, "settle"));
-  if (!spawn || !settle) return false;
+  ref dialog = ref::take(PyObject_GetAttrString(loop, "dialog"));
+  if (!spawn || !settle || !dialog) return false;
   loop_.set(ref::of(loop));
   spawn_.set(std::move(spawn));
   settle_.set(std::move(settle));
+  dialog_.set(std::move(dialog));
   loop_runs_ = !serving_;  // A root's runs already; ours begins in run_loop().
   // Its actor was told to end before there was a loop to tell.
   if (loop_runs_ && ending_) tell_loop_to_end();
@@ -435,18 +476,22 @@ void guest_actor::spawn_pending() {
                          : nullptr);
     if (started) continue;
     ref error = take_error();
-    if (coroutines_.erase(id) != 0) finish_error(id, std::move(error), false, "");
+    auto node = coroutines_.extract(id);
+    if (node.empty()) continue;
+    const ref token = ref::take(node.mapped().token);
+    finish_error(id, node.mapped().kind, std::move(error), false, "");
   }
 }
 
 void guest_actor::finish(port::call_id id, PyObject* value, PyObject* error) {
   auto node = coroutines_.extract(id);
   if (node.empty()) return;
-  const std::string& why = node.mapped().cancelled;
+  const coroutine& ended = node.mapped();
+  const ref token = ref::take(ended.token);
   if (error && error != Py_None)
-    finish_error(id, ref::of(error), !why.empty(), why);
+    finish_error(id, ended.kind, ref::of(error), !ended.cancelled.empty(), ended.cancelled);
   else
-    finish_value(id, value);
+    finish_value(id, ended.kind, value);
 }
 
 void guest_actor::answer_the_rest() {
@@ -454,11 +499,14 @@ void guest_actor::answer_the_rest() {
     close_coroutine(coro);
     Py_DECREF(coro);
   }
-  for (const auto& [id, c] : std::exchange(coroutines_, {}))
-    refuse(id, "ContextCancelled",
-           !c.cancelled.empty() ? c.cancelled
-                                : fmt::format("'{}' did not end with its actor: {}", c.name,
-                                              why_.empty() ? "interrupted" : why_));
+  for (const auto& [id, c] : std::exchange(coroutines_, {})) {
+    const ref token = ref::take(c.token);
+    refuse_cancelled(id, c.kind,
+                     !c.cancelled.empty()
+                         ? c.cancelled
+                         : fmt::format("'{}' did not end with its actor: {}", c.name,
+                                       why_.empty() ? "interrupted" : why_));
+  }
 }
 
 // --- calls and children of its own
@@ -487,6 +535,12 @@ void guest_actor::act(port::reply_arrived&& e) {
   } else {
     error = errors_.make(e.result, node.mapped().peer);
     if (!error) error = take_error();
+  }
+  if (node.mapped().is_dialog) {
+    const ref none = ref::of(Py_None);
+    return tell_dialog(token.get(), "ended",
+                       ref::take(PyTuple_Pack(2, value ? value.get() : none.get(),
+                                              error ? error.get() : none.get())));
   }
   if (!settle_) return;
   PyObject* arguments[] = {nullptr, token.get(), value ? value.get() : Py_None,

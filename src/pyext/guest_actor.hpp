@@ -47,6 +47,9 @@ struct guest_actor_options {
 ///   process.
 /// - `cancel_requested`: cancels what runs on the loop, lets it unwind, and ends.
 /// - `reply_arrived`, `child_changed`: to the loop's `settle`, or the callback of start_child.
+/// - Functions that `coppice.context` marked, and async generators, are dialogs:
+/// `coppice._endpoint`
+///   and `_stream` make the coroutine that serves one, and its events go to the loop's `dialog`.
 ///
 /// # Why not Python code?
 /// A guest whose endpoints are plain functions imports nothing but the user's modules, and starts
@@ -94,6 +97,12 @@ class guest_actor {
   port::request_id call(const ipc::link_ptr& to, const std::string& ns, const std::string& func,
                         payload kwargs, ref token);
   void forget(port::request_id id);
+  /// A dialog of ours: everything that happens in it goes to the loop's `dialog`, with this token.
+  port::request_id open_dialog(const ipc::link_ptr& to, const std::string& ns,
+                               const std::string& func, payload kwargs, ref token,
+                               msg::call_kind kind, port::stream_window window);
+  /// Nobody uses it any more; if its reply has not come, it will be dropped.
+  void release(port::dialog_id id);
   /// A spawned coroutine has ended. A second time, or for a call that is no coroutine: nothing.
   void finish(port::call_id id, PyObject* value, PyObject* error);
   void watch_child(const std::string& uuid, ref on_event);
@@ -104,14 +113,18 @@ class guest_actor {
     port::call_id id;
     PyObject* function;  // Owned.
     PyObject* kwargs;    // Owned; null: none.
+    PyObject* caller;    // Owned; null: no dialog.
   };
   struct coroutine {
     std::string name;
-    std::string cancelled;  // Why, once its caller cancelled it.
+    std::string cancelled = {};  // Why, once its caller cancelled it.
+    msg::call_kind kind = msg::call_kind::asyncfunc;
+    PyObject* token = nullptr;  // Owned; a dialog's.
   };
   struct open_request {
     PyObject* token;  // Owned.
     std::string peer;
+    bool is_dialog = false;
   };
 
   void act(port::spec_arrived&& e);
@@ -126,9 +139,15 @@ class guest_actor {
   std::optional<ready_call> prepare(const port::call_started& e);
   void run(ready_call call);
   void refuse(port::call_id id, const char* type, const std::string& message);
-  void finish_value(port::call_id id, PyObject* value);
-  void finish_error(port::call_id id, ref error, bool cancelled, const std::string& why);
-  void start_coroutine(port::call_id id, ref coro, std::string name);
+  void refuse_cancelled(port::call_id id, msg::call_kind kind, const std::string& why);
+  void finish_value(port::call_id id, msg::call_kind kind, PyObject* value);
+  void finish_error(port::call_id id, msg::call_kind kind, ref error, bool cancelled,
+                    const std::string& why);
+  PyObject* call_function(const ready_call& call);
+  PyObject* serve_generator(port::call_id id, PyObject* generator);
+  void start_coroutine(port::call_id id, ref coro, coroutine how);
+  void start_dialog(port::call_id id, PyObject* served, std::string name);
+  void tell_dialog(PyObject* token, const char* what, ref value);
   void close_coroutine(PyObject* coro);
   void spawn_pending();
   bool bring_up_loop();
@@ -153,7 +172,7 @@ class guest_actor {
   std::vector<std::pair<port::call_id, PyObject*>>
       pending_;  // Coroutines that wait for a loop. Owned.
 
-  slot loop_, spawn_, settle_;  // The Loop, and two of its methods, bound.
+  slot loop_, spawn_, settle_, dialog_;  // The Loop, and three of its methods, bound.
   PyInterpreterState* interpreter_ = nullptr;
   bool open_ = true;
   bool serving_ = false;    // In serve(): the loop is ours to bring up and to run.

@@ -43,6 +43,21 @@ task<std::int64_t> nested(actor& self, std::int64_t x) {
   co_return co_await open_nursery(self, body);
 }
 
+task<std::int64_t> echo_ctx(context<>& ctx, value first) {
+  co_await ctx.started(first);
+  auto s = ctx.open_stream();
+  std::int64_t count = 0;
+  while (auto v = co_await s.receive()) {
+    ++count;
+    co_await s.send(*v);
+  }
+  co_return count;
+}
+task<> block_ctx(context<>& ctx) {
+  co_await ctx.started(0);
+  co_await sleep_forever();
+}
+
 inline constexpr endpoint add_e{"kit:add", add, "x", "y"};
 inline constexpr endpoint fail_e{"kit:fail", fail, "message"};
 inline constexpr endpoint echo_e{"kit:echo", echo, "value"};
@@ -52,11 +67,13 @@ inline constexpr endpoint leave_e{"kit:leave_with", leave_with, "status"};
 inline constexpr endpoint kill_e{"kit:kill_self", kill_self, "signal"};
 inline constexpr endpoint group_e{"kit:group", group, "n"};
 inline constexpr endpoint nested_e{"kit:nested", nested, "x"};
+inline constexpr endpoint echo_ctx_e{"kit:echo_ctx", echo_ctx, "first"};
+inline constexpr endpoint block_ctx_e{"kit:block_ctx", block_ctx};
 
 }  // namespace
 
-const std::vector<exposed> endpoints = {add_e,   fail_e, echo_e,  sleep_e, pid_e,
-                                        leave_e, kill_e, group_e, nested_e};
+const std::vector<exposed> endpoints = {add_e,  fail_e,  echo_e,   sleep_e,    pid_e,      leave_e,
+                                        kill_e, group_e, nested_e, echo_ctx_e, block_ctx_e};
 
 std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},

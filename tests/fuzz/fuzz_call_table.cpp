@@ -18,7 +18,8 @@
 namespace coppice::port {
 namespace {
 
-constexpr table_limits small{.calls_per_peer_max = 4, .payload_bytes_max = 200};
+constexpr table_limits small{
+    .calls_per_peer_max = 4, .payload_bytes_max = 200, .stream_bytes_per_peer_max = 600};
 constexpr std::size_t steps_max = 200;
 const char* const names[] = {"child", "parent", "peer", "other"};
 constexpr std::size_t peers = std::size(names);
@@ -30,6 +31,7 @@ class silent_link final : public ipc::link {
   explicit silent_link(std::size_t peer) {
     peer_.name = uid_of(peer).name;
     peer_.uuid = uid_of(peer).uuid;
+    if (peer % 2 != 0) peer_.extensions = msg::extensions{.ext = {"credit"}};
   }
   void send(msg::message, ipc::urgency) override {}
   void close(std::string) override {}
@@ -54,15 +56,25 @@ class world {
     request_id id = 0;
     int heard = 0;
     bool forgotten = false;
+    bool is_dialog = false;  // Not yet released.
+  };
+  struct served {
+    call_id id = 0;
+    bool acknowledged = false;  // Or has a dialog.
+    bool started = false;
   };
   struct peer {
     std::shared_ptr<silent_link> link;
     bool is_connected = false;  // As far as the table was told.
   };
+  // What the table said last of a dialog; until an event says otherwise, it says it again.
+  struct told {
+    bool started = false, nothing = false, full = false;
+  };
 
   void step() {
     peer& who = peers_[in_.below(peers)];
-    switch (in_.below(16)) {
+    switch (in_.below(20)) {
       case 0:
         return connect(who);
       case 1:
@@ -78,6 +90,15 @@ class world {
         return actor_step();
       case 7:
         return family_step();
+      case 16:
+        return open(who);
+      case 17:
+        return of_the_caller();
+      case 18:
+        return of_the_callee();
+      case 19:
+        if (const dialog_id id = any_dialog(); id != 0) of_either_end(id);
+        return;
       default:
         if (who.is_connected) table_.message(who.link, any_message(who), out_);
     }
@@ -93,19 +114,31 @@ class world {
     if (!std::exchange(who.is_connected, false)) return;
     table_.closed(who.link, "gone", out_);
   }
+  static payload arguments_of(std::size_t bytes) {
+    return to_payload(std::map<std::string, std::string>{{"x", std::string(bytes, 'x')}});
+  }
   void call(peer& who) {
     if (!who.link) return;
     own_call& c = calls_.emplace_back();
     const std::size_t size = in_.byte();
     try {
       c.id = table_.request(
-          who.link, "mod", "f", to_payload(std::string(size, 'x')), [&c](reply&&) { ++c.heard; },
-          out_);
-      COPPICE_ASSERT(size <= small.payload_bytes_max, "too large a call is refused");
+          who.link, "mod", "f", arguments_of(size), [&c](reply&&) { ++c.heard; }, out_);
+      COPPICE_ASSERT(arguments_of(size).size() <= small.payload_bytes_max,
+                     "too large a call is refused");
     } catch (const limit_exceeded&) {
-      COPPICE_ASSERT(size + 3 > small.payload_bytes_max, "and no other");
+      COPPICE_ASSERT(arguments_of(size).size() > small.payload_bytes_max, "and no other");
       calls_.pop_back();
     }
+  }
+  void open(peer& who) {
+    if (!who.link) return;
+    own_call& c = calls_.emplace_back();
+    c.is_dialog = true;
+    const auto kind = in_.below(2) != 0 ? msg::call_kind::context : msg::call_kind::asyncgen;
+    c.id = table_.open_dialog(
+        who.link, "mod", "d", arguments_of(1), kind, any_window(), [&c](reply&&) { ++c.heard; },
+        out_);
   }
   void give_up_one() {
     if (calls_.empty()) return;
@@ -113,22 +146,82 @@ class world {
     if (in_.below(2) != 0) return table_.cancel_request(c.id, out_);
     table_.forget(c.id);
     c.forgotten = true;
+    told_.erase(c.id);  // Who forgets is not told.
   }
   void finish_one() {
     if (serving_.empty()) return;
     std::swap(serving_[in_.below(serving_.size())], serving_.back());
-    const call_id id = serving_.back();
-    (void)table_.was_cancelled(id);
-    switch (in_.below(4)) {
+    served& s = serving_.back();
+    (void)table_.was_cancelled(s.id);
+    switch (in_.below(5)) {
       case 0:  // Begun, not finished.
-        return table_.acknowledge(id, static_cast<msg::call_kind>(in_.below(3)), out_);
+        s.acknowledged = true;
+        return table_.acknowledge(s.id, static_cast<msg::call_kind>(in_.below(3)), out_);
       case 1:
-        table_.finish(id, failure(), out_);
+        table_.finish(s.id, failure(), out_);
+        break;
+      case 2:
+        table_.finish_stream(s.id, out_);
         break;
       default:
-        table_.finish(id, to_payload(std::string(in_.byte(), 'y')), out_);
+        table_.finish(s.id, to_payload(std::string(in_.byte(), 'y')), out_);
     }
+    told_.erase(s.id);
     serving_.pop_back();
+  }
+
+  stream_window any_window() {
+    return {.messages = 1 + static_cast<std::uint32_t>(in_.below(4)), .bytes = 1u << in_.below(9)};
+  }
+  void of_the_caller() {
+    if (calls_.empty()) return;
+    own_call& c = calls_[in_.below(calls_.size())];
+    if (!c.is_dialog) return;
+    if (in_.below(2) != 0) return table_.fail_dialog(c.id, failure(), out_);
+    if (c.heard == 0 && !c.forgotten) return;
+    table_.release(c.id);
+    c.is_dialog = false;
+    told_.erase(c.id);
+  }
+  void of_the_callee() {
+    if (serving_.empty()) return;
+    served& s = serving_[in_.below(serving_.size())];
+    if (!std::exchange(s.acknowledged, true)) {
+      const auto kind = in_.below(2) != 0 ? msg::call_kind::context : msg::call_kind::asyncgen;
+      table_.accept_dialog(s.id, kind, any_window(), out_);
+    } else if (!std::exchange(s.started, true)) {
+      table_.start_dialog(s.id, to_payload(1), out_);
+    }
+  }
+  dialog_id any_dialog() {
+    const std::size_t n = in_.byte();
+    if (n % 2 == 0) return serving_.empty() ? 0 : serving_[n / 2 % serving_.size()].id;
+    return calls_.empty() ? 0 : calls_[n / 2 % calls_.size()].id;
+  }
+  void of_either_end(dialog_id id) {
+    (void)table_.peer_opened(id);
+    switch (in_.below(8)) {
+      case 0:
+        told_[id] = {};  // Closing is no event to who closes.
+        return table_.stop(id, out_);
+      case 1:
+        return table_.open_stream(id, any_window(), in_.below(2) != 0, out_);
+      case 2:
+      case 3:
+      case 4: {
+        const auto outcome = table_.send(id, to_payload(std::string(in_.below(64), 'z')), out_);
+        const bool full = outcome == send_outcome::full;
+        COPPICE_ASSERT(full || !told_[id].full, "`writable` follows `full`");
+        told_[id].full = full;
+        return;
+      }
+      default: {
+        const taken t = table_.take(id, out_);
+        const bool nothing = t.what == taken::kind::nothing;
+        COPPICE_ASSERT(nothing || !told_[id].nothing, "`readable` follows `nothing`");
+        told_[id].nothing = nothing;
+      }
+    }
   }
   void actor_step() {
     const remote_error_info broken = failure();
@@ -180,7 +273,21 @@ class world {
 
   msg::message any_message(const peer& from) {
     const auto self = uid_of(static_cast<std::size_t>(&from - peers_));
-    switch (in_.below(12)) {
+    switch (in_.below(16)) {
+      case 12:
+      case 13:
+        return msg::yield{any_cid(), to_payload(std::string(in_.byte(), 'v'))};
+      case 14:
+        return msg::credit{any_cid(), in_.byte() * 0x0101'0101u,
+                           std::uint64_t{in_.byte()} << in_.below(64)};
+      case 15: {
+        const auto kind = static_cast<msg::call_kind>(in_.below(3));
+        const msg::stream_credit credit{static_cast<std::uint32_t>(in_.below(8)), in_.byte()};
+        if (in_.below(2) != 0) return msg::start_ack{any_cid(), kind, credit};
+        msg::start m{any_cid(), "mod", "d", to_payload(std::map<std::string, int>()), self};
+        m.credit = credit;
+        return m;
+      }
       case 0:
         return msg::returned{any_cid(), to_payload(1)};
       case 1:
@@ -221,14 +328,14 @@ class world {
   }
 
   void settle() {
-    for (auto& e : out_.events)
-      if (auto* s = std::get_if<call_started>(&e)) serving_.push_back(s->id);
+    for (auto& e : out_.events) note(e);
     for (auto& s : out_.sends) {
       COPPICE_ASSERT(s.to != nullptr, "something is sent to somebody");
       auto* m = std::get_if<msg::start>(&s.message);
       if (m && cids_.size() < 64) cids_.push_back(m->cid);
       msgpack::buffer frame;
-      msg::encode_frame(s.message, frame, msg::dialect::coppice);  // What is sent can be sent.
+      const bool ours = s.to->peer().extensions.has_value();  // What is sent can be sent.
+      msg::encode_frame(s.message, frame, ours ? msg::dialect::coppice : msg::dialect::tractor);
     }
     for (auto& n : out_.notices) n();
     auto closes = std::move(out_.closes);
@@ -245,10 +352,29 @@ class world {
     }
     if (!closes.empty()) settle();
   }
+  void note(const event& e) {
+    if (const auto* s = std::get_if<call_started>(&e)) serving_.push_back({.id = s->id});
+    const auto* d = std::get_if<dialog_changed>(&e);
+    if (!d) return;
+    told& t = told_[d->id];
+    switch (d->what) {
+      case dialog_changed::kind::started:
+        COPPICE_ASSERT(!std::exchange(t.started, true), "a dialog starts once");
+        break;
+      case dialog_changed::kind::readable:
+        t.nothing = false;
+        break;
+      case dialog_changed::kind::writable:
+        t.full = false;
+        break;
+      case dialog_changed::kind::failed:
+        break;
+    }
+  }
   // Calls whose link has gone are still being served: the actor's code takes its time.
   std::size_t cancelled_of_lost_links_max() const {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(serving_, [&](call_id id) { return table_.was_cancelled(id); }));
+    return static_cast<std::size_t>(std::ranges::count_if(
+        serving_, [&](const served& s) { return table_.was_cancelled(s.id); }));
   }
 
   void end() {
@@ -259,11 +385,15 @@ class world {
     for (const own_call& c : calls_)
       COPPICE_ASSERT(c.heard == 1 || c.forgotten, "every request gets its reply");
     while (!serving_.empty()) {
-      table_.finish(serving_.back(), payload(), out_);
+      table_.finish(serving_.back().id, payload(), out_);
       serving_.pop_back();
       settle();
     }
     COPPICE_ASSERT(table_.served() == 0, "and every served call its end");
+    for (const own_call& c : calls_) table_.release(c.id);
+    base::tree_writer left;
+    table_.describe(left);
+    COPPICE_ASSERT(left.text().empty(), "nothing stays");
   }
 
   fuzz::input& in_;
@@ -271,7 +401,8 @@ class world {
   effects out_;
   peer peers_[peers];
   std::deque<own_call> calls_;  // Handlers point into it.
-  std::vector<call_id> serving_;
+  std::vector<served> serving_;
+  std::map<dialog_id, told> told_;
   std::vector<std::string> cids_;
   bool adopted_ = false;
   int met_ = 0, lost_ = 0;

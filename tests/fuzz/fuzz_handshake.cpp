@@ -18,7 +18,7 @@ constexpr ipc::limits small{.frame_bytes_max = 4'000,
                             .aid_bytes_max = 300,
                             .queued_bytes_max = 300'000,
                             .handshake_within = milliseconds(1'000)};
-constexpr std::size_t steps_max = 64;
+constexpr std::size_t steps_max = 32;
 
 struct world {
   testkit::fake_clock time;  // Stands still unless a step moves it.
@@ -140,7 +140,7 @@ task<> run(world& w, input in) {
     COPPICE_ASSERT(leash->done == 1 || w.time.now() < bound, "no handshake outlives its bound");
     (void)leash->link->describe();
   }
-  expect_released(leash);
+  co_await expect_released(leash);
 }
 
 }  // namespace

@@ -227,9 +227,11 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace coppice;
   const fuzz::input in(data, size);
-  py::one(in);  // Free lists and caches of the interpreter fill.
+  // CPython keeps up to 100 freed objects of a kind, and some ways to make one take none of those.
+  constexpr int tries = 300;
+  py::one(in);
   std::size_t grown = 0;
-  for (int i = 0; i < 4; ++i) {  // Now and then something else is rearranged once more.
+  for (int i = 0; i < tries; ++i) {
     grown = py::growth(in);
     if (grown == 0) return 0;
   }

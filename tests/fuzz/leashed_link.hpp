@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/asio/local/stream_protocol.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -74,7 +73,7 @@ class leashed_link {
                    "a pair of sockets");
     peer_.reset(ends[1]);
     ipc::socket_link::socket s(core::io_context_of(*loop_));
-    s.assign(boost::asio::local::stream_protocol(), ends[0]);
+    s.assign(ipc::socket_link::socket::protocol_type(), ends[0]);
     link =
         std::make_shared<ipc::socket_link>(loop_, std::move(s), aid_of("me", true), sink, limits);
     link->begin([this](std::exception_ptr e, ipc::link_ptr l) {
@@ -124,10 +123,11 @@ class leashed_link {
 };
 
 /// Closes the link and lets go of it: nothing else may hold it, nor wait for anything.
-inline void expect_released(std::optional<leashed_link>& leash) {
+inline task<> expect_released(std::optional<leashed_link>& leash) {
   const std::weak_ptr<ipc::socket_link> seen = leash->link;
   const std::weak_ptr<strict_sink> sink = leash->sink;
   leash->link->close("the end");
+  co_await checkpoint();
   leash->poll();
   COPPICE_ASSERT(leash->done == 1, "every handshake ends");
   COPPICE_ASSERT(leash->sink->connected == leash->sink->closed, "every connection ends");

@@ -223,10 +223,11 @@ class Replay:
                             if part in (one.dialer, one.listener)}
         self.frames = [one for one in frames if part in (one.by, one.to)]
         self.all_frames = frames
-        self.todo = list(self.frames)
+        # An optional frame may come from ours; nobody sends it to ours: it was never answered.
+        self.todo = [one for one in self.frames if one.n not in OPTIONAL or one.by == part]
         self.ids, self.journal = Ids(), wire.Journal()
         self.lines: dict[int, Line] = {}
-        self.ended: set[str] = set()  # Actors of ours that have said their last.
+        self.ended: set[str] = set()  # Children of ours that have said their last.
         self.unplanned: list[str] = []
         self._news = threading.Condition()
         self._listeners: dict[str, socket.socket] = {}
@@ -329,7 +330,10 @@ class Replay:
                 raise Difference(f'{self.part} did not end after the last frame') from None
             if status != 0:
                 raise Difference(f'{self.part} ended with status {status}')
-            self._look_for_more()
+            with self._news:  # All that it sent has arrived once its connections have ended.
+                self._news.wait_for(lambda: not any(one.is_open for one in self.lines.values()),
+                                    self.patience)
+                self._look_for_more()
         except Difference as found:
             raise Difference(f'{found}\n--- what passed\n{self.journal.text()}') from None
         finally:
@@ -405,8 +409,7 @@ class Replay:
         try:
             line.wire.send_raw(msgspec.msgpack.encode(self.ids.translate(frame.message)))
         except OSError:
-            if frame.n not in OPTIONAL:
-                raise Difference(f'{frame}: {self.part} has closed the connection') from None
+            raise Difference(f'{frame}: {self.part} has closed the connection') from None
         return True
 
     def _dial(self, frame: Frame) -> Line | None:
@@ -436,9 +439,10 @@ class Replay:
                    for one in self.all_frames)
 
     def _let_actors_end(self) -> None:
-        """An actor whose last frame has passed closes its connections, and its process ends."""
-        for name in self._uuids:
-            if name in self.ended or name == self.part or any(
+        """A child of ours whose last frame has passed closes its connections, and its process ends.
+        Other actors stay until ours has ended."""
+        for name in self._stand_ins:
+            if name in self.ended or any(
                     name in (one.by, one.to) and one.n not in OPTIONAL for one in self.todo):
                 continue
             self.ended.add(name)
@@ -446,8 +450,7 @@ class Replay:
             for i, connection in self.connections.items():
                 if name in (connection.dialer, connection.listener) and i in self.lines:
                     self.lines[i].wire.close()
-            if name in self._stand_ins:
-                self._stand_ins[name].close()
+            self._stand_ins[name].close()
 
     def _look_for_more(self) -> None:
         for i, line in self.lines.items():

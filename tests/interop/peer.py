@@ -390,6 +390,7 @@ class Peer:
         self._expected: set[str] = set()  # uuids of children: who starts them sends SpawnSpec.
         self._processes: list[subprocess.Popen] = []
         self._count = 0
+        self._closed = False
         self._listener, self.addr = wire.listen(transport, folder, f'{name}@{os.getpid()}.sock')
         threading.Thread(target=self._accept, name=f'accept {name}', daemon=True).start()
 
@@ -400,6 +401,7 @@ class Peer:
         self.close()
 
     def close(self) -> None:
+        self._closed = True
         self._listener.close()
         for link in list(self.links):
             link.wire.close()
@@ -445,8 +447,12 @@ class Peer:
         try:
             link = self._shake(sock, name)
         except (OSError, ValueError):
+            sock.close()
             return
         if link is None:
+            return
+        if self._closed:  # It had not shaken hands when its links were closed.
+            link.wire.close()
             return
         with self._arrived:
             if link.aid.uuid not in self._expected:
@@ -548,11 +554,10 @@ def play_child(arguments: list[str], modules: dict[str, dict[str, Callable]], fo
         link.serve()
         while not peer.cancelled.is_set() and not link.closed.wait(0.02):
             pass
-        if peer.cancelled.is_set():
-            for addr in spec.reg_addrs:
-                try:
-                    registrar = peer.dial(addr, 0.5)
-                    registrar.call('self', 'unregister_actor', uid=peer.aid.uid)
-                except (OSError, PeerGone):
-                    pass  # As the protocol has it: a registrar that is gone holds nobody up.
+        for addr in spec.reg_addrs:
+            try:
+                registrar = peer.dial(addr, 0.5)
+                registrar.call('self', 'unregister_actor', uid=peer.aid.uid)
+            except (OSError, PeerGone):
+                pass  # As the protocol has it: a registrar that is gone holds nobody up.
         return peer

@@ -15,6 +15,8 @@ from wire import StartAck
 MODULE = '''
 import asyncio
 
+import coppice
+
 async def add(x, y):
     return x + y
 
@@ -34,7 +36,8 @@ async def stubborn(seconds):
     try:
         await asyncio.sleep(1000)
     finally:
-        await asyncio.sleep(seconds)
+        with coppice.CancelScope(shield=True):
+            await asyncio.sleep(seconds)
 '''
 
 

@@ -322,7 +322,7 @@ def test_a_guest_of_def_endpoints_never_imports_an_event_loop(script):
                 await an.cancel()
         ''', modules={'helper': '''
             import sys
-            HEAVY = ('asyncio', 'traceback', 'inspect', 'typing', 'coppice', 'selectors')
+            HEAVY = ('asyncio', 'trio', 'traceback', 'inspect', 'typing', 'coppice', 'selectors')
             def loaded(): return [name for name in HEAVY if name in sys.modules]
             async def use_a_loop(): pass
             '''})

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "coppice/context.hpp"
 #include "coppice/endpoint.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/handle_errors.hpp"
@@ -19,18 +20,19 @@ namespace {
 
 world* the_world = nullptr;
 
-constexpr duration stuck_after = 500ms;  // call_cancel_within of native_actor.cpp
+constexpr duration stuck_after = 500ms;  // native_actor::call_cancel_within
 
 struct weighted {
   std::uint64_t weight;
   action does;
 };
 constexpr std::array steps = {
-    weighted{20, rest},      weighted{3, rest_long},     weighted{4, fail},
-    weighted{14, attempt},   weighted{3, stubborn},      weighted{10, limited},
-    weighted{4, cleaned_up}, weighted{10, side_by_side}, weighted{40, call_kid},
-    weighted{3, stop_kid},   weighted{8, with_actors},   weighted{4, meet_at_event},
-    weighted{4, share_lock}, weighted{3, share_permits}, weighted{4, pass_values},
+    weighted{20, rest},         weighted{3, rest_long},     weighted{4, fail},
+    weighted{14, attempt},      weighted{3, stubborn},      weighted{10, limited},
+    weighted{4, cleaned_up},    weighted{10, side_by_side}, weighted{40, call_kid},
+    weighted{15, talk_to},      weighted{3, stop_kid},      weighted{8, with_actors},
+    weighted{4, meet_at_event}, weighted{4, share_lock},    weighted{3, share_permits},
+    weighted{4, pass_values},
 };
 
 action any_step(dice& luck) {
@@ -294,9 +296,79 @@ task<std::string> serve_call(actor& self, std::int64_t call, std::int64_t levels
 }
 constexpr endpoint run_e{"sim:run", serve_call, "call", "levels", "text"};
 
+// --- dialogs ---
+
+struct talk {
+  using started = std::int64_t;
+  using to_callee = std::int64_t;
+  using to_caller = std::int64_t;
+};
+
+/// Echoes, and does this and that in between.
+task<> echo(context<talk>* ctx, place* here, std::int64_t call) {
+  if (here->luck.chance(30)) co_await rest(here);
+  co_await ctx->started(call);
+  auto s = ctx->open_stream();
+  while (auto n = co_await s.receive()) {
+    if (here->luck.chance(2)) co_await some(here);
+    co_await s.send(*n);
+  }
+}
+task<std::string> serve_talk(actor& self, context<talk>& ctx, std::int64_t call,
+                             std::int64_t levels, std::string text) {
+  world& w = *the_world;
+  const auto id = static_cast<std::uint64_t>(call);
+  w.book.callee_begins(id, std::string(self.name()));
+  std::string value = fmt::format("{}:{}", call, text);
+  place here{w, self, w.luck.of(value), levels};
+  auto work = detail::take(echo(&ctx, &here, call));
+  auto how = co_await detail::captured<void>(std::move(work));
+  w.book.callee_ends(id, how.error(), value);
+  if (how.error()) std::rethrow_exception(how.error());
+  co_return value;
+}
+constexpr endpoint talk_e{"sim:talk", serve_talk, "call", "levels", "text"};
+
+/// Every value comes back, in order, until the stream ends.
+task<> listen_and_answer(remote_context<talk>* ctx, place* here) {
+  auto s = ctx->open_stream();
+  for (auto rounds = here->luck.below(10); rounds > 0; --rounds) {
+    const auto burst = static_cast<std::int64_t>(1 + here->luck.below(60));
+    for (std::int64_t i = 0; i < burst; ++i) co_await s.send(i);
+    for (std::int64_t i = 0; i < burst; ++i) {
+      auto back = co_await s.receive();
+      if (!back) co_return;
+      if (*back != i) here->w.trace.fail("a stream gave {} where {} was due", *back, i);
+    }
+    if (here->luck.chance(20)) co_await rest(here);
+  }
+}
+
 }  // namespace
 
-std::vector<exposed> endpoints() { return {run_e}; }
+std::vector<exposed> endpoints() { return {run_e, talk_e}; }
+
+task<> talk_to(place* p) {
+  if (p->kids.empty()) co_return co_await rest(p);
+  detail::task_node& node = co_await detail::this_task{};
+  const kid callee = p->kids[p->luck.below(p->kids.size())];
+  const std::string text(p->luck.below(30), 'x');
+  ledger& book = p->w.book;
+  const auto id = book.begin_call(p->self.id().uuid, callee.uuid, text);
+  place here = p->part();
+  auto body = [&](remote_context<talk>& ctx, std::int64_t first) -> task<> {
+    if (first != static_cast<std::int64_t>(id))
+      p->w.trace.fail("the first word of dialog #{} was {}", id, first);
+    if (here.luck.chance(80)) co_await listen_and_answer(&ctx, &here);
+  };
+  auto talking = detail::take(
+      callee.to.open_context(talk_e, static_cast<std::int64_t>(id), p->levels - 1, text, body));
+  auto how = co_await detail::captured<std::optional<std::string>>(std::move(talking));
+  const bool said = !how.error() && how.value().has_value();
+  if (!how.error() && !said) p->w.trace.fail("dialog #{} was cancelled by nobody", id);
+  book.end_call(id, how.error(), said ? *how.value() : std::string(), node.cancel_visible());
+  if (how.error()) std::rethrow_exception(how.error());
+}
 
 task<> call_kid(place* p) {
   if (p->kids.empty()) co_return co_await rest(p);

@@ -73,6 +73,7 @@ task<> limited(place* p);       // move_on_after() and fail_after().
 task<> cleaned_up(place* p);    // finally()
 task<> side_by_side(place* p);  // A nursery.
 task<> call_kid(place* p);
+task<> talk_to(place* p);  // A dialog with a kid, and a stream in it.
 task<> stop_kid(place* p);
 task<> with_actors(place* p);  // An actor nursery: the only step that gives its parts kids.
 
@@ -82,8 +83,8 @@ task<> share_lock(place* p);
 task<> share_permits(place* p);
 task<> pass_values(place* p);
 
-/// What every simulated actor serves: `sim:run`, which runs some() as a call. It finds the run that
-/// is under way by set_world().
+/// What every simulated actor serves: `sim:run`, which runs some() as a call, and `sim:talk`, a
+/// dialog that echoes. They find the run that is under way by set_world().
 std::vector<exposed> endpoints();
 void set_world(world* w);
 

@@ -20,7 +20,8 @@ class native_actor;
 
 namespace coppice::detail {
 
-/// Which child of which actor. A slot is used again after its actor's nursery has ended; the
+/// Which other actor, of those that `caller` knows: a child of it, or the actor at the other end of
+/// any link of its (native_actor::name_peer). A slot is used again after it was given back; the
 /// generation tells.
 struct call_target {
   tree::native_actor* caller = nullptr;

@@ -15,6 +15,10 @@ namespace coppice::detail {
 
 template <class T>
 class task_promise;
+template <class T>
+class next_awaiter;  // Of a generator: coppice/generator.hpp.
+template <class T>
+struct next_of;
 
 /// What every coroutine frame of ours knows: its task, and who awaits it.
 class promise_base {
@@ -135,8 +139,13 @@ concept operation = std::derived_from<Op, wait_op> && requires(Op& op) {
   op.finish();
 };
 
-/// Awaiting an operation: a checkpoint. Looks for a cancellation first, then begins; always passes
-/// through the ready queue, so that a task that never has to wait still lets the others run.
+/// One that is done in no time and many times in a row, such as taking what has arrived already: it
+/// passes through the ready queue only every so often, see scheduler::must_bounce().
+template <class Op>
+concept prompt_operation = operation<Op> && requires { requires Op::prompt; };
+
+/// Awaiting an operation: a checkpoint. Looks for a cancellation first, then begins; passes through
+/// the ready queue, so that a task that never has to wait still lets the others run.
 /// Refers to the operation, because g++ 12 copies an awaiter that await_transform() hands through.
 template <class Op>
 class op_awaiter {
@@ -146,7 +155,7 @@ class op_awaiter {
   bool await_ready() const noexcept { return false; }
 
   template <class Promise>
-  void await_suspend(std::coroutine_handle<Promise> h) {
+  bool await_suspend(std::coroutine_handle<Promise> h) {  // False: goes on at once.
     task_node& node = *h.promise().node;
     wait_op& base = *op_;
     base.waiter_ = &node;
@@ -155,10 +164,12 @@ class op_awaiter {
       node.woken_by_cancel = true;
       node.loop.make_ready(node);
     } else if (op_->begin()) {
+      if (prompt_operation<Op> && !node.loop.must_bounce()) return false;
       node.loop.make_ready(node);
     } else {
       node.park(*op_);
     }
+    return true;
   }
 
   decltype(auto) await_resume() {
@@ -197,6 +208,8 @@ class awaiting_promise : public promise_base {
   op_awaiter<Op> await_transform(Op&& op) noexcept {
     return op_awaiter<Op>(op);
   }
+  template <class U>
+  next_awaiter<U> await_transform(next_of<U> n) noexcept;
   this_task_awaiter await_transform(this_task) noexcept { return {node}; }
 
   template <class Foreign>

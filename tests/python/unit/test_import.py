@@ -20,10 +20,10 @@ native = sys.modules['_coppice'] = types.ModuleType('_coppice')
 native.Interrupted = type('Interrupted', (BaseException,), {{}})
 native.set_error_factory = native.register_remote_error = lambda what: None
 native.version = '0'
-from time import perf_counter
-before, began = set(sys.modules), perf_counter()
+from time import process_time
+before, began = set(sys.modules), process_time()
 import coppice
-took = perf_counter() - began
+took = process_time() - began
 '''
 
 
@@ -35,7 +35,7 @@ def python(code, **environment):
 
 
 def test_it_takes_milliseconds(tmp_path):
-    # Measured 2.7 ms; the bound leaves room for a machine that is busy.
+    # Of the processor, so that others do not count. The bound leaves room for a slower machine.
     cache = dict(PYTHONPYCACHEPREFIX=str(tmp_path), PYTHONDONTWRITEBYTECODE='')
     times = [float(python(IMPORT + 'print(took)', **cache)) for _ in range(6)]
     assert min(times) < 0.010
@@ -44,14 +44,15 @@ def test_it_takes_milliseconds(tmp_path):
 def test_it_imports_nothing_but_its_own_modules():
     loaded = python(IMPORT + 'print(*sorted(set(sys.modules) - before))').split()
     assert all(name.split('.')[0] == 'coppice' for name in loaded), loaded
-    assert 'coppice._asyncio' not in loaded
+    assert 'coppice._asyncio' not in loaded and 'coppice._trio' not in loaded
 
 
-def test_no_module_but_the_adapter_names_asyncio():
+def test_no_module_but_its_adapter_imports_an_event_loop():
     for path in PACKAGE.glob('*.py'):
         for line in path.read_text().splitlines():
-            if path.name != '_asyncio.py':
-                assert not line.strip().startswith(('import asyncio', 'from asyncio')), path
+            for name in ('asyncio', 'trio'):
+                if path.name != f'_{name}.py':
+                    assert not line.strip().startswith((f'import {name}', f'from {name}')), path
 
 
 def test_every_public_name_is_there_and_documented():
@@ -61,7 +62,7 @@ def test_every_public_name_is_there_and_documented():
 
 @pytest.mark.parametrize('function', [
     coppice.run, coppice.open_nursery, coppice.ActorNursery.start_actor, coppice.Portal.run,
-    coppice.Portal.cancel_actor, coppice.current_actor])
+    coppice.Portal.cancel_actor, coppice.current_actor, coppice.fail_after])
 def test_annotations_can_be_evaluated(function):
     assert inspect.signature(function)
     assert typing.get_type_hints(function)

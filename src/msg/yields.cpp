@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "msg/yields.hpp"
+
+#include <cstring>
+#include <limits>
+
+#include "coppice/errors.hpp"
+
+namespace coppice::msg {
+
+void encode_yields(const std::string& cid, std::span<const payload> values, msgpack::buffer& out) {
+  if (values.empty()) return;
+  const std::size_t before = out.size();
+  encode_frame(yield{cid, values.front()}, out);
+  // What all of them begin with: the frame up to its value.
+  const std::size_t head = out.size() - before - values.front().size();
+  const std::size_t body = head - frame_header_bytes;
+  std::size_t total = 0;
+  for (const payload& v : values) total += head + v.size();
+  out.reserve(before + total);
+  for (const payload& v : values.subspan(1)) {
+    const std::size_t size = body + v.size();
+    if (size > std::numeric_limits<std::uint32_t>::max()) {
+      out.truncate(before);
+      throw limit_exceeded("Yield of " + std::to_string(size) +
+                           " bytes: a frame's length has 32 bits");
+    }
+    std::byte* to = out.extend(head + v.size());
+    for (std::size_t i = 0; i < frame_header_bytes; ++i)
+      to[i] = static_cast<std::byte>(size >> (8 * i));
+    std::memcpy(to + frame_header_bytes, out.data() + before + frame_header_bytes, body);
+    std::memcpy(to + head, v.bytes().data(), v.size());
+  }
+}
+
+std::optional<payload> yield_cutter::cut(const payload& frame) const {
+  const auto bytes = frame.bytes();
+  if (head_.empty() || bytes.size() <= head_.size()) return std::nullopt;
+  if (std::memcmp(bytes.data(), head_.data(), head_.size()) != 0) return std::nullopt;
+  const auto value = bytes.subspan(head_.size());
+  try {
+    msgpack::reader r(value);
+    r.skip();
+    if (!r.at_end()) return std::nullopt;
+  } catch (const error&) {
+    return std::nullopt;
+  }
+  return frame.slice(value);
+}
+
+void yield_cutter::learn(const payload& frame, const yield& m) {
+  const auto all = frame.bytes(), value = m.pld.bytes();
+  if (value.data() + value.size() != all.data() + all.size()) return;
+  head_.assign(reinterpret_cast<const char*>(all.data()), all.size() - value.size());
+  cid_ = m.cid;
+}
+
+}  // namespace coppice::msg
