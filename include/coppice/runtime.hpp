@@ -22,6 +22,7 @@
 #include "coppice/spawn.hpp"
 #include "coppice/stall.hpp"
 #include "coppice/time.hpp"
+#include "coppice/transports.hpp"
 
 namespace coppice {
 
@@ -39,8 +40,7 @@ struct main_options {
   std::size_t payload_bytes_max = 256u << 20;  // Of one call's arguments or result.
   stall_options stalls = {};                   // Tasks that keep their loop: told on stderr.
   std::vector<error_kind> errors = {};         // Your own that travel by name: error_type<E>.
-  /// "uds" (none), or "tcp": how actors in other processes reach their parent.
-  std::vector<std::string> enable_transports = {};
+  transport_settings transports = {};          // Between processes.
 };
 
 namespace detail {

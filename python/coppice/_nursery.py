@@ -393,8 +393,8 @@ class _Block:
 
 def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | None = None,
                  name: str = 'root', payload_bytes_max: int | None = None,
-                 exit_linger: float | None = None,
-                 loglevel: str | None = None) -> AbstractAsyncContextManager[ActorNursery]:
+                 exit_linger: float | None = None, loglevel: str | None = None,
+                 **transports: Any) -> AbstractAsyncContextManager[ActorNursery]:
     """A block of actors. When it is left, every actor that was started in it has ended.
 
         async with coppice.open_nursery() as an:
@@ -408,11 +408,15 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     start_method and stop are what its actors get unless start_actor() says otherwise. Where no
     actor is running yet, the block is also the root: `name` is its name, payload_bytes_max bounds
     one message, exit_linger is how long the process may take to leave when native code in it never
-    returns. Where one is running, these three mean nothing.
+    returns. transports, between processes: enable_transports=['uds'] or ['tcp'];
+    peer_silence_max, seconds after which a silent peer is dead; insecure_tcp='allow' lets tcp go
+    beyond this host without TLS; other_users='allow', unix sockets to processes of other users;
+    tls_certificate, tls_key, tls_ca, PEM files. Where a root is running, all these mean nothing.
     """
     options: dict[str, Any] = {'name': name}
     if payload_bytes_max is not None:
         options['payload_bytes_max'] = int(payload_bytes_max)
     if exit_linger is not None:
         options['exit_linger'] = float(exit_linger)
+    options.update(transports)  # The runtime refuses what it does not know.
     return _Block(start_method, stop, options)

@@ -31,13 +31,16 @@ listener_table::listening& listener_table::entry_of(const port::actor_port_ptr& 
 
 void listener_table::bind(const port::actor_port_ptr& port, std::vector<ipc::address> wanted,
                           bind_done done) {
-  open(port, [wanted = std::move(wanted)] { return wanted; }, std::move(done));
+  open(port, [wanted = std::move(wanted)] { return wanted; }, options_, std::move(done));
 }
 
 void listener_table::reach(const port::actor_port_ptr& port, ipc::transport by, bind_done done) {
   listening& entry = entry_of(port);
-  for (const auto& l : entry.open)
-    if (l->at().kind() == by) return done(nullptr, {l->at()});
+  if (const auto it = entry.reachable.find(by); it != entry.reachable.end())
+    return done(nullptr, {it->second});
+  if (by == ipc::transport::uds)
+    for (const auto& l : entry.open)
+      if (l->at().as_uds()) return done(nullptr, {l->at()});
   auto& waiting = entry.waiting[by];
   waiting.push_back(std::move(done));
   if (waiting.size() > 1) return;  // It is being opened.
@@ -46,23 +49,28 @@ void listener_table::reach(const port::actor_port_ptr& port, ipc::transport by, 
     const auto& self = port->self();
     return {ipc::socket_address(self.name, self.uuid, port->alone_in_process())};
   };
-  open(port, chosen,
+  ipc::transport_options plain = options_;
+  plain.tls = nullptr;
+  open(port, chosen, std::move(plain),
        [this, uuid = port->self().uuid, by](std::exception_ptr e, std::vector<ipc::address> at) {
          const auto it = actors_.find(uuid);
          if (it == actors_.end()) return;  // ended() has told them.
+         if (!e) it->second.reachable[by] = at.front();
          for (auto& one : std::exchange(it->second.waiting[by], {})) one(e, at);
        });
 }
 
-void listener_table::open(const port::actor_port_ptr& port, choice wanted, bind_done done) {
+void listener_table::open(const port::actor_port_ptr& port, choice wanted,
+                          ipc::transport_options options, bind_done done) {
   listening& entry = entry_of(port);
   auto what = std::make_shared<opening>();
   what->done = std::move(done);
   entry.under_way.push_back(what);
-  auto work = [this, port, on = entry.on, wanted = std::move(wanted), what] {
+  auto work = [this, port, on = entry.on, wanted = std::move(wanted), what,
+               options = std::move(options)] {
     try {
       for (const ipc::address& at : wanted())
-        what->made.push_back(ipc::listener::open(on, at, port->self(), port, limits_, options_));
+        what->made.push_back(ipc::listener::open(on, at, port->self(), port, limits_, options));
     } catch (...) {
       what->error = std::current_exception();
       for (auto& l : std::exchange(what->made, {})) l->close();

@@ -33,8 +33,9 @@ class listener_table {
   /// Listens at all of them, or at none: then `done` hears why. Where the actor listens already is
   /// left as it is.
   void bind(const port::actor_port_ptr& port, std::vector<ipc::address> wanted, bind_done done);
-  /// One address of that transport: where it listens already, else its socket file, or a free port
-  /// of 127.0.0.1.
+  /// One address of that transport for the processes that this one starts: a socket file, or a free
+  /// port of 127.0.0.1; opened on first use
+  /// (a socket file that is there already will do). Without TLS: such a process has no certificate.
   void reach(const port::actor_port_ptr& port, ipc::transport by, bind_done done);
   /// In the order of their opening.
   std::vector<ipc::address> addresses_of(const std::string& uuid) const;
@@ -54,13 +55,15 @@ class listener_table {
     std::shared_ptr<core::loop> on;
     std::vector<std::shared_ptr<ipc::listener>> open;
     std::vector<std::shared_ptr<opening>> under_way;
+    std::map<ipc::transport, ipc::address> reachable;          // By reach().
     std::map<ipc::transport, std::vector<bind_done>> waiting;  // For reach(), while it opens.
   };
   // Called on the actor's loop: making a socket's name looks at the disk.
   using choice = std::function<std::vector<ipc::address>()>;
 
   listening& entry_of(const port::actor_port_ptr& port);
-  void open(const port::actor_port_ptr& port, choice wanted, bind_done done);
+  void open(const port::actor_port_ptr& port, choice wanted, ipc::transport_options options,
+            bind_done done);
   void opened(const std::string& uuid, const std::shared_ptr<opening>& what);
 
   const std::shared_ptr<core::loop> control_;

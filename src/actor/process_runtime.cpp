@@ -42,6 +42,18 @@ void print_without_waiting(std::string_view text) {
 }
 }  // namespace
 
+void process_options::use(const transport_settings& settings) {
+  if (!settings.enable.empty()) transport = ipc::parse_transport(settings.enable.front());
+  limits.peer_silence_max = settings.peer_silence_max;
+  transports.insecure_tcp = settings.insecure_tcp;
+  transports.other_users = settings.other_users;
+  const tls_files& files = settings.tls;
+  if (!files.ca_file.empty())
+    transports.tls = ipc::load_tls({.certificate_file = files.certificate_file,
+                                    .key_file = files.key_file,
+                                    .ca_file = files.ca_file});
+}
+
 process_runtime* process_runtime::current() noexcept { return the_runtime.load(); }
 
 std::string canonical_key(const std::string& key) {

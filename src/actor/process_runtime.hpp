@@ -17,6 +17,7 @@
 #include "base/thread.hpp"
 #include "base/worker_pool.hpp"
 #include "coppice/stall.hpp"
+#include "coppice/transports.hpp"
 #include "core/loop.hpp"
 #include "core/stall_watch.hpp"
 #include "port/actor_port.hpp"
@@ -32,6 +33,9 @@ struct process_options {
   ipc::transport_options transports;
   /// How children in other processes reach their parent, where nobody says otherwise.
   ipc::transport transport = ipc::transport::uds;
+  /// Sets limits, transports and transport by what a program says. Throws coppice::error: there is
+  /// no such transport, or no TLS with these files.
+  void use(const transport_settings& settings);
   port::table_limits calls;
   std::vector<error_kind> errors;  // The program's own that travel by name.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.

@@ -44,8 +44,7 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.stalls = options.stalls;
-  if (!options.enable_transports.empty())
-    out.transport = ipc::parse_transport(options.enable_transports.front());
+  out.use(options.transports);
   out.errors = options.errors;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
     return tree::standard_backends(rt,

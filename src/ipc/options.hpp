@@ -2,13 +2,12 @@
 // What a process lets its connections do: whom they may come from, and over what.
 #pragma once
 
-#include <cstdint>
-
+#include "coppice/transports.hpp"
 #include "ipc/tls.hpp"
 
 namespace coppice::ipc {
 
-enum class permission : std::uint8_t { refuse, allow };
+using coppice::permission;
 
 struct transport_options {
   tls_context_ptr tls = nullptr;  // All tcp goes through it; null: plain.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a link does about a peer that says nothing, takes nothing, or does not finish its words.
 #include <gtest/gtest.h>
+#include <linux/filter.h>
 
 #include "ipc/socket_link_test_kit.hpp"
+#include "ipc/transport_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {
@@ -151,6 +153,41 @@ TEST_F(Silence, APingIsAnsweredByTheLinkItself) {
   });
   EXPECT_TRUE(sink->messages().empty());
 }
+
+// A network that drops every packet, seen from one socket: from now on nothing arrives at it.
+void drop_what_comes(const link_ptr& l) {
+  const std::string said = l->describe();  // "tcp to server fd 7"
+  const int fd = std::stoi(said.substr(said.rfind(' ')));
+  sock_filter nothing{BPF_RET | BPF_K, 0, 0, 0};
+  const sock_fprog all{1, &nothing};
+  EXPECT_EQ(::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all), 0);
+}
+
+class DeadNetwork : public testing::Test, public test::server_and_client {
+ protected:
+  // Both sides find out by themselves: their sockets are looked after by the kernel.
+  void expect_the_end(bool bytes_under_way) {
+    bounds.peer_silence_max = 1s;
+    run([&]() -> task<> {
+      listen_tcp();
+      connect();
+      EXPECT_TRUE(co_await both_connected());
+      for (auto& s : {server, client}) drop_what_comes(s->link());
+      const auto began = std::chrono::steady_clock::now();
+      for (auto& s : {server, client})
+        if (bytes_under_way) s->link()->send(numbered(1));
+      EXPECT_TRUE(co_await until([&] { return server->closed() + client->closed() == 2; }));
+      const auto took = std::chrono::steady_clock::now() - began;
+      EXPECT_GE(took, 900ms);
+      EXPECT_LT(took, 4s);
+    });
+    for (auto& s : {server, client})
+      EXPECT_EQ(s->why(), "no answer from the peer's host for 1 s (peer_silence_max)");
+  }
+};
+
+TEST_F(DeadNetwork, EndsAnIdleLinkAtAboutTheBound) { expect_the_end(false); }
+TEST_F(DeadNetwork, EndsALinkWithBytesUnderWayAtAboutTheBound) { expect_the_end(true); }
 
 // As after SIGSTOP: the loop's thread does not get to run, while the peer's words wait for it.
 void do_not_run_for(std::chrono::milliseconds time) {

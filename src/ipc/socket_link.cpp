@@ -170,28 +170,53 @@ void socket_link::take_aid(msg::aid&& theirs) {
 // --- writing -------------------------------------------------------------------------------------
 
 void socket_link::send(msg::message m, urgency) {
-  if (closed_.load(std::memory_order_relaxed)) return;
-  const auto to = peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
-  // Off the loop, encoding is the sender's work: the loop copies and writes.
-  encoded frame;
-  const bool here = loop_->on_loop_thread();
-  try {
-    if (here && !open_) return;
-    if (here)
-      out_.push(std::move(m), to);
-    else
-      frame.body = encode_frame_shared(std::move(m), frame.head, to);
-  } catch (const error& e) {
-    // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
-    return close(std::string("a message could not be encoded: ") + e.what());
+  if (!loop_->on_loop_thread()) {
+    std::vector<msg::message> one;
+    one.push_back(std::move(m));
+    return send_all(std::move(one));
   }
-  if (here) return plan_flush();
-  // Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us,
-  // who keep the loop. While we are open our pending read keeps us.
-  loop_->post([weak = weak_from_this(), frame = std::move(frame)]() mutable {
+  if (!open_) return;
+  try {
+    out_.push(std::move(m), dialect());
+  } catch (const error& e) {
+    return cannot_encode(e);
+  }
+  plan_flush();
+}
+
+// Off the loop, encoding is the sender's work, into as few buffers as can be: the loop copies and
+// writes. One item in its inbox for all of them.
+void socket_link::send_all(std::vector<msg::message>&& batch) {
+  if (closed_.load(std::memory_order_relaxed)) return;
+  if (loop_->on_loop_thread()) {
+    for (auto& m : batch) send(std::move(m), urgency::now);
+    return;
+  }
+  std::vector<encoded> frames(1);
+  try {
+    for (auto& m : batch) {
+      frames.back().body = encode_frame_shared(std::move(m), frames.back().head, dialect());
+      if (!frames.back().body.is_nil()) frames.emplace_back();
+    }
+  } catch (const error& e) {
+    post_frames(std::move(frames));
+    return cannot_encode(e);
+  }
+  post_frames(std::move(frames));
+}
+
+// A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
+void socket_link::cannot_encode(const error& e) {
+  close(std::string("a message could not be encoded: ") + e.what());
+}
+
+// Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us, who
+// keep the loop. While we are open our pending read keeps us.
+void socket_link::post_frames(std::vector<encoded> frames) {
+  loop_->post([weak = weak_from_this(), frames = std::move(frames)]() mutable {
     const auto me = std::static_pointer_cast<socket_link>(weak.lock());
     if (!me || !me->open_) return;
-    me->out_.push(std::move(frame));
+    for (auto& frame : frames) me->out_.push(std::move(frame));
     me->plan_flush();
   });
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "coppice/detail/task_node.hpp"
 #include "core/loop.hpp"
@@ -49,6 +50,7 @@ class socket_link final : public link, private stream_user {
   void begin(handshake_done done);
 
   void send(msg::message m, urgency u) override;
+  void send_all(std::vector<msg::message>&& batch) override;
   void close(std::string why) override;
   bool is_local() const noexcept override { return false; }
   std::string describe() const override;
@@ -68,6 +70,11 @@ class socket_link final : public link, private stream_user {
   std::shared_ptr<socket_link> self() {
     return std::static_pointer_cast<socket_link>(shared_from_this());
   }
+  msg::dialect dialect() const noexcept {
+    return peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
+  }
+  void post_frames(std::vector<encoded> frames);
+  void cannot_encode(const error& e);
   void plan_flush();
   bool write_some();
   void flush();

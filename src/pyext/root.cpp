@@ -94,6 +94,13 @@ struct python_root {
   duration linger{};
 };
 
+permission permission_from(options_reader& options, const char* name) {
+  const std::string text = options.text(name, "refuse");
+  if (text != "refuse" && text != "allow")
+    throw std::invalid_argument(fmt::format("{}='{}': write 'refuse' or 'allow'", name, text));
+  return text == "allow" ? permission::allow : permission::refuse;
+}
+
 python_root* open_root_of_this_interpreter() {
   PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
   PyObject* capsule = dict ? PyDict_GetItemString(dict, root_key) : nullptr;
@@ -116,9 +123,16 @@ void open_root(const std::string& name, PyObject* mapping) {
     wanted.calls.payload_bytes_max = PyLong_AsSize_t(bytes);
     if (PyErr_Occurred()) throw python_error();
   }
-  if (const auto names = options.texts("enable_transports"); !names.empty())
-    wanted.transport = ipc::parse_transport(names.front());
+  transport_settings transports;
+  transports.enable = options.texts("enable_transports");
+  transports.peer_silence_max = options.seconds("peer_silence_max", transports.peer_silence_max);
+  transports.insecure_tcp = permission_from(options, "insecure_tcp");
+  transports.other_users = permission_from(options, "other_users");
+  transports.tls.certificate_file = options.text("tls_certificate", "");
+  transports.tls.key_file = options.text("tls_key", "");
+  transports.tls.ca_file = options.text("tls_ca", "");
   options.finish();
+  wanted.use(transports);
 
   if (guest_actor* actor = guest_actor::current()) {
     if (!actor->is_root_script() || actor->is_open())

@@ -95,7 +95,7 @@ std::string function(const kind& k, const char* name) {
   return std::string(k.python ? "kit_py:" : "kit:") + name;
 }
 
-int run_tree(std::function<task<>(actor&)> body) {
+int run_tree(std::function<task<>(actor&)> body, transport_settings transports) {
   const auto before = count_resources();
   char program[] = "conformance";
   char* argv[] = {program, nullptr};
@@ -103,6 +103,7 @@ int run_tree(std::function<task<>(actor&)> body) {
   main_options options;
   options.endpoints = endpoints;
   options.handled = signals::none;
+  options.transports = std::move(transports);
   const int status = run_main(1, argv, root, std::move(options));
   expect_settled(before);
   return status;
