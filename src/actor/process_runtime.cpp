@@ -45,8 +45,11 @@ void print_without_waiting(std::string_view text) {
 void process_options::use(const transport_settings& settings) {
   if (!settings.enable.empty()) transport = ipc::parse_transport(settings.enable.front());
   limits.peer_silence_max = settings.peer_silence_max;
-  transports.insecure_tcp = settings.insecure_tcp;
-  transports.other_users = settings.other_users;
+  const auto may = [](permission p) {
+    return p == permission::allow ? ipc::permission::allow : ipc::permission::refuse;
+  };
+  transports.insecure_tcp = may(settings.insecure_tcp);
+  transports.other_users = may(settings.other_users);
   const tls_files& files = settings.tls;
   if (!files.ca_file.empty())
     transports.tls = ipc::load_tls({.certificate_file = files.certificate_file,

@@ -2,12 +2,13 @@
 // What a process lets its connections do: whom they may come from, and over what.
 #pragma once
 
-#include "coppice/transports.hpp"
+#include <cstdint>
+
 #include "ipc/tls.hpp"
 
 namespace coppice::ipc {
 
-using coppice::permission;
+enum class permission : std::uint8_t { refuse, allow };
 
 struct transport_options {
   tls_context_ptr tls = nullptr;  // All tcp goes through it; null: plain.

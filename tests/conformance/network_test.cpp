@@ -38,6 +38,7 @@ enum outcome : int { as_promised = 0, not_as_promised = 1, cannot_try = 77 };
 int call_over_a_network_that_dies(bool python) {
   if (::unshare(CLONE_NEWNET) != 0 || !set_loopback(true)) return cannot_try;
   const kind k{"process_tcp", spawn::process, python, "tcp"};
+  const std::string sleep = function(k, "sleep_ms");
   std::string failure = "(none)";
   std::chrono::duration<double> took{};
   run_tree(
@@ -47,7 +48,7 @@ int call_over_a_network_that_dies(bool python) {
           set_loopback(false);
           const auto began = steady::now();
           try {
-            co_await p.run<std::int64_t>(function(k, "sleep_ms"), kw("ms", 60'000));
+            co_await p.run<std::int64_t>(function_name::parse(sleep), kw("ms", 60'000));
           } catch (const transport_closed& e) {
             failure = e.what();
           }
