@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "actor/backends.hpp"
 #include "actor/native_dialog.hpp"
 #include "base/assert.hpp"
 #include "base/uuid.hpp"
@@ -406,8 +407,7 @@ void native_actor::leave(const std::string& why) {
 
 child_slot& native_actor::start_child(std::string_view name, const actor_options& options) {
   spawn::child_spec spec;
-  spec.self.name = name;
-  spec.self.uuid = base::new_uuid();
+  spec.self = aid_of({std::string(name), base::new_uuid()});
   spec.gil = options.gil;
   spec.cwd = options.cwd.view();
   if (!options.enable_transports.empty())

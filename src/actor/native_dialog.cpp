@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -66,8 +67,10 @@ void native_dialog::changed(port::dialog_changed&& e) {
     case port::dialog_changed::kind::started:
       return on_started(std::move(e.value));
     case port::dialog_changed::kind::readable:
+      if (ends_unsaid()) return;
       return drops_ ? drop_what_comes() : serve_receivers();
     case port::dialog_changed::kind::writable:
+      if (ends_unsaid()) return;
       return serve_senders();
     case port::dialog_changed::kind::failed:
       return on_failed(std::move(e.error));
@@ -94,9 +97,15 @@ void native_dialog::serve_receivers() {
 void native_dialog::drop_what_comes() {
   drops_ = true;
   port::effects out;
-  // Nobody has told the other side that nobody reads: it gets room until it ends.
-  if (std::exchange(stream_, stream_state::closed) == stream_state::unopened)
-    actor_.table().open_stream(id_, {}, true, out);
+  if (std::exchange(stream_, stream_state::closed) == stream_state::unopened) {
+    // It will never be opened: who waits for a value of it is told so. A tractor peer is not, as by
+    // its own kind; it gets room until it ends.
+    const auto look = actor_.table().look(id_);
+    if (look && look->knows_credit)
+      actor_.table().stop(id_, out);
+    else
+      actor_.table().open_stream(id_, {}, true, out);
+  }
   while (actor_.table().take(id_, out).what == port::taken::kind::value) {
   }
   actor_.apply(std::move(out));
@@ -135,7 +144,9 @@ detail::dialog_end::sent native_dialog::try_send(payload& value) {
   const auto how = actor_.table().send(id_, std::move(value), out);
   actor_.deliver_streams();
   if (how == port::send_outcome::sent) return sent::yes;
-  return how == port::send_outcome::full ? sent::full : sent::refused;
+  const bool waits =
+      how == port::send_outcome::full || (how == port::send_outcome::over && ends_unsaid());
+  return waits ? sent::full : sent::refused;
 }
 
 detail::dialog_end::got native_dialog::try_take(payload& to) {
@@ -151,7 +162,7 @@ detail::dialog_end::got native_dialog::try_take(payload& to) {
     case port::taken::kind::end:
       break;
   }
-  return got::end;
+  return ends_unsaid() ? got::nothing : got::end;
 }
 
 bool native_dialog::peer_opened() const noexcept {
@@ -233,6 +244,11 @@ void opened_dialog::on_started(payload&& word) {
   first_.set();
 }
 
+bool opened_dialog::ends_unsaid() const {
+  const auto look = actor_.table().look(id_);
+  return !reply_ && look && look->is_over;
+}
+
 void opened_dialog::on_reply(port::reply&& r) {
   reply_ = std::move(r);
   actor_.scheduler().disarm(late_);
@@ -242,6 +258,8 @@ void opened_dialog::on_reply(port::reply&& r) {
     fail(reply_->to_exception(peer_.name));
     if (body_) body_->cancel(fmt::format("the dialog with actor '{}' has ended", peer_.name));
   }
+  for (auto what : {port::dialog_changed::kind::readable, port::dialog_changed::kind::writable})
+    changed({id_, what});
   first_.set();
   replied_.set();
 }
@@ -484,6 +502,7 @@ void stream_send_op::fire() noexcept {
 void stream_send_op::throw_failure() const {
   if (overrun_) std::rethrow_exception(end_.overrun());
   end_.throw_refused();
+  std::terminate();  // Never: g++ 12 does not see that a virtual function does not return.
 }
 
 bool stream_receive_base::abort() noexcept {

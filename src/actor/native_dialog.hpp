@@ -40,7 +40,7 @@ class native_dialog : public detail::dialog_end {
   got try_take(payload& to) override;
   bool peer_opened() const noexcept override;
   duration open_within() const noexcept override { return open_within_; }
-  void throw_refused() const override;
+  [[noreturn]] void throw_refused() const override;
   std::exception_ptr overrun() const override;
   std::exception_ptr failure() const noexcept override { return failure_; }
   std::string describe_stream() const override;
@@ -57,6 +57,8 @@ class native_dialog : public detail::dialog_end {
   void drop_what_comes();
   virtual bool may_open() const noexcept = 0;
   virtual bool says_stop() const noexcept { return true; }
+  /// It is over, and how is about to be said: until then nobody is told that the stream has ended.
+  virtual bool ends_unsaid() const { return false; }
   virtual void on_started(payload&&) {}
   virtual void on_failed(remote_error_info&&) {}
 
@@ -103,6 +105,7 @@ class opened_dialog final : public native_dialog {
 
   bool may_open() const noexcept override { return generator_ || started_.has_value(); }
   void on_started(payload&& word) override;
+  bool ends_unsaid() const override;
   void on_reply(port::reply&& r);
   void ask_to_stop();
   void is_late() noexcept;

@@ -188,8 +188,7 @@ start_options start_options_from(const std::string& name, PyObject* mapping) {
   out.stop = options.stop("stop");
   out.within = options.seconds("start_within", std::chrono::seconds(10));
   auto& spec = out.spec;
-  spec.self.name = name;
-  spec.self.uuid = base::new_uuid();
+  spec.self = tree::aid_of({name, base::new_uuid()});
   spec.cwd = options.text("cwd", "");
   const std::string gil = options.text("gil", "own");
   if (gil != "own" && gil != "shared")
