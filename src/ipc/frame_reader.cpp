@@ -83,11 +83,11 @@ bool frame_reader::arrived(std::size_t n) {
   const bool full = n == rest().size();
   end_ += n;
   last_ = n;
-  if (busy_ && !full && n < chunk_bytes_min) {
+  if (full) busy_ = true;
+  small_reads_ = n < chunk_bytes_min / 4 ? small_reads_ + 1 : 0;
+  if (busy_ && small_reads_ > small_reads_max) {
     busy_ = false;
     spares_.clear();
-  } else if (full) {
-    busy_ = true;
   }
   return full;
 }

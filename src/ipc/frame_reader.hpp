@@ -52,6 +52,7 @@ class frame_reader {
   static constexpr std::size_t chunk_bytes_min = 64 * 1024;
   static constexpr std::size_t chunk_bytes_busy = 512 * 1024;
   static constexpr std::size_t spares_max = 4;
+  static constexpr int small_reads_max = 64;
 
   static chunk_ptr make_chunk(std::size_t n) { return std::make_shared<chunk>(n); }
   static bool ours_alone(const chunk_ptr& c) noexcept;
@@ -64,7 +65,8 @@ class frame_reader {
   std::size_t begin_ = 0, end_ = 0;  // Bytes of in_ that are not yet taken.
   std::vector<chunk_ptr> spares_;
   std::size_t last_ = 0;  // How much arrived last.
-  bool busy_ = false;     // The last read filled its room.
+  bool busy_ = false;     // A read filled its room, and not all have been small since.
+  int small_reads_ = 0;   // In a row.
 };
 
 }  // namespace coppice::ipc

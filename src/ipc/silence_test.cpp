@@ -47,7 +47,7 @@ TEST_F(Silence, APeerThatTakesNothingIsGivenUpAtTheBound) {
   run([&]() -> task<> {
     raw_peer peer = co_await connected();
     began = std::chrono::steady_clock::now();
-    for (int i = 0; i < 10; ++i) link_->send(large(), urgency::now);
+    for (int i = 0; i < 40; ++i) link_->send(large(), urgency::now);
     EXPECT_TRUE(co_await closed());
   });
   EXPECT_GE(took(), bound);
@@ -60,7 +60,7 @@ TEST_F(Silence, APeerThatTakesNothingIsGivenUpAtTheBound) {
 TEST_F(Silence, APeerThatTakesALittleNowAndThenIsNot) {
   run([&]() -> task<> {
     raw_peer peer = co_await connected_to(aid("peer"));
-    for (int i = 0; i < 30; ++i) link_->send(large(), urgency::now);
+    for (int i = 0; i < 60; ++i) link_->send(large(), urgency::now);
     while (took() < 3 * bound) {
       co_await sleep_for(bound / 5);
       peer.read_some(20'000);  // More than the kernel waits for before it asks us for the next.
@@ -213,11 +213,11 @@ TEST_F(Silence, TimeInWhichThisProcessDidNotRunCountsAgainstNobody) {
 TEST_F(Silence, NorDoesWhatAPeerTookMeanwhile) {
   run([&]() -> task<> {
     raw_peer peer = co_await connected_to(aid("peer"));
-    for (int i = 0; i < 10; ++i) link_->send(large(), urgency::now);
+    for (int i = 0; i < 40; ++i) link_->send(large(), urgency::now);
     co_await sleep_for(5ms);
     for (int i = 0; i < 20; ++i) peer.read_some(100'000);
     do_not_run_for(2 * bound);
-    for (int i = 0; i < 10; ++i) {
+    for (int i = 0; i < 40; ++i) {
       const auto m = co_await peer.receive();
       EXPECT_TRUE(m) << sink->why();
       if (!m) break;

@@ -184,6 +184,10 @@ stream_ptr make_stream(socket connected, const limits& l, std::unique_ptr<tls_se
     // Frames leave in batches of ours; the kernel need not wait for more.
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     notice_silence(fd, l.peer_silence_max);
+  } else {
+    // As much as the kernel lets us: it wakes a writer once three quarters are gone, and each wake
+    // costs what a copy of so many bytes does. It looks after tcp by itself.
+    set(fd, SOL_SOCKET, SO_SNDBUF, 1 << 20);
   }
   if (session) return make_tls_stream(std::move(connected), std::move(session));
   return std::make_unique<plain_stream>(std::move(connected), tcp ? "tcp" : "uds");
