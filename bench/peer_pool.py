@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer: concurrent.futures.InterpreterPoolExecutor. `peer_pool.py one|cross` prints the median
-call in us, `peer_pool.py start` the median first call in ms."""
+call in us, `peer_pool.py start` the median first call in ms, `peer_pool.py send` that of a call
+that takes 64 MiB, in us."""
 import os
 import statistics
 import sys
@@ -40,6 +41,21 @@ def starts():
     return statistics.median(times)
 
 
+def sends():
+    block = bytes(64 << 20)
+    times = []
+    with InterpreterPoolExecutor(1) as pool:
+        pool.submit(pin, 1).result()
+        for i in range(12):
+            begun = time.perf_counter()
+            pool.submit(len, block).result()
+            if i >= 2:
+                times.append((time.perf_counter() - begun) * 1e6)
+    return statistics.median(times)
+
+
 if __name__ == '__main__':
     os.sched_setaffinity(0, {0})
-    print(f'{starts() if sys.argv[1] == "start" else calls(sys.argv[1] == "cross"):.3f}')
+    what = sys.argv[1]
+    measured = {'start': starts, 'send': sends}.get(what, lambda: calls(what == 'cross'))
+    print(f'{measured():.3f}')

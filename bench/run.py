@@ -7,6 +7,7 @@ and the `coppice` command. What is measured, and on which processors, stands in 
 """
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -19,11 +20,11 @@ REPEATS = 3
 SECONDS_MAX = 300
 
 
-def run(command):
+def run(command, env=None):
     """The numbers that a program prints on its last line."""
     try:
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True,
-                              timeout=SECONDS_MAX)
+                              timeout=SECONDS_MAX, env=env)
     except subprocess.TimeoutExpired:
         sys.exit(f'bench: {" ".join(map(str, command))} did not end within {SECONDS_MAX} s')
     if done.returncode != 0 or not done.stdout.strip():
@@ -69,6 +70,36 @@ def core(programs, add):
                                [programs / 'bench_core_asio', name])
         add(f'core.{name}_ns', value, 'ns', None, peer)
     add('core.parked_bytes', float(run([programs / 'bench_core', 'parked'])), 'bytes', None, None)
+
+
+def beside_zmq(programs, size, count):
+    """Messages a second over uds: ours, the limit with as many bytes a system call, ZeroMQ."""
+    rates = [], [], []
+    for _ in range(REPEATS):
+        ours, wire, per_call = run([programs / 'bench_stream', 'uds', size, count]).split()
+        limit = run([programs / 'bench_stream_limit', wire, per_call, count]).split()[0]
+        peer = run([programs / 'bench_stream_zmq', size, count]).split()[0]
+        for mine, rate in zip(rates, (ours, limit, peer)):
+            mine.append(float(rate))
+    return [statistics.median(mine) for mine in rates]
+
+
+def streams(programs, python, add):
+    small, large = 64, 64 * 1024
+    guest = {**os.environ, 'PYTHONPATH': f'{HERE}:{os.environ.get("PYTHONPATH", "")}'}
+    stream = programs / 'bench_stream'
+    for kind, count in (('memory', 1_000_000), ('guest', 200_000)):
+        rates = [float(run([stream, kind, small, count], guest)) for _ in range(REPEATS)]
+        add(f'stream.{kind}_msgs_per_s', statistics.median(rates), '1/s', None, None)
+    ours, limit, peer = beside_zmq(programs, small, 1_000_000)
+    add('stream.uds_msgs_per_s', ours, '1/s', limit, peer)
+    ours, limit, peer = (rate * large / 1e9 for rate in beside_zmq(programs, large, 40_000))
+    add('stream.uds_gb_per_s', ours, 'GB/s', limit, peer)
+    times, peers = [], []
+    for _ in range(REPEATS):
+        times.append(float(run([stream, 'send', 64], guest)))
+        peers.append(float(run([python, HERE / 'peer_pool.py', 'send'])))
+    add('guest.send_64mb_us', statistics.median(times), 'us', None, statistics.median(peers))
 
 
 def starts(programs, python, add):
@@ -122,6 +153,7 @@ def main():
     core(options.programs, add)
     threads(options.programs, add)
     latencies(options.programs, options.python, add)
+    streams(options.programs, options.python, add)
     starts(options.programs, options.python, add)
     speed_up(options.programs, options.python, add)
     stops(options.programs, add)

@@ -3,14 +3,16 @@
 
 Children import it too: an actor's loop is the one that its code runs on.
 """
-import asyncio
 import os
 import sys
 
 import coppice
 
+# At the top, as programs do: an actor is up when its loop is imported. One loop alone: guests pay.
 if os.environ.get('COPPICE_TEST_LOOP') == 'trio':
-    import trio  # noqa: F401  # At the top, as programs do: an actor is up when it is imported.
+    import trio  # noqa: F401
+else:
+    import asyncio
 
 
 def on_trio():
@@ -76,7 +78,7 @@ async def gather(*coros):
 async def outcomes(*tasks):
     """Waits for all of them: values, or errors."""
     found = []
-    for task in [start(one) if asyncio.iscoroutine(one) else one for one in tasks]:
+    for task in [start(one) if hasattr(one, 'send') else one for one in tasks]:
         try:
             found.append(await task)
         except (Exception, cancelled()) as error:

@@ -45,6 +45,7 @@
 // Actors.
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
+#include "coppice/discovery.hpp"
 #include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"

@@ -45,8 +45,10 @@ class payload {
   /// Moves the buffer's bytes out of it; the buffer is empty afterwards.
   static payload take(msgpack::buffer&& from);
 
-  /// A part of these bytes, kept alive with them. REQUIRES: it lies inside.
-  payload slice(std::span<const std::byte> part) const;
+  /// A part of these bytes, kept alive with them. REQUIRES: it lies inside. Of a payload that is
+  /// about to go, it takes over what keeps them.
+  payload slice(std::span<const std::byte> part) const&;
+  payload slice(std::span<const std::byte> part) &&;
 
   std::span<const std::byte> bytes() const noexcept { return bytes_; }
   std::size_t size() const noexcept { return bytes_.size(); }
@@ -59,6 +61,7 @@ class payload {
 
  private:
   static constexpr std::byte nil_byte{0xc0};
+  void check_inside(std::span<const std::byte> part) const;
 
   std::shared_ptr<const void> owner_;  // Null: the bytes are static.
   std::span<const std::byte> bytes_{&nil_byte, 1};

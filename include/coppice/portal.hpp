@@ -172,6 +172,7 @@ class portal {
  private:
   friend class blocking_portal;
   friend class runtime;
+  friend struct found_access;
   detail::call_target target_;
 };
 static_assert(std::is_trivially_copyable_v<portal>);

@@ -39,8 +39,12 @@ struct main_options {
   signals handled = signals::all;
   std::size_t payload_bytes_max = 256u << 20;  // Of one call's arguments or result.
   stall_options stalls = {};                   // Tasks that keep their loop: told on stderr.
-  std::vector<error_kind> errors = {};         // Your own that travel by name: error_type<E>.
-  transport_settings transports = {};          // Between processes.
+  /// Where a registrar is looked for, like "('127.0.0.1', 1616)" or "/ip4/127.0.0.1/tcp/1616". One
+  /// that is there is joined; if nobody is, the root becomes the registrar and listens at all of
+  /// them; somebody else there is an error. None: the root is the registrar of its own tree.
+  std::vector<std::string> registry_addrs = {};
+  std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
+  transport_settings transports = {};   // Between processes.
 };
 
 namespace detail {

@@ -86,7 +86,7 @@ class [[nodiscard("the stream closes with the object")]] stream {
   [[nodiscard("co_await it")]] detail::stream_send_op send(const sent& v)
     requires sends
   {
-    return detail::stream_send_op(*end_, to_payload(v));
+    return detail::stream_send_op(*end_, encoded(v));
   }
   // g++ 12 destroys this temporary twice: name it on the line before.
   detail::stream_send_op send(sent&& v)
@@ -96,7 +96,7 @@ class [[nodiscard("the stream closes with the object")]] stream {
   template <message T>
     requires(std::same_as<Send, value> && !std::same_as<T, value>)
   [[nodiscard("co_await it")]] detail::stream_send_op send(const T& v) {
-    return detail::stream_send_op(*end_, to_payload(v));
+    return detail::stream_send_op(*end_, encoded(v));
   }
 
   /// Waits for a value; empty: the end.
@@ -133,8 +133,18 @@ class [[nodiscard("the stream closes with the object")]] stream {
   std::string describe() const { return end_->describe_stream(); }
 
  private:
+  template <class T>
+  payload encoded(const T& v) {
+    msgpack::buffer out(bytes_each_);  // Most values are as large as the one before.
+    msgpack::writer w(out);
+    codec<T>::encode(w, v);
+    bytes_each_ = out.size();
+    return payload::take(std::move(out));
+  }
+
   detail::dialog_end* end_;  // Null: moved from.
   std::uint32_t subscribe_max_;
+  std::size_t bytes_each_ = 0;
   std::unique_ptr<detail::stream_hub<Receive>> hub_;
 };
 

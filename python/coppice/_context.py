@@ -6,8 +6,8 @@ The caller's side is opened by `portal.open_context()`, the callee's is a functi
 cancellation is absorbed is tractor's; docs/internals/contexts.md has it as a table.
 """
 from coppice import _loop
-from coppice._exceptions import (CallStuck, ContextCancelled, RuntimeFailure, StreamOverrun,
-                                 TransportClosed)
+from coppice._exceptions import (CallStuck, ContextCancelled, MsgTypeError, RuntimeFailure,
+                                 StreamOverrun, TransportClosed)
 from coppice._native import native
 from coppice._types import Any, Callable, Mapping, TracebackType, Uid
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from contextvars import ContextVar, Token
     from typing import Generic, TypeVar
 
+    from coppice._endpoint import Endpoint
     from coppice._portal import Portal
     from coppice._stream import MsgStream, StreamBlock
+    from coppice._typed import Checks
 
     SendT = TypeVar('SendT', default=Any)
     RecvT = TypeVar('RecvT', default=Any)
@@ -83,9 +85,9 @@ class Context(_Parameters):
     """
     __slots__ = ('_id', '_cid', '_peer', '_portal', '_side', '_adapter', '_scope', '_owner',
                  '_in_dialog', '_name', '_is_started', '_first', '_ended', '_result',
-                 '_remote_error', '_local_error', '_canceller', '_cancel_called', '_caught',
-                 '_allow_overruns', '_stream', '_drains', '_news', '_readable', '_writable',
-                 '_end', '_checks', '__weakref__')
+                 '_remote_error', '_local_error', '_canceller', '_cancel_called', '_quiet',
+                 '_caught', '_allow_overruns', '_stream', '_drains', '_news', '_readable',
+                 '_writable', '_end', '_checks', '_is_typed', '_mismatch', '__weakref__')
 
     def __init__(self, side: str, peer: Uid, name: str, portal: Portal | None = None,
                  dialog: int = 0) -> None:
@@ -107,6 +109,7 @@ class Context(_Parameters):
         self._local_error: BaseException | None = None
         self._canceller: Uid | None = None
         self._cancel_called = False
+        self._quiet = False            # The callee was asked to end, which is nobody's business.
         self._caught = False
         self._allow_overruns = False
         self._stream: MsgStream | None = None
@@ -115,9 +118,9 @@ class Context(_Parameters):
         self._readable: _loop.Event | None = None
         self._writable: _loop.Event | None = None
         self._end: _loop.Wait | None = None        # Of the block, for the callee to be gone.
-        # Payload types: `started(value)` is called before that is sent, `received(value)` gives
-        # what the user gets for a value of the stream, `returned(value)` for the result.
-        self._checks: Any = None
+        self._checks: Checks | None = None         # Of the types of its payloads, if it has any.
+        self._is_typed = False                     # The result was looked at: of its type, or not.
+        self._mismatch: MsgTypeError | None = None
 
     # --- what one may know of it ---------------------------------------------------------------
 
@@ -209,7 +212,7 @@ class Context(_Parameters):
         if self._is_started:
             raise RuntimeError('Context.started() was called before: it is said once')
         if self._checks is not None:
-            self._checks.started(value)
+            self._checks.sends_started(self.cid, value)
         native.start_dialog(self._id, value)
         self._is_started = True
 
@@ -237,7 +240,7 @@ class Context(_Parameters):
             raise RuntimeError('Context.wait_for_result() is for the side that called')
         if not self._ended and self.maybe_error is None:
             await self._wait_ended(self._require())
-        error = self._verdict()
+        error = self._verdict() or self._check_result() or self._mismatch
         if error is not None:
             raise error
         return self.outcome
@@ -299,10 +302,10 @@ class Context(_Parameters):
         elif what == 'ended':
             result, error = value
             self._ended = True
-            if error is not None:
-                self._fail(error)
-            else:
+            if error is None:
                 self._result = result
+            elif not (self._quiet and self._is_my_cancel(error)):
+                self._fail(error)
             if self._end is not None:
                 self._end.settle(None, None)
             self._tell()
@@ -345,6 +348,17 @@ class Context(_Parameters):
                 and (self._allow_overruns or self._cancel_called)):
             return None
         return error
+
+    def _check_result(self) -> BaseException | None:
+        """Makes the result one of its type; the error, the first time, if it is none."""
+        if self._checks is None or self._is_typed or self._result is Unresolved:
+            return None
+        self._is_typed = True
+        try:
+            self._result = self._checks.returned(self.cid, self._result)
+        except MsgTypeError as error:
+            self._mismatch = self._local_error = error
+        return self._mismatch
 
     def _begin_wait(self, task: Any) -> None:
         self._in_dialog += task is self._owner
@@ -396,6 +410,8 @@ class Context(_Parameters):
                 raise self._remote_error
             raise RuntimeError(f'{self._name} in actor {self._peer[0]!r} returned without having '
                                'called ctx.started()')
+        if self._checks is not None:
+            self._first = self._checks.started(self.cid, self._first)
         self._owner = adapter.current_task()
         self._scope = adapter.open_scope()
         if self._remote_error is not None:
@@ -409,6 +425,8 @@ class Context(_Parameters):
         left = collapsed(await scope.close(raised))
         self._caught = left is None and raised is not None
         if raised is None and left is None and not self._cancel_called:
+            if self._stream is None and not self._ended:
+                self._say_that_nobody_reads()
             try:
                 await self._wait_ended(adapter)
             except BaseException as error:
@@ -418,15 +436,19 @@ class Context(_Parameters):
                 await self._end_callee(adapter, None)
             finally:
                 self._release()
-            error = self._verdict()
-            if raised is None:
+            error = self._verdict() or self._check_result()
+            if raised is None and error is not None:
                 self._local_error = error
             return error
         self._local_error = left
         try:
             if left is self._remote_error and self.cancel_acked:
                 return None
-            if not isinstance(left, ContextCancelled):
+            if isinstance(left, ContextCancelled):
+                # Somebody else's dialog was cancelled. tractor leaves the callee running then; here
+                # it does not outlive the block, but this side has not cancelled it either.
+                self._quiet = True
+            else:
                 self._cancel_called = True
                 native.cancel_call(self._id)
             await self._end_callee(adapter, left)
@@ -435,6 +457,13 @@ class Context(_Parameters):
         finally:
             self._release()
         return left
+
+    def _say_that_nobody_reads(self) -> None:
+        """The stream was never opened: a callee that waits for a value of it would wait for ever.
+        One of tractor's would by its own kind, too, and is not told."""
+        look = native.look_at_dialog(self._id)
+        if look is not None and look[2]:
+            native.stop_stream(self._id)
 
     async def _end_callee(self, adapter: _loop.Adapter, reason: BaseException | None) -> None:
         """Until the callee has ended, within its bound, which it is told to."""
@@ -464,6 +493,15 @@ class Context(_Parameters):
         if cancelled is not None and not isinstance(reason, adapter.cancelled):
             raise cancelled
 
+    def _abandon(self) -> None:
+        """The block's coroutine is closed outside its loop: nobody can wait."""
+        self._scope = None
+        try:
+            native.cancel_call(self._id)
+            self._release()
+        except RuntimeFailure:
+            pass  # Its root has closed.
+
     def _release(self) -> None:
         if self._id:
             self._cid = self.cid
@@ -483,15 +521,17 @@ def collapsed(error: BaseException | None) -> BaseException | None:
 
 class ContextBlock:
     """The `async with` of Portal.open_context()."""
-    __slots__ = ('_portal', '_ns', '_func', '_kwargs', '_allow_overruns', '_ctx', '_outer')
+    __slots__ = ('_portal', '_ns', '_func', '_kwargs', '_allow_overruns', '_endpoint', '_ctx',
+                 '_outer')
 
     def __init__(self, portal: Portal, ns: str, func: str, kwargs: Mapping[str, Any],
-                 allow_overruns: bool) -> None:
+                 allow_overruns: bool, endpoint: Endpoint | None = None) -> None:
         self._portal = portal
         self._ns = ns
         self._func = func
         self._kwargs = kwargs
         self._allow_overruns = allow_overruns
+        self._endpoint = endpoint  # Of a function that is known here: it may have types.
         self._ctx: Context | None = None
         self._outer: Any = None
 
@@ -503,6 +543,8 @@ class ContextBlock:
         ctx = self._ctx = Context('parent', portal.uid, f'{self._ns}:{self._func}', portal)
         ctx._adapter = adapter
         ctx._allow_overruns = self._allow_overruns
+        if self._endpoint is not None:
+            ctx._checks = self._endpoint.checks('parent')
         ctx._id = native.open_dialog(portal.link_to_other(), self._ns, self._func, self._kwargs,
                                      ctx, 'context')
         try:
@@ -522,7 +564,8 @@ class ContextBlock:
         ctx = self._ctx
         assert ctx is not None
         if isinstance(raised, GeneratorExit) and not ctx._adapter.is_here():
-            return False  # Its coroutine is closed outside its loop: nobody can wait.
+            ctx._abandon()
+            return False
         try:
             outcome = await ctx._leave(raised)
         finally:

@@ -60,7 +60,7 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     """Opens the process's runtime with this interpreter as its root actor. Main thread only, unless
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
-    'exit_linger': float. RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'exit_linger': float, 'registry_addrs': list of addresses. RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""
@@ -84,6 +84,18 @@ def forget_call(request: int) -> None: ...  # The outcome is dropped.
 def finish(call_id: int, value: Any, error: BaseException | None) -> None: ...  # Once; then ignored.
 def cancel_self(why: str) -> None: ...      # As if the parent had asked.
 
+# --- finding actors -----------------------------------------------------------------------------------
+class Lookup:
+    """Opaque. When it goes, its lookup ends and lets go of its connections."""
+def lookup(kind: str, name: str, options: Mapping[str, Any], token: Any) -> Lookup:
+    """kind: 'find', 'wait' (settled with whether there is somebody), 'query' (addresses or None) or
+    'registry' (the table). options: 'registry_addrs': list of (host, port), (directory, file) or
+    str, 'only_first': bool."""
+def forget_lookup(lookup: Lookup) -> None: ...  # Ends it; it is not settled any more.
+def found(lookup: Lookup) -> list[Link]: ...
+def end_lookup(lookup: Lookup) -> None: ...
+def expose(module: str, path: str) -> None: ...  # Imports it; its functions can be called.
+def is_registrar() -> bool: ...
 # --- dialogs: contexts and streams --------------------------------------------------------------------
 # One is known by its number: what open_dialog() returned, or the call_id of one that is served. Of a
 # call whose function `coppice.context` or `coppice.stream` marked, `coppice._endpoint.serve(function,
@@ -107,9 +119,9 @@ def take(dialog: int) -> Any:
 def stop_stream(dialog: int) -> None: ...     # This side sends and reads no more.
 def release_dialog(dialog: int) -> None: ...  # The caller is done with it, whether it has ended or not.
 def peer_opened(dialog: int) -> bool: ...     # Does the other side read, as far as one can know?
-def look_at_dialog(dialog: int) -> tuple[str, bool] | None:
-    """Its name on the wire, and whether it is over: then 'ended' is on its way to its caller. None:
-    released, or finished."""
+def look_at_dialog(dialog: int) -> tuple[str, bool, bool] | None:
+    """Its name on the wire; whether it is over: then 'ended' is on its way to its caller; whether
+    the other side waits for room. None: released, or finished."""
 
 # --- children -------------------------------------------------------------------------------------------
 type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds, text
@@ -128,8 +140,9 @@ def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or 
 # --- errors ---------------------------------------------------------------------------------------------
 def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:
     """How errors of the runtime become exceptions: make(kind, fields). kinds: 'remote' (fields: type,
-    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same, and
-    where there is one canceller: Uid, sender: Uid),
+    source_type, message, traceback, source: Uid, path: list[Uid], members: list of the same; None or
+    not there where it does not apply: canceller: Uid, sender: Uid, mismatch: {type, expected, got,
+    cid, bad_msg: dict or None}),
     'closed' (message), 'died' (message, report: ExitReport, name), 'start' (message, report),
     'unavailable' (message), 'runtime' (message), 'limit' (message), 'stuck' (message)."""
 def register_remote_error(cls: type[BaseException]) -> None:

@@ -11,18 +11,45 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import overload
 
+    from coppice._typed import Checks
+
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
 class Endpoint:
     """What @context and @stream leave at a function, for the native half to find."""
-    __slots__ = ('kind', 'parameter', 'annotation', 'pld_spec')
+    __slots__ = ('kind', 'parameter', 'annotation', 'pld_spec', '_function', '_checks')
 
-    def __init__(self, kind: str, parameter: str, annotation: Any, pld_spec: Any) -> None:
+    def __init__(self, kind: str, parameter: str, annotation: Any, pld_spec: Any,
+                 function: Any = None) -> None:
         self.kind = kind
         self.parameter = parameter
         self.annotation = annotation  # Context, or Context[…] with the types of its payloads.
-        self.pld_spec = pld_spec      # One type for all of them; None: none was given.
+        self.pld_spec = pld_spec      # One type for all that has none there; None: any.
+        self._function = function     # Whose names the annotation uses.
+        self._checks: dict[str, Checks | None] | None = None
+
+    def checks(self, side: str) -> Checks | None:
+        """Of the payloads that this side of such a context sends and takes; None if any will do."""
+        if self._checks is None:
+            if self.pld_spec is None and self.annotation is Context:
+                return None  # The usual case: nothing is imported for it.
+            from coppice._typed import checks_of
+
+            self._checks = checks_of(self._types(), self.pld_spec)
+        return self._checks[side]
+
+    def _types(self) -> tuple[Any, ...]:
+        """The parameters of the annotation, with its names resolved."""
+        annotation = self.annotation
+        if annotation is not Context:
+            from typing import get_type_hints
+
+            annotation = get_type_hints(self._function, include_extras=True)[self.parameter]
+        for one in (annotation, *getattr(annotation, '__args__', ())):
+            if getattr(one, '__origin__', None) is Context:
+                return tuple(one.__args__)
+        return ()
 
 
 if TYPE_CHECKING:
@@ -50,7 +77,7 @@ def context(function: Any = None, /, *, pld_spec: Any = None) -> Any:
     _check_async(function, 'context')
     for name, annotation in _annotations(function).items():
         if name != 'return' and _is_context(annotation, function):
-            function._coppice_endpoint = Endpoint('context', name, annotation, pld_spec)
+            function._coppice_endpoint = Endpoint('context', name, annotation, pld_spec, function)
             return function
     raise TypeError(f'{function.__qualname__}() is marked as a context: annotate the parameter '
                     'that is to get it, `ctx: coppice.Context`')
@@ -93,8 +120,8 @@ def _is_context(annotation: Any, function: Any) -> bool:
             annotation = eval(annotation, function.__globals__)
         except Exception:
             return annotation.partition('[')[0].rpartition('.')[2] == 'Context'
-    return (annotation is Context or getattr(annotation, '__origin__', None) is Context
-            or any(one is Context for one in getattr(annotation, '__args__', ())))
+    one_of = annotation.__args__ if isinstance(annotation, type(int | None)) else (annotation,)
+    return any(one is Context or getattr(one, '__origin__', None) is Context for one in one_of)
 
 
 def serve(function: Any, kwargs: dict[str, Any], call_id: int,
@@ -104,6 +131,7 @@ def serve(function: Any, kwargs: dict[str, Any], call_id: int,
     endpoint: Endpoint = function._coppice_endpoint
     name = f'{function.__module__}:{function.__name__}'
     ctx = Context('child', caller, name, dialog=call_id)
+    ctx._checks = endpoint.checks('child')
     body = _Body(function(**kwargs, **{endpoint.parameter: ctx}))
     served = _serve(ctx, body)
     served.__qualname__ = function.__qualname__

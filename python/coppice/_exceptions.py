@@ -135,6 +135,14 @@ class RemoteActorError(Exception):
         return [make_error('remote', member)  # type: ignore[misc]
                 for member in self._info.get('members') or ()]
 
+    def is_inception(self) -> bool:
+        """Did it come by way of another actor than the one that raised it?"""
+        return self.boxed_type_str != self.src_type_str
+
+    def pformat(self) -> str:
+        """All of it as text: also str(error)."""
+        return str(self)
+
     def unwrap(self) -> BaseException:
         """An instance of the type that was raised first, caused by this error.
 
@@ -182,17 +190,18 @@ class ContextCancelled(RemoteActorError):
 
     @property
     def canceller(self) -> Uid | None:
-        who = self._info.get('canceller')
-        return (str(who[0]), str(who[1])) if who else None
+        return _uid_in(self._info, 'canceller')
 
 
 class StreamOverrun(RemoteActorError):
-    """A side of a stream got more than it had room for; `sender` is whose value did not fit."""
+    """A stream's values came faster than they were taken, and one did not fit.
+
+    `sender` is whose value it was.
+    """
 
     @property
     def sender(self) -> Uid | None:
-        who = self._info.get('sender')
-        return (str(who[0]), str(who[1])) if who else None
+        return _uid_in(self._info, 'sender')
 
 
 class EndOfChannel(Exception):
@@ -205,6 +214,14 @@ class ClosedResourceError(Exception):
 
 class WouldBlock(Exception):
     """receive_nowait() found nothing. On trio it is a trio.WouldBlock, too."""
+
+
+class Lagged(Exception):
+    """A subscription was too slow: `missed` values were dropped before it took them."""
+
+    def __init__(self, message: str = '', missed: int = 0) -> None:
+        super().__init__(message)
+        self.missed = missed
 
 
 _of_trio: dict[type[Exception], type[Exception]] = {}
@@ -222,8 +239,66 @@ def of_loop[E: Exception](kind: type[E], loop: str) -> type[E]:
 
 
 class MsgTypeError(RemoteActorError):
-    """A value that its receiver did not declare, or that could not travel."""
+    """A payload that its receiver did not declare, or that could not travel.
 
+    `expected_msg_type` is the message that had it ('Started', 'Yield' or 'Return'), `expected` the
+    type that was declared, `got` what came instead, `cid` the dialog's id. Where the message itself
+    was small enough to keep, `bad_msg` has it as an object with msg_type, cid and pld, and
+    `bad_msg_as_dict` as a dict; else they are None.
+    """
+
+    @property
+    def expected_msg_type(self) -> str:
+        return self._said('type')
+
+    @property
+    def expected(self) -> str:
+        return self._said('expected')
+
+    @property
+    def got(self) -> str:
+        return self._said('got')
+
+    @property
+    def cid(self) -> str:
+        return self._said('cid')
+
+    @property
+    def bad_msg_as_dict(self) -> dict[str, Any] | None:
+        return (self._info.get('mismatch') or {}).get('bad_msg')
+
+    @property
+    def bad_msg(self) -> Any:
+        message = self.bad_msg_as_dict
+        return None if message is None else type(sys.implementation)(
+            **{str(name): value for name, value in message.items()})
+
+    def _said(self, name: str) -> str:
+        return str((self._info.get('mismatch') or {}).get(name) or '')
+
+
+def msg_type_error(msg_type: str, cid: str, pld: Any, *, expected: str, got: str,
+                   where: str = '') -> MsgTypeError:
+    """The error for a payload that did not fit, raised here; `where` is its place: 'legs[1].price'.
+
+    Raised out of an endpoint it travels on as one that this actor raised.
+    """
+    at = f' at {where}' if where else ''
+    return MsgTypeError({
+        'type': 'MsgTypeError', 'source_type': 'MsgTypeError', 'traceback': '', 'members': [],
+        'message': f'{msg_type}: expected {expected}, got {got}{at}',
+        'source': native.self_uid() or ('?', ''), 'path': [],  # Empty: it has not travelled yet.
+        'mismatch': {'type': msg_type, 'expected': expected, 'got': got, 'cid': cid,
+                     'bad_msg': {'msg_type': msg_type, 'cid': cid, 'pld': pld}}})
+
+
+def _uid_in(info: Mapping[str, Any], name: str) -> Uid | None:
+    who = info.get(name)
+    return (str(who[0]), str(who[1])) if who else None
+
+
+# Those that keep their class however far they travel.
+_classes = {one.__name__: one for one in (ContextCancelled, StreamOverrun, MsgTypeError)}
 
 _registered: dict[str, type[BaseException]] = {}
 
@@ -256,13 +331,7 @@ def make_error(kind: str, fields: Mapping[str, Any]) -> BaseException:
     """The exception for an error of the native half; its kinds are listed in `_coppice.pyi`."""
     if kind == 'remote':
         boxed = fields.get('type')
-        if boxed == 'ContextCancelled':
-            return ContextCancelled(fields)
-        if boxed == 'MsgTypeError':
-            return MsgTypeError(fields)
-        if boxed == 'StreamOverrun':
-            return StreamOverrun(fields)
-        return RemoteActorError(fields)
+        return _classes.get(str(boxed), RemoteActorError)(fields)
     message = str(fields.get('message') or '')
     ending = fields.get('report')
     report = ExitReport(*ending) if ending else None

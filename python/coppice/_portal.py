@@ -113,8 +113,15 @@ class Portal:
     def _live_link(self) -> Link:
         if self._child is not None:
             return self._child.live_link()
-        assert self._link is not None
+        if self._link is None:
+            raise ActorDied(f'the portal to {self._uid[0]!r} was used after its block',
+                            uid=self._uid)
         return self._link
+
+    def disconnect(self) -> None:
+        """The connection belongs to a block, which was left: whoever keeps this, an error in whose
+        traceback it stands for one, does not keep that."""
+        self._link = None
 
     def __repr__(self) -> str:
         name, uuid = self.uid
@@ -174,7 +181,8 @@ class Portal:
         from coppice._context import ContextBlock
 
         ns, name, kwargs = _named('open_context', func, args, kwargs)
-        return ContextBlock(self, ns, name, kwargs, allow_overruns)
+        return ContextBlock(self, ns, name, kwargs, allow_overruns,
+                            getattr(func, '_coppice_endpoint', None))
 
     if TYPE_CHECKING:
         @overload
@@ -325,10 +333,10 @@ def _bind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
         unnamed = any(one.kind is one.POSITIONAL_ONLY for one in parameters)
     else:
         names = list(code.co_varnames[:code.co_argcount])
-        endpoint = getattr(func, '_coppice_endpoint', None)
-        if endpoint is not None and endpoint.parameter in names:
-            names.remove(endpoint.parameter)  # The callee's runtime gives that one.
         unnamed = code.co_posonlyargcount > 0
+    endpoint = getattr(func, '_coppice_endpoint', None)
+    if endpoint is not None and endpoint.parameter in names:
+        names.remove(endpoint.parameter)  # The callee's runtime gives that one.
     if unnamed:
         raise TypeError(f'{func.__name__}() has parameters that take no name, before the /: only '
                         'named arguments travel')

@@ -54,6 +54,11 @@ async def leaving_error(adapter: Adapter, why: str) -> BaseException:
     return await adapter.cancellation(why)
 
 
+def registry_options(addresses: Any) -> dict[str, Any]:
+    """What _open() is given so that a root looks for registrars."""
+    return {} if addresses is None else {'registry_addrs': list(addresses)}
+
+
 def add(block: Block) -> None:
     _blocks[block] = None
 

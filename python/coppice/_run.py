@@ -5,7 +5,13 @@ from coppice._exceptions import NoRuntime
 from coppice._native import native
 from coppice._policy import StopPolicy
 from coppice._portal import Portal
-from coppice._types import Any, Awaitable, Callable, LoopName, StartMethod, Uid
+from coppice._types import Any, Awaitable, Callable, LoopName, Sequence, StartMethod, Uid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coppice._discovery import Address
+else:
+    Address = object
 
 
 class _Body:
@@ -23,6 +29,10 @@ class _Body:
     def root_closed(self) -> None:
         pass
 
+    @property
+    def told_to_end(self) -> bool:
+        return self._above is not None
+
     async def close(self, raised: BaseException | None) -> BaseException | None:
         left = await self._scope.close(raised)
         if left is None and raised is not None and self._above is not None:
@@ -31,8 +41,9 @@ class _Body:
 
 
 async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name: str,
-                start_method: str, stop: StopPolicy | None) -> Any:
-    root = _root.hold(name, start_method, stop, {})
+                start_method: str, stop: StopPolicy | None, options: dict[str, Any],
+                is_daemon: bool = False) -> Any:
+    root = _root.hold(name, start_method, stop, options)
     body = None
     try:
         body = _Body(_loop.require())
@@ -46,6 +57,8 @@ async def _main(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...], name
         left = await body.close(raised)
         if left is not None and _is_interrupt(left, root):
             raise KeyboardInterrupt from left
+        if is_daemon and body.told_to_end and isinstance(left, _loop.require().cancelled):
+            return None
         if left is not None:
             raise left
         return result
@@ -76,7 +89,7 @@ def _awaitable(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Aw
 def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
                 start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
                 stop: StopPolicy | None = None, name: str = 'root',
-                loglevel: str | None = None) -> R:
+                registry_addrs: Sequence[Address] | None = None, loglevel: str | None = None) -> R:
     """Runs `await main(*args)` as the root actor of this process, and returns its result.
 
         if __name__ == '__main__':
@@ -86,6 +99,9 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
     unless their nursery or start_actor() says otherwise. Ctrl-C cancels main() and the whole tree,
     stuck actors too, and then leaves as KeyboardInterrupt; a second Ctrl-C does not wait for
     anybody to unwind. `asyncio.run(main())` does as well: the first nursery then opens the root.
+
+    registry_addrs is where a registrar is looked for: one that is there is joined; where nobody is,
+    the root becomes it and listens at all of them. Without, the root is the registrar of its tree.
     """
     if not callable(main):
         if hasattr(main, 'close'):
@@ -95,8 +111,32 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
     _root.refuse_second_root('coppice.run()')
     _spawn.choose(start_method)
     adapter = _loop.load(loop)
-    result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop))
+    options = _root.registry_options(registry_addrs)
+    result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop, options))
     return result
+
+
+def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
+               registry_addrs: Sequence[Address] | None = None,
+               start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
+               stop: StopPolicy | None = None, loglevel: str | None = None) -> None:
+    """Runs a root actor that serves the functions of `enable_modules`, and registers others, until
+    somebody cancels it (then it returns) or a Ctrl-C does (KeyboardInterrupt).
+
+        coppice.run_daemon(['service'], name='service', registry_addrs=[('127.0.0.1', 1616)])
+    """
+    _root.refuse_second_root('coppice.run_daemon()')
+    _spawn.choose(start_method)
+    modules = _spawn.module_paths(enable_modules)
+    adapter = _loop.load(loop)
+    options = _root.registry_options(registry_addrs)
+
+    async def serve() -> None:
+        for module, path in modules.items():
+            native.expose(module, path)
+        await _loop.require().new_wait().wait()
+
+    adapter.run_main(lambda: _main(serve, (), name, start_method, stop, options, is_daemon=True))
 
 
 class Actor:
@@ -114,6 +154,11 @@ class Actor:
     @property
     def uuid(self) -> str:
         return self.uid[1]
+
+    @property
+    def is_registrar(self) -> bool:
+        """Does it serve others who look for actors?"""
+        return native.is_registrar()
 
     @property
     def is_root(self) -> bool:

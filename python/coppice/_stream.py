@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
+    from coppice._broadcast import BroadcastReceiver
     from coppice._portal import Portal
 
     SendT = TypeVar('SendT', default=Any)
@@ -45,7 +46,7 @@ class MsgStream(_Parameters):
 
     Any number of tasks may send and receive; each value goes to one of them.
     """
-    __slots__ = ('_ctx', '_id', '_adapter', '_gone', '_turns', '_closed', 'reader',
+    __slots__ = ('_ctx', '_id', '_adapter', '_gone', '_turns', '_closed', '_shared', 'reader',
                  '__weakref__')
 
     def __init__(self, ctx: Context, adapter: _loop.Adapter) -> None:
@@ -55,6 +56,7 @@ class MsgStream(_Parameters):
         self._gone: BaseException | None = None  # What receive() raises from now on.
         self._turns = TURNS
         self._closed = False
+        self._shared: BroadcastReceiver | None = None  # Of this object itself, once it is shared.
         self.reader: Any = None  # The task that waited for a value last.
 
     @property
@@ -92,6 +94,8 @@ class MsgStream(_Parameters):
     async def receive(self) -> Any:
         """The next value. Raises EndOfChannel when the other side sends no more, from then on; the
         error that it ended with; ClosedResourceError once this side has closed the stream."""
+        if self._shared is not None:
+            return await self._shared.receive()
         if self._gone is not None:
             raise self._gone
         if self._turns <= 0:
@@ -101,10 +105,14 @@ class MsgStream(_Parameters):
         if value is Ellipsis or value is NotImplemented:
             value = await self._wait_for_value(value)
         checks = self._ctx._checks
-        return value if checks is None else checks.received(value)
+        return value if checks is None else checks.received(self._ctx.cid, value)
 
     def receive_nowait(self) -> Any:
         """The next value, if it is there; else WouldBlock. Ends as receive() does."""
+        return (self._receive_nowait() if self._shared is None
+                else self._shared.receive_nowait())
+
+    def _receive_nowait(self) -> Any:
         if self._gone is not None:
             raise self._gone
         value = native.take(self._id)
@@ -116,12 +124,49 @@ class MsgStream(_Parameters):
                 raise of_loop(WouldBlock, self._adapter.name)('the end is about to arrive')
             raise self._end()
         checks = self._ctx._checks
-        return value if checks is None else checks.received(value)
+        return value if checks is None else checks.received(self._ctx.cid, value)
+
+    def subscribe(self, raise_on_lag: bool = True,
+                  max_buffer_size: int = 1024) -> BroadcastReceiver:
+        """Every value that comes from now on, beside whoever takes them too:
+
+            async with stream.subscribe() as values:
+                async for value in values: …
+
+        From the first call on this object is one subscription among others, for good: what its own
+        receive() does not take is kept for it, `max_buffer_size` values at most (the first call
+        decides), and then it lags.
+        """
+        from coppice._broadcast import share
+
+        if self._gone is not None or self._closed:
+            raise of_loop(ClosedResourceError, self._adapter.name)(
+                'a stream that was closed cannot be subscribed to')
+        if self._shared is None:
+            self._shared = share(self._adapter, self._receive, self._receive_nowait,
+                                 max_buffer_size, raise_on_lag)
+        return self._shared.subscribe(raise_on_lag)
+
+    async def _receive(self) -> Any:
+        """receive() as the one who reads for all subscriptions: they let others run themselves."""
+        if self._gone is not None:
+            raise self._gone
+        value = native.take(self._id)
+        if value is Ellipsis or value is NotImplemented:
+            value = await self._wait_for_value(value)
+        checks = self._ctx._checks
+        return value if checks is None else checks.received(self._ctx.cid, value)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
+        if (self._gone is None and self._turns > 0 and self._shared is None
+                and self._ctx._checks is None):
+            value = native.take(self._id)
+            if value is not Ellipsis and value is not NotImplemented:
+                self._turns -= 1
+                return value
         try:
             return await self.receive()
         except (EndOfChannel, ClosedResourceError) as end:
@@ -330,6 +375,7 @@ class GeneratorBlock:
         ctx = stream._ctx
         adapter = stream._adapter
         if isinstance(raised, GeneratorExit) and not adapter.is_here():
+            ctx._abandon()
             return False
         end = stream._gone
         # What it failed with before we asked it to end, and nobody has seen yet, is news.

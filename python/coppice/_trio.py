@@ -7,6 +7,7 @@ often in the loop. Then trio leaves its tasks suspended, and we unwind them by h
 for nothing else, a private name of trio's is used: see _run_context().
 """
 import contextlib
+import inspect
 import time
 import warnings
 
@@ -14,19 +15,24 @@ import trio
 from trio import Cancelled, lowlevel
 
 from coppice import _loop
+from coppice._context import ContextBlock
 from coppice._exceptions import Interrupted
 from coppice._loop import inf
 from coppice._native import native
 from coppice._nursery import _Block
+from coppice._stream import GeneratorBlock, StreamBlock
 from coppice._types import Any, Callable, Coroutine, Iterator
 
-THROWS = 20  # Waits that a task's cleanup may come to, each of which raises, once the loop is gone.
+PATIENCE = 1000  # Looks at the clock, one a turn of the loop or more, that an end may take.
+PAUSE = 0.001    # Seconds for each one after that.
+THROWS = 20      # Waits that a task's cleanup may come to when the loop is gone. Each raises.
 
 # A KeyboardInterrupt must not strike between what a block does to start and to end: it comes to the
 # next wait instead, as it does in trio's own nurseries.
-for _method in (_Block.__aenter__, _Block.__aexit__):
-    lowlevel.enable_ki_protection(_method)  # type: ignore[type-var]
-del _method
+for _block in (_Block, ContextBlock, StreamBlock, GeneratorBlock):
+    for _method in (_block.__aenter__, _block.__aexit__):
+        lowlevel.enable_ki_protection(_method)  # type: ignore[type-var]
+del _block, _method
 
 
 class TrioWait:
@@ -173,6 +179,31 @@ def _without_cancelled(error: BaseException) -> BaseException:
     return error
 
 
+class _Clock(trio.abc.Clock):
+    """Real time, which slows down a loop that goes round and round although all of it is cancelled.
+
+    So a task that swallows its cancellations does not take the processor, and an interruption finds
+    the loop in here, which ends it. In the task it would be swallowed too.
+    """
+
+    def __init__(self) -> None:
+        self.ending = False
+        self._times = 0
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        if self.ending:
+            self._times += 1
+            if self._times > PATIENCE:
+                time.sleep(PAUSE)
+        return time.monotonic()
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return deadline - time.monotonic()
+
+
 class TrioAdapter:
     """`_loop.Adapter`: attached to a run of trio (a root), or running one (a guest)."""
     name = 'trio'
@@ -190,13 +221,14 @@ class TrioAdapter:
         self._token: lowlevel.TrioToken | None = None
         self._root_task: lowlevel.Task | None = None
         self._guest = False
+        self._clock = _Clock()
 
     # --- the native half's side --------------------------------------------------------------
 
     def run(self) -> None:
         self._guest = True
         try:
-            trio.run(self._serve_until_stopped)
+            trio.run(self._serve_until_stopped, clock=self._clock)
         except BaseException as error:
             expected = self._ending or self._stopping.is_set() or _is_struck(error)
             if expected:
@@ -242,6 +274,7 @@ class TrioAdapter:
     def cancel_all(self, why: str) -> None:
         if self._guest and not self._ending:
             self._ending = why or 'the actor is to end'
+            self._clock.ending = True
             for scope, _ in list(self._calls.values()):
                 scope.cancel()
         self.on_cancel(why)
@@ -378,8 +411,9 @@ class TrioAdapter:
             for task in _innermost_first(self._nursery):
                 with _as_if_running(task):
                     _interrupt(task.coro, until)
-            for _, coro in calls.values():  # Of tasks that had not begun.
-                _interrupt(coro, until)
+            for _, coro in calls.values():
+                if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+                    coro.close()
         except Interrupted:
             pass
         if (context := _run_context()) is not None:

@@ -27,18 +27,18 @@ key parse(std::string_view name) {
 
 namespace tree {
 
-msg::aid aid_of(const uid& who) {
+msg::aid aid_of(const uid& who, bool is_registrar) {
   msg::aid a;
   a.name = who.name;
   a.uuid = who.uuid;
   a.pid = ::getpid();
-  a.is_registrar = false;
+  a.is_registrar = is_registrar;
   a.extensions = msg::extensions{.ext = {"credit"}};
   return a;
 }
 
-msg::aid aid_of_guest(const uid& who) {
-  msg::aid a = aid_of(who);
+msg::aid aid_of_guest(const uid& who, bool is_registrar) {
+  msg::aid a = aid_of(who, is_registrar);
   a.extensions->ext.emplace_back("ping");
   return a;
 }
@@ -63,6 +63,7 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
     auto loop = std::make_shared<core::loop>(rt.loop_options(spec.self.name));
     auto self = std::make_shared<native_actor>(rt, loop, spec.self, endpoints);
     std::function<void()> connect = [&] {
+      rt.lookups().is_here(self);
       ipc::connect_memory(self->self(), self, spec.parent, spec.parent_sink);
     };
     loop->run(self->serve(spec.parent.uuid, std::move(connect)));

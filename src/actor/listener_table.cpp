@@ -101,6 +101,13 @@ std::vector<ipc::address> listener_table::addresses_of(const std::string& uuid) 
   return it == actors_.end() ? std::vector<ipc::address>() : places_of(it->second.open);
 }
 
+std::optional<std::string> listener_table::uuid_at(const msg::wire_address& at) const {
+  for (const auto& [uuid, entry] : actors_)
+    for (const auto& l : entry.open)
+      if (l->at().wire() == at) return uuid;
+  return std::nullopt;
+}
+
 void listener_table::ended(const std::string& uuid) {
   auto node = actors_.extract(uuid);
   if (node.empty()) return;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,12 +34,14 @@ class listener_table {
   /// Listens at all of them, or at none: then `done` hears why. Where the actor listens already is
   /// left as it is.
   void bind(const port::actor_port_ptr& port, std::vector<ipc::address> wanted, bind_done done);
-  /// One address of that transport for the processes that this one starts: a socket file, or a free
-  /// port of 127.0.0.1; opened on first use
-  /// (a socket file that is there already will do). Without TLS: such a process has no certificate.
+  /// One address of that transport for processes on this host: a socket file, or a free port of
+  /// 127.0.0.1; opened on first use (a socket file that is there already will do). Without TLS: a
+  /// process that this one starts has no certificate.
   void reach(const port::actor_port_ptr& port, ipc::transport by, bind_done done);
   /// In the order of their opening.
   std::vector<ipc::address> addresses_of(const std::string& uuid) const;
+  /// The actor that listens there.
+  std::optional<std::string> uuid_at(const msg::wire_address& at) const;
 
   /// The actor has ended: whoever still waits for an address of it hears so.
   void ended(const std::string& uuid);

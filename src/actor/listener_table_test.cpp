@@ -59,6 +59,8 @@ TEST_F(ListenerTable, AnActorListensOnSeveralTransportsAtOnce) {
     EXPECT_NE(got[1].as_tcp()->port, 0);
     EXPECT_NE(got[1], got[2]);
     EXPECT_EQ(open_now(), got);
+    for (const auto& at : got) EXPECT_EQ(table.uuid_at(at.wire()), port->self().uuid);
+    EXPECT_EQ(table.uuid_at(msg::tcp_address{"127.0.0.1", 0}), std::nullopt);
     for (const auto& at : got) EXPECT_GE(ipc::test::raw_peer::connect(at).fd(), 0) << at.describe();
     co_return;
   });

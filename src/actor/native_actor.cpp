@@ -82,10 +82,11 @@ void native_actor::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::
       u == ipc::urgency::lazy);
 }
 
-void native_actor::on_messages(const ipc::link_ptr& from, std::vector<msg::message>&& batch) {
-  on_loop([from, batch = std::move(batch)](native_actor& me) mutable {
+void native_actor::on_values(const ipc::link_ptr& from, const std::string& cid,
+                             std::vector<payload>&& values) {
+  on_loop([from, cid, values = std::move(values)](native_actor& me) mutable {
     port::effects out;
-    for (auto& m : batch) me.table_.message(from, std::move(m), out);
+    me.table_.values(from, cid, values, out);
     me.apply(std::move(out));
   });
 }
@@ -144,6 +145,21 @@ void native_actor::cancel(std::string why) {
   });
 }
 
+void native_actor::become_registrar(port::registry_limits limits,
+                                    port::registrar::publish_function publish) {
+  on_loop([limits, publish = std::move(publish)](native_actor& me) {
+    me.table_.become_registrar(limits, publish);
+  });
+}
+
+void native_actor::published(const std::string& uuid, const port::registry::addresses& at) {
+  on_loop([uuid, at](native_actor& me) {
+    port::effects out;
+    me.table_.published(uuid, at, out);
+    me.apply(std::move(out));
+  });
+}
+
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
 
 void native_actor::listens(std::shared_ptr<ipc::listener> listener) {
@@ -181,18 +197,18 @@ void native_actor::deliver_streams() {
 }
 
 void native_actor::deliver(port::effects::sending&& s) {
-  if (s.to->is_local()) {
-    if (std::holds_alternative<msg::yield>(s.message) ||
-        std::holds_alternative<msg::credit>(s.message)) {
-      auto& batches = outbox_.batches;
-      auto it = std::ranges::find(batches, s.to, &outbox::batch::to);
-      if (it == batches.end()) it = batches.insert(it, {s.to, {}});
-      it->messages.push_back(std::move(s.message));
-      return loop_->at_turn_end(outbox_);
-    }
-    flush(s.to.get());
-  }
+  flush(s.to.get());
   s.to->send(std::move(s.message), s.urgency);
+}
+
+void native_actor::send_value(port::dialog_id id, const port::dialog& of, payload&& value) {
+  auto& batches = outbox_.batches;
+  auto it = std::ranges::find(batches, id, &outbox::batch::id);
+  if (it == batches.end()) {
+    it = batches.insert(it, {id, of.link, of.cid, {}});
+    loop_->at_turn_end(outbox_);
+  }
+  it->values.push_back(std::move(value));
 }
 
 void native_actor::flush(const ipc::link* only) {
@@ -205,7 +221,7 @@ void native_actor::flush(const ipc::link* only) {
     // Off the list first: what is sent may come back to us at once.
     outbox::batch one = std::move(batches[i]);
     batches.erase(batches.begin() + static_cast<std::ptrdiff_t>(i));
-    one.to->send_all(std::move(one.messages));
+    one.to->send_values(one.cid, std::move(one.values));
   }
 }
 
@@ -319,8 +335,22 @@ void native_actor::act(port::cancel_requested&& e) {
 
 void native_actor::act(port::spec_arrived&& e) {
   for (const auto& [name, path] : e.spec.enable_modules.list) enabled_.push_back(name);
+  if (!alone_) return ready(nullptr);
+  // The only one who can register a process is itself.
+  const auto me = shared_from_this();
+  runtime_.join_registrars(me, std::move(e.spec.reg_addrs), [me](std::exception_ptr failure) {
+    me->on_loop([failure = std::move(failure)](native_actor& self) { self.ready(failure); });
+  });
+}
+
+void native_actor::ready(const std::exception_ptr& failure) {
   port::effects out;
-  table_.set_ready(nullptr, out);
+  if (failure) {
+    const auto info = to_remote(failure, id_);
+    table_.set_ready(&info, out);
+  } else {
+    table_.set_ready(nullptr, out);
+  }
   apply(std::move(out));
 }
 
@@ -390,8 +420,26 @@ task<> native_actor::run_root(std::function<task<>(actor&)> body) {
   std::function<task<>()> run = [this, &body] { return body(face_); };
   auto frame = detail::take(serving(std::move(run)));
   auto how = co_await detail::captured<void>(std::move(frame));
+  port::effects last;
+  table_.acknowledge_cancel(last);
+  apply(std::move(last));
   leave("the root has ended");
   if (how.error()) std::rethrow_exception(how.error());
+}
+
+task<> native_actor::enter_registry(std::vector<msg::wire_address> at,
+                                    std::vector<msg::wire_address> joined) {
+  // Shared: it is told on the control loop, perhaps when nobody waits any more.
+  const auto entered = std::make_shared<core::one_shot<std::exception_ptr>>("the registrar");
+  auto told = [to = loop_->ref(), entered](std::exception_ptr e) {
+    to.post([entered, e = std::move(e)] { entered->set(e); });
+  };
+  if (joined.empty())
+    runtime_.open_as_registrar(shared_from_this(), std::move(at), std::move(told));
+  else
+    runtime_.join_registrars(shared_from_this(), std::move(joined), std::move(told));
+  const std::exception_ptr failure = co_await entered->wait();
+  if (failure) std::rethrow_exception(failure);
 }
 
 void native_actor::leave(const std::string& why) {

@@ -56,13 +56,17 @@ class native_actor final : public port::actor_port,
   // --- actor_port: any thread ---
   void on_connected(const ipc::link_ptr& l) override;
   void on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) override;
-  void on_messages(const ipc::link_ptr& from, std::vector<msg::message>&& batch) override;
+  void on_values(const ipc::link_ptr& from, const std::string& cid,
+                 std::vector<payload>&& values) override;
   void on_closed(const ipc::link_ptr& from, const std::string& why) override;
   void adopt(const std::string& uuid, port::child_watch watch) override;
   void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,
                port::reply_handler on_reply) override;
   void child_changed(port::child_changed change) override;
   void cancel(std::string why) override;
+  void become_registrar(port::registry_limits limits,
+                        port::registrar::publish_function publish) override;
+  void published(const std::string& uuid, const port::registry::addresses& at) override;
   void close(std::string why) override;
   void describe(base::tree_writer& w) override;
   std::shared_ptr<core::loop> own_loop() const override { return loop_; }
@@ -76,6 +80,10 @@ class native_actor final : public port::actor_port,
   task<> serve(std::string parent_uuid, std::function<void()> connect);
   /// Runs `body` as a root actor: it ends when the body does, or is cancelled.
   task<> run_root(std::function<task<>(actor&)> body);
+
+  /// Of a root whose registrars were elected: it becomes the registrar, listening at `at`, or is
+  /// registered with `joined`. Throws what keeps it from that.
+  task<> enter_registry(std::vector<msg::wire_address> at, std::vector<msg::wire_address> joined);
 
   // --- what portals and actor nurseries need ---
   child_slot& start_child(std::string_view name, const actor_options& options);
@@ -108,9 +116,11 @@ class native_actor final : public port::actor_port,
   detail::scheduler& scheduler() noexcept { return *loop_; }
   /// Acts on the events, sends, notifies, closes.
   void apply(port::effects&& out);
-  /// For sends and takes of streams, which are many: filled, then delivered, at once.
+  /// For takes of streams, which are many: filled, then delivered, at once.
   port::effects& stream_effects() noexcept { return stream_effects_; }
   void deliver_streams();
+  /// A value that the table has admitted: leaves at the end of the turn, with those before it.
+  void send_value(port::dialog_id id, const port::dialog& of, payload&& value);
   void dialog_begins(port::dialog_id id, native_dialog& d) { dialogs_.emplace(id, &d); }
   void dialog_ends(port::dialog_id id) { dialogs_.erase(id); }
   /// A served call runs in this scope, until call_ran().
@@ -120,15 +130,16 @@ class native_actor final : public port::actor_port,
   void finish_cancelled(port::call_id id, const std::exception_ptr& e, bool by_itself);
 
  private:
-  /// Values for memory links, sent together at the end of the turn. (Socket links do so
-  /// themselves.)
+  /// Values of streams, sent together at the end of the turn.
   struct outbox final : core::turn_hook {
     explicit outbox(native_actor& of) : actor(of) {}
     void at_turn_end() override { actor.flush(nullptr); }
     native_actor& actor;
     struct batch {
+      port::dialog_id id;
       ipc::link_ptr to;
-      std::vector<msg::message> messages;
+      std::string cid;
+      std::vector<payload> values;
     };
     std::vector<batch> batches;
   };
@@ -145,6 +156,7 @@ class native_actor final : public port::actor_port,
   void act(port::spec_arrived&& e);
   void act(port::child_changed&& e);
   task<> run_call(port::call_id id, exposed endpoint, payload kwargs);
+  void ready(const std::exception_ptr& failure);
   task<> serving(std::function<task<>()> body);
   void leave(const std::string& why);
 

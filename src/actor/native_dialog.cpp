@@ -140,9 +140,9 @@ void native_dialog::close_stream() noexcept {
 
 detail::dialog_end::sent native_dialog::try_send(payload& value) {
   if (stream_ != stream_state::open || failure_) return sent::refused;
-  port::effects& out = actor_.stream_effects();
-  const auto how = actor_.table().send(id_, std::move(value), out);
-  actor_.deliver_streams();
+  const port::dialog* to = nullptr;
+  const auto how = actor_.table().admit(id_, value.size(), to);
+  if (to) actor_.send_value(id_, *to, std::move(value));
   if (how == port::send_outcome::sent) return sent::yes;
   const bool waits =
       how == port::send_outcome::full || (how == port::send_outcome::over && ends_unsaid());

@@ -65,6 +65,62 @@ std::string canonical_key(const std::string& key) {
   return key;
 }
 
+// --- the network, as discovery sees it -----------------------------------------------------------
+
+class process_runtime::own_network final : public network {
+ public:
+  explicit own_network(process_runtime& of) : rt_(of) {}
+
+  void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
+              std::function<void(std::exception_ptr)> failed) override {
+    // Processes on this host are reached without TLS (see listener_table), but whoever has it and
+    // is told of tcp uses it.
+    const auto by = rt_.options_.transports.tls ? ipc::transport::uds : rt_.options_.transport;
+    rt_.listeners_.reach(actor, by,
+                         [then = std::move(then), failed = std::move(failed)](
+                             std::exception_ptr e, const std::vector<ipc::address>& at) {
+                           e ? failed(std::move(e)) : then(at.front().wire());
+                         });
+  }
+
+  void listen_at(
+      port::actor_port_ptr actor, std::vector<msg::wire_address> at,
+      std::function<void(std::exception_ptr, std::vector<msg::wire_address>)> done) override {
+    rt_.listeners_.bind(
+        actor, {at.begin(), at.end()},
+        [done = std::move(done)](std::exception_ptr e, const std::vector<ipc::address>& got) {
+          std::vector<msg::wire_address> where;
+          for (const auto& one : got) where.push_back(one.wire());
+          done(std::move(e), std::move(where));
+        });
+  }
+
+  void connect(const msg::wire_address& to, const msg::aid& self,
+               std::shared_ptr<ipc::link_sink> sink, duration within,
+               std::function<void(std::exception_ptr, ipc::link_ptr)> done) override {
+    ipc::limits limits = rt_.options_.limits;
+    limits.connect_within = std::min(limits.connect_within, within);
+    limits.handshake_within = std::min(limits.handshake_within, within);
+    std::erase_if(attempts_, [](const auto& one) { return one.expired(); });
+    attempts_.push_back(ipc::connect(rt_.control_, to, self, std::move(sink), limits,
+                                     rt_.options_.transports, std::move(done)));
+  }
+
+  std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
+    return rt_.listeners_.uuid_at(at);
+  }
+
+  /// The loop's run is about to end.
+  void close() {
+    for (const auto& one : std::exchange(attempts_, {}))
+      if (const auto attempt = one.lock()) attempt->cancel("the runtime ends");
+  }
+
+ private:
+  process_runtime& rt_;
+  std::vector<std::weak_ptr<ipc::attempt>> attempts_;
+};
+
 process_runtime::process_runtime(process_options options)
     : options_(std::move(options)),
       stalls_(std::make_shared<core::stall_watch>(options_.stalls)),
@@ -72,7 +128,10 @@ process_runtime::process_runtime(process_options options)
       control_(options_.control ? options_.control
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)),
+      network_(std::make_unique<own_network>(*this)),
+      discovery_(std::make_unique<tree::discovery>(control_, *network_, options_.discovery)),
       listeners_(control_, options_.limits, options_.transports) {
+  supervisor_->register_in(*discovery_);
   refuse_second_copy();
   base::watch_for_forks();
   process_runtime* none = nullptr;
@@ -117,11 +176,6 @@ task<> process_runtime::control_on_thread(std::promise<void>* up) {
   signals_.reset();
 }
 
-task<> process_runtime::run_control() {
-  co_await supervisor_->run();
-  listeners_.close();
-}
-
 void process_runtime::on_signal(int number, int nth) {
   if (number == SIGUSR1) {
     base::tree_writer w;
@@ -148,12 +202,44 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
 }
 
-void process_runtime::bind(port::actor_port_ptr port, std::vector<ipc::address> wanted,
-                           listener_table::bind_done done) {
-  control_->post(
-      [this, port = std::move(port), wanted = std::move(wanted), done = std::move(done)]() mutable {
-        listeners_.bind(port, std::move(wanted), std::move(done));
-      });
+task<> process_runtime::run_control() {
+  co_await open_nursery("control", [this](nursery& n) -> task<> {
+    discovery_->open(n);
+    co_await supervisor_->run();
+    co_await discovery_->close();
+  });
+  network_->close();
+  listeners_.close();
+}
+
+std::vector<msg::wire_address> process_runtime::elect_registrars(
+    const std::vector<msg::wire_address>& at) {
+  if (at.empty()) return {};
+  COPPICE_ASSERT(core::loop::current() == nullptr, "an election blocks: not on a loop's thread");
+  struct outcome {
+    std::promise<std::vector<msg::wire_address>> told;
+  };
+  const auto how = std::make_shared<outcome>();  // Shared: it is still being told when we know.
+  control_->post([this, how, at] {
+    discovery_->hold_election(at, [how](std::exception_ptr e, std::vector<msg::wire_address> who) {
+      e ? how->told.set_exception(e) : how->told.set_value(std::move(who));
+    });
+  });
+  return how->told.get_future().get();
+}
+
+void process_runtime::open_as_registrar(port::actor_port_ptr root,
+                                        std::vector<msg::wire_address> at, discovery::listed done) {
+  control_->post([this, root = std::move(root), at = std::move(at), done = std::move(done)] {
+    discovery_->open_registrar(root, at, done);
+  });
+}
+
+void process_runtime::join_registrars(port::actor_port_ptr main, std::vector<msg::wire_address> at,
+                                      discovery::listed done) {
+  control_->post([this, main = std::move(main), at = std::move(at), done = std::move(done)] {
+    discovery_->join(main, at, done);
+  });
 }
 
 void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& backend,
@@ -163,21 +249,31 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
   auto request = std::make_shared<start_request>(
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
-  control_->post([this, parent, request] {
-    const auto by = request->spec.transport.value_or(options_.transport);
-    listeners_.reach(parent, by,
-                     [this, parent, request](std::exception_ptr e, std::vector<ipc::address> at) {
-                       if (!e) {
-                         request->spec.parent_address = std::move(at.front());
-                         return supervisor_->start(std::move(*request));
-                       }
-                       port::child_changed change;
-                       change.what = port::child_changed::kind::start_failed;
-                       change.uuid = request->spec.self.uuid;
-                       change.error = e;
-                       parent->child_changed(std::move(change));
-                     });
-  });
+  control_->post([this, parent, request] { start_outside(parent, request); });
+}
+
+// A child in another process is told where its parent listens, and where the registrars do.
+void process_runtime::start_outside(port::actor_port_ptr parent,
+                                    std::shared_ptr<start_request> request) {
+  const auto failed = [parent, request](std::exception_ptr e) {
+    port::child_changed change;
+    change.what = port::child_changed::kind::start_failed;
+    change.uuid = request->spec.self.uuid;
+    change.error = std::move(e);
+    parent->child_changed(std::move(change));
+  };
+  const auto by = request->spec.transport.value_or(options_.transport);
+  listeners_.reach(parent, by,
+                   [this, request, failed](std::exception_ptr e, std::vector<ipc::address> at) {
+                     if (e) return failed(e);
+                     request->spec.parent_address = std::move(at.front());
+                     discovery_->addresses_for_children(
+                         [this, request](std::vector<msg::wire_address> registrars) {
+                           request->spec.spec.reg_addrs = std::move(registrars);
+                           supervisor_->start(std::move(*request));
+                         },
+                         failed);
+                   });
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,
@@ -232,6 +328,8 @@ bool process_runtime::stop(duration bound) {
     // Native code of this process may still come back and report here: it must find us.
     for (auto& b : backends_) (void)b.release();
     (void)supervisor_.release();
+    (void)discovery_.release();
+    (void)network_.release();
   }
   the_runtime = nullptr;
   stop_ends_.set_value();

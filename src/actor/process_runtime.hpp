@@ -5,12 +5,12 @@
 #include <atomic>
 #include <functional>
 #include <future>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "actor/discovery.hpp"
 #include "actor/listener_table.hpp"
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
@@ -37,6 +37,7 @@ struct process_options {
   /// no such transport, or no TLS with these files.
   void use(const transport_settings& settings);
   port::table_limits calls;
+  discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
@@ -68,6 +69,7 @@ class process_runtime {
   /// supervision().close() was called and every child has ended. Then stop() leaves nothing.
   task<> run_control();
   supervisor& supervision() noexcept { return *supervisor_; }
+  tree::discovery& lookups() noexcept { return *discovery_; }
   const process_options& options() const noexcept { return options_; }
 
   /// For a loop of this process: the one that runs an actor. Its runs are looked at for stalls; its
@@ -82,10 +84,19 @@ class process_runtime {
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
+  /// Which registrars a root joins: see elect(). Blocks, for at most election_options::total.
+  /// Empty: the root is to be the registrar, as it is without addresses.
+  std::vector<msg::wire_address> elect_registrars(const std::vector<msg::wire_address>& at);
+  /// The root is there: it is the registrar and listens at `at`, or it is registered at those that
+  /// it joins. `done` is called on the control loop: null, or why not.
+  void open_as_registrar(port::actor_port_ptr root, std::vector<msg::wire_address> at,
+                         discovery::listed done);
+  void join_registrars(port::actor_port_ptr main, std::vector<msg::wire_address> at,
+                       discovery::listed done);
+
   /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
   /// needs one, spec.parent_address from the parent's listener for spec.transport, opened on first
-  /// use. The outcome is
-  /// a child_changed event at the parent's port.
+  /// use. The outcome is a child_changed event at the parent's port.
   void start_child(port::actor_port_ptr parent, spawn::backend& backend, spawn::child_spec spec,
                    stop_policy stop, duration start_within);
 
@@ -93,15 +104,6 @@ class process_runtime {
   /// then owns the socket. `done` runs there too: null, or why not.
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
-
-  /// The actor listens at all of these (port 0: any free one) besides where it does already, or at
-  /// none, and then `done` hears why. On the control loop.
-  void bind(port::actor_port_ptr port, std::vector<ipc::address> wanted,
-            listener_table::bind_done done);
-  /// Where an actor of this process listens, in the order of opening. On the control loop only.
-  std::vector<ipc::address> addresses_of(const std::string& uuid) const {
-    return listeners_.addresses_of(uuid);
-  }
 
   /// The actor has ended: its listeners are closed, by itself if it has a loop of its own, and
   /// starts that wait for one fail. Does not block.
@@ -128,9 +130,12 @@ class process_runtime {
   std::string describe();  // Likewise: the tree of this process, as text; empty after stop().
 
  private:
+  class own_network;
+
   void control_main(std::promise<void>& up);
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
+  void start_outside(port::actor_port_ptr parent, std::shared_ptr<start_request> request);
   void describe_here(base::tree_writer& w) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
@@ -141,6 +146,8 @@ class process_runtime {
   const std::shared_ptr<base::worker_pool> threads_;  // Likewise.
   std::shared_ptr<core::loop> control_;
   std::unique_ptr<supervisor> supervisor_;
+  std::unique_ptr<own_network> network_;
+  std::unique_ptr<tree::discovery> discovery_;
   std::vector<std::unique_ptr<spawn::backend>> backends_;
   base::os_thread control_thread_;
   std::atomic<bool> stopped_{false};  // stop() was called.

@@ -96,6 +96,12 @@ std::optional<child_arguments> child_arguments_of(int argc, char** argv) {
   return out;
 }
 
+std::vector<msg::wire_address> registry_of(const main_options& options) {
+  std::vector<msg::wire_address> out;
+  for (const auto& text : options.registry_addrs) out.push_back(tree::parse_address(text));
+  return out;
+}
+
 int run_child(const child_arguments& arguments, const main_options& options) {
   auto chosen = process_options_of(options, true);
   chosen.transport =
@@ -108,9 +114,11 @@ int run_child(const child_arguments& arguments, const main_options& options) {
   rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
   std::string failure;
   // The parent's address carries its pid, not its uuid: whoever answers there is the parent.
+  ipc::transport_options plain = rt.options().transports;
+  plain.tls = nullptr;  // See listener_table::reach().
   std::function<void()> connect = [&] {
-    ipc::connect(loop, arguments.parent, self->self(), self, rt.options().limits,
-                 rt.options().transports, [&](std::exception_ptr e, ipc::link_ptr l) {
+    ipc::connect(loop, arguments.parent, self->self(), self, rt.options().limits, plain,
+                 [&](std::exception_ptr e, ipc::link_ptr l) {
                    if (l) return self->set_parent(l->peer().uuid);
                    failure = describe_exception(e);
                    self->cancel(failure);
@@ -136,10 +144,16 @@ int detail::run_main_erased(int argc, char** argv, root_function root, main_opti
     if (auto child = child_arguments_of(argc, argv)) return run_child(*child, options);
     process_runtime rt(process_options_of(options, true));
     auto loop = std::make_shared<core::loop>(rt.loop_options(options.name));
+    const auto registry = registry_of(options);
+    const auto joined = rt.elect_registrars(registry);
     auto self = std::make_shared<native_actor>(
-        rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints);
+        rt, loop, tree::aid_of({options.name, base::new_uuid()}, joined.empty()),
+        options.endpoints);
     rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
-    std::function<task<>(actor&)> body = [&](actor& me) -> task<> { status = co_await root(me); };
+    std::function<task<>(actor&)> body = [&](actor& me) -> task<> {
+      co_await self->enter_registry(registry, joined);
+      status = co_await root(me);
+    };
     std::exception_ptr failure;
     try {
       loop->run(self->run_root(std::move(body)));
@@ -327,9 +341,12 @@ class root_call final : public detail::started_call,
 struct runtime::state {
   explicit state(const main_options& options)
       : rt(process_options_of(options, false)),
+        registry(registry_of(options)),
+        joined(rt.elect_registrars(registry)),
         loop(std::make_shared<core::loop>(rt.loop_options(options.name))),
         self(std::make_shared<native_actor>(
-            rt, loop, tree::aid_of({options.name, base::new_uuid()}), options.endpoints)),
+            rt, loop, tree::aid_of({options.name, base::new_uuid()}, joined.empty()),
+            options.endpoints)),
         door(std::make_shared<root_door>(loop->ref())) {
     rt.on_interrupt([root = self](std::string why) { root->cancel(std::move(why)); });
   }
@@ -344,6 +361,12 @@ struct runtime::state {
         co_await detail::captured<void>(std::move(staying));
         actors = nullptr;  // It takes no more from here on.
       };
+      auto entering = detail::take(self->enter_registry(registry, joined));
+      auto entered = co_await detail::captured<void>(std::move(entering));
+      if (entered.error()) {
+        up.set_exception(entered.error());
+        std::rethrow_exception(entered.error());
+      }
       co_await open_nursery(me, inside);
     };
     std::string why = "the runtime's root has ended";
@@ -373,6 +396,7 @@ struct runtime::state {
   }
 
   process_runtime rt;
+  const std::vector<msg::wire_address> registry, joined;
   std::shared_ptr<core::loop> loop;
   std::shared_ptr<native_actor> self;
   const std::shared_ptr<root_door> door;  // Shared with calls that may outlive us.
@@ -392,7 +416,12 @@ runtime::runtime(main_options options) : state_(std::make_unique<state>(options)
   std::promise<void> up;
   auto ready = up.get_future();
   state_->thread = base::os_thread("actor/" + options.name, [this, &up] { state_->main(up); });
-  ready.wait();
+  try {
+    ready.get();
+  } catch (...) {
+    state_->stop(std::chrono::seconds(5));
+    throw;
+  }
 }
 
 runtime::~runtime() {

@@ -18,6 +18,14 @@
 #include "coppice/to_thread.hpp"
 
 namespace coppice {
+struct refused : error {
+  using error::error;
+};
+template <>
+struct wire_name<refused> {
+  static constexpr std::string_view value = "Refused";
+};
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -30,16 +38,18 @@ task<std::int64_t> sleeping(std::int64_t ms) {
 }
 std::atomic<bool> let_go{false};
 void blocks() { let_go.wait(false); }
+void refuse() { throw refused("no credit"); }
 std::string whoami(actor& self) { return std::string(self.name()); }
 inline constexpr endpoint twice_e{"rt:twice", twice, "x"};
 inline constexpr endpoint fail_e{"rt:fail", fail, "why"};
 inline constexpr endpoint sleeping_e{"rt:sleeping", sleeping, "ms"};
 inline constexpr endpoint blocks_e{"rt:blocks", blocks};
+inline constexpr endpoint refuse_e{"rt:refuse", refuse};
 inline constexpr endpoint whoami_e{"rt:whoami", whoami};
 
 main_options options() {
   main_options o;
-  o.endpoints = {twice_e, fail_e, sleeping_e, blocks_e, whoami_e};
+  o.endpoints = {twice_e, fail_e, sleeping_e, blocks_e, refuse_e, whoami_e};
   o.handled = signals::none;
   o.stalls = {.after = 0s};
   return o;
@@ -62,6 +72,22 @@ TEST(Runtime, ErrorsOfCallsAreThrownAndTheActorGoesOn) {
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_THROW(p.run(fail_e, "no"), remote_actor_error);
   EXPECT_EQ(p.run(twice_e, 1), 2);
+}
+
+TEST(Runtime, AnErrorOfTheProgramsOwnThatIsListedTravelsUnderItsName) {
+  main_options o = options();
+  o.errors = {error_type<refused>};
+  runtime rt(std::move(o));
+  auto p = rt.start_actor("worker", {.backend = spawn::thread});
+  try {
+    p.run(refuse_e);
+    ADD_FAILURE() << "it throws";
+  } catch (const remote_actor_error& e) {
+    EXPECT_EQ(e.type(), "Refused");
+    EXPECT_TRUE(e.is<refused>());
+    const std::vector<error_kind> mine{error_type<refused>};
+    EXPECT_THROW(std::rethrow_exception(e.unwrap(mine)), refused);
+  }
 }
 
 TEST(Runtime, ACallWithADeadlineIsCancelledAtIt) {

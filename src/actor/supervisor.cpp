@@ -105,6 +105,7 @@ struct supervisor::record final : spawn::child_observer,
   // Facts.
   ipc::link_ptr link;
   bool up = false;
+  bool listed = false;
   bool has_ended = false;
   bool stop_asked = false;  // By its owner, or by the end of the runtime.
   bool link_lost = false;
@@ -195,6 +196,7 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
     if (r->child && !r->has_ended && !r->quarantined) give_up(r);
   }
   records_.erase(r->uuid());
+  if (directory_) directory_->strike_off({r->name(), r->uuid()});
   announce(*r);
   r->done.set();
   if (r->has_ended) r->child.reset();
@@ -202,6 +204,7 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
 
 task<> supervisor::live(std::shared_ptr<record> r) {
   co_await bring_up(r);
+  if (r->up && directory_ && r->request.backend->can().in_process) co_await enlist(r);
   if (r->up) {
     port::child_changed change;
     change.what = port::child_changed::kind::started;
@@ -276,6 +279,22 @@ std::exception_ptr supervisor::why_not_up(const record& r) {
       "actor '{}' ({}) was not up within {} s{}", r.name(), r.child->describe(),
       std::chrono::duration<double>(r.request.start_within).count(),
       r.link ? ": its modules are still being imported" : ": it did not connect back")));
+}
+
+// Others register themselves before they say that they are up.
+task<> supervisor::enlist(std::shared_ptr<record> r) {
+  directory_->enlist({r->name(), r->uuid()}, [r](std::exception_ptr e) {
+    r->listed = true;
+    r->start_error = std::move(e);
+    r->look();
+  });
+  co_await wait(
+      r, [](const record& x) { return x.listed || x.over() || x.link_lost; },
+      later(control_->now(), r->request.start_within));
+  if (!r->listed && !r->over() && !r->link_lost)
+    r->start_error = std::make_exception_ptr(
+        timeout_error(fmt::format("actor '{}' was not registered in time", r->name())));
+  if (r->start_error) r->up = false;
 }
 
 task<> supervisor::watch(std::shared_ptr<record> r) {

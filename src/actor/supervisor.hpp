@@ -33,6 +33,17 @@ struct quarantine_entry {
   time_point since;
 };
 
+/// Where actors are registered. Called on the control loop.
+class directory {
+ public:
+  virtual ~directory() = default;
+  /// A child in this process can serve: `done` is told, perhaps at once, that it is registered, or
+  /// why it cannot be.
+  virtual void enlist(const uid& who, std::function<void(std::exception_ptr)> done) = 0;
+  /// A child, wherever it was, has ended.
+  virtual void strike_off(const uid& who) = 0;
+};
+
 /// Every child of every actor in this process has one supervising task here, on the control loop.
 /// Promises:
 /// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`.
@@ -50,6 +61,9 @@ struct quarantine_entry {
 class supervisor {
  public:
   explicit supervisor(std::shared_ptr<core::loop> control);
+  /// Children are registered from now on: before their parent hears that they have started, and
+  /// until it hears of their end. REQUIRES: before start(); `d` outlives this.
+  void register_in(directory& d) noexcept { directory_ = &d; }
   ~supervisor();
 
   // --- any thread ---
@@ -77,6 +91,7 @@ class supervisor {
   task<> bring_up(std::shared_ptr<record> r);
   void greet(const std::shared_ptr<record>& r);
   static std::exception_ptr why_not_up(const record& r);
+  task<> enlist(std::shared_ptr<record> r);
   task<> watch(std::shared_ptr<record> r);
   task<> hear_out(std::shared_ptr<record> r);
   task<> wait_for_report(std::shared_ptr<record> r);
@@ -92,7 +107,8 @@ class supervisor {
   void announce(record& r);
 
   const std::shared_ptr<core::loop> control_;  // Shared with records: quarantine may outlive us.
-  nursery* children_ = nullptr;                // While run() runs.
+  directory* directory_ = nullptr;
+  nursery* children_ = nullptr;  // While run() runs.
   bool closing_ = false;
   std::unique_ptr<event> close_asked_;
   std::map<std::string, std::shared_ptr<record>> records_;  // By uuid of the child; running ones.

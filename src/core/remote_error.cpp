@@ -104,15 +104,18 @@ const error_kind* find_kind(std::string_view name, std::span<const error_kind> y
   return nullptr;
 }
 
-// These say more by their class than that they were passed on.
+// These say more by their class than that they were passed on. An overrun does not: whoever passes
+// it on has not overrun anybody.
 bool keeps_its_class(std::string_view type) {
-  return type == wire_name<context_cancelled>::value || type == wire_name<stream_overrun>::value ||
+  return type == wire_name<context_cancelled>::value ||
          type == wire_name<message_type_error>::value;
 }
 
 remote_error_info relayed(const remote_actor_error& e, const uid& self) {
   remote_error_info info = e.info();
   if (!keeps_its_class(info.type)) info.type = wire_name<remote_actor_error>::value;
+  // A cancellation is said anew by everybody who passes it on: who cancelled stays.
+  if (info.type == wire_name<context_cancelled>::value) info.source = self;
   info.path.push_back(self);
   return info;
 }

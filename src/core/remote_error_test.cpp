@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "coppice/errors.hpp"
+#include "coppice/faults.hpp"
 
 namespace coppice {
 
@@ -185,15 +186,16 @@ TEST(RemoteError, EachHopAddsItselfAndBoxes) {
   EXPECT_EQ(second.path, (std::vector<uid>{leaf, mid}));
 }
 
-TEST(RemoteError, CancellationsOverrunsAndTypeErrorsKeepTheirClassWhenPassedOn) {
-  for (const char* type : {"ContextCancelled", "StreamOverrun", "MsgTypeError"}) {
+TEST(RemoteError, CancellationsAndTypeErrorsKeepTheirClassWhenPassedOnOverrunsDoNot) {
+  for (const std::string type : {"ContextCancelled", "StreamOverrun", "MsgTypeError"}) {
     remote_error_info info = info_of(type);
     info.canceller = mid;
     info.sender = leaf;
     info.bad_msg = bad_message{"Yield", "int", "str", "c1", {}};
     const auto relayed = to_remote(to_exception(info), mid);
-    EXPECT_EQ(relayed.type, type);
-    EXPECT_EQ(relayed.source, leaf);
+    EXPECT_EQ(relayed.type, type == "StreamOverrun" ? "RemoteActorError" : type);
+    EXPECT_EQ(relayed.source_type, type);
+    EXPECT_EQ(relayed.source, type == "ContextCancelled" ? mid : leaf) << "it is said anew";
     EXPECT_EQ(relayed.path, (std::vector<uid>{leaf, mid}));
     EXPECT_EQ(relayed.canceller, mid);
     EXPECT_EQ(relayed.sender, leaf);

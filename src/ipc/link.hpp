@@ -33,9 +33,10 @@ class link_sink {
   /// The handshake is over and `l->peer()` is known. First, and once per link.
   virtual void on_connected(const link_ptr& l) = 0;
   virtual void on_message(const link_ptr& from, msg::message&& m, urgency u) = 0;
-  /// Several at once, in order: the same as one after the other.
-  virtual void on_messages(const link_ptr& from, std::vector<msg::message>&& batch) {
-    for (auto& m : batch) on_message(from, std::move(m), urgency::now);
+  /// Values of a stream: the same as a Yield for each, one after the other.
+  virtual void on_values(const link_ptr& from, const std::string& cid,
+                         std::vector<payload>&& values) {
+    for (auto& v : values) on_message(from, msg::yield{cid, std::move(v)}, urgency::now);
   }
   /// Last, and once per link: nothing more will come, nothing more can be sent. `why` is a sentence
   /// for people: "connection reset by peer", "frame of 5 bytes: unknown msg_type 'Foo'".
@@ -53,9 +54,9 @@ class link : public std::enable_shared_from_this<link> {
   link& operator=(const link&) = delete;
 
   virtual void send(msg::message m, urgency u = urgency::now) = 0;
-  /// The same as sending one after the other.
-  virtual void send_all(std::vector<msg::message>&& batch) {
-    for (auto& m : batch) send(std::move(m));
+  /// Values of a stream: the same as a Yield for each, one after the other. For the end of a turn.
+  virtual void send_values(const std::string& cid, std::vector<payload>&& values) {
+    for (auto& v : values) send(msg::yield{cid, std::move(v)});
   }
   virtual void close(std::string why) = 0;     // Idempotent. Both sinks get on_closed().
   virtual bool is_local() const noexcept = 0;  // Memory transport: payloads are shared, not copied.

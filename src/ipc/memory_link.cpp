@@ -53,12 +53,12 @@ class memory_link final : public link {
     pass([&](memory_pair::side& to) { to.held.push_back({std::move(m), u}); },
          [&](link_sink& sink, const link_ptr& end) { sink.on_message(end, std::move(m), u); });
   }
-  void send_all(std::vector<msg::message>&& batch) override {
+  void send_values(const std::string& cid, std::vector<payload>&& values) override {
     pass(
         [&](memory_pair::side& to) {
-          for (auto& m : batch) to.held.push_back({std::move(m), urgency::now});
+          for (auto& v : values) to.held.push_back({msg::yield{cid, std::move(v)}, urgency::now});
         },
-        [&](link_sink& sink, const link_ptr& end) { sink.on_messages(end, std::move(batch)); });
+        [&](link_sink& sink, const link_ptr& end) { sink.on_values(end, cid, std::move(values)); });
   }
 
   void close(std::string why) override {

@@ -59,6 +59,22 @@ TEST(MemoryLink, MessagesArriveOnTheSendersThreadBeforeSendReturns) {
   j.a->link()->close("over");
 }
 
+TEST(MemoryLink, ValuesOfAStreamArriveLikeAYieldForEach) {
+  joined j;
+  j.b->then_connected = [&](const link_ptr& l) {
+    l->send_values("early", {to_payload(1), to_payload(2)});
+  };
+  j.connect();
+  EXPECT_EQ(j.a->messages().size(), 2u) << "before this side had heard of its link";
+  j.a->link()->send(numbered(0));
+  j.a->link()->send_values("late", {to_payload(3), to_payload(4)});
+  const auto got = j.b->messages();
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(std::get<msg::yield>(got[1]), (msg::yield{"late", to_payload(3)}));
+  EXPECT_EQ(std::get<msg::yield>(got[2]), (msg::yield{"late", to_payload(4)}));
+  j.a->link()->close("over");
+}
+
 // The other side may answer on_connected() before the first to be told has told the second.
 TEST(MemoryLink, WhatIsSentBeforeASideHasHeardOfItsLinkWaitsForIt) {
   joined j;

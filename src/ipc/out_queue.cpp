@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "coppice/errors.hpp"
+#include "msg/yields.hpp"
 
 namespace coppice::ipc {
 
@@ -31,7 +32,7 @@ payload* last_payload(msg::message& m) {
 
 payload encode_frame_shared(msg::message&& m, msgpack::buffer& out, msg::dialect to) {
   payload* last = last_payload(m);
-  if (!last || last->size() < shared_payload_bytes_min) {
+  if (!last || !is_worth_sharing(*last)) {
     msg::encode_frame(m, out, to);
     return {};
   }
@@ -75,6 +76,17 @@ void out_queue::push(encoded&& frame) {
   tail().append(frame.head.bytes());
   size_ += frame.head.size();
   push_shared(std::move(frame.body));
+}
+
+void out_queue::push_values(const std::string& cid, std::vector<payload>&& values) {
+  if (std::ranges::any_of(values, is_worth_sharing)) {
+    for (auto& v : values) push(msg::yield{cid, std::move(v)}, msg::dialect::coppice);
+    return;
+  }
+  msgpack::buffer& at = tail();
+  const std::size_t before = at.size();
+  msg::encode_yields(cid, values, at);
+  size_ += at.size() - before;
 }
 
 std::size_t out_queue::gather(std::span<boost::asio::const_buffer> parts) const {

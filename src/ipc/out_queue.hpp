@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <deque>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "coppice/payload.hpp"
 #include "msg/messages.hpp"
@@ -20,6 +22,9 @@ struct encoded {
 
 /// From how many bytes on a payload is worth a buffer of its own in a system call.
 inline constexpr std::size_t shared_payload_bytes_min = 16 * 1024;
+inline bool is_worth_sharing(const payload& p) noexcept {
+  return p.size() >= shared_payload_bytes_min;
+}
 
 /// Appends the frame, but for the body that is returned (nil: none). Throws as msg::encode_frame
 /// does.
@@ -32,6 +37,8 @@ class out_queue {
   /// Encodes at the end.
   void push(msg::message&& m, msg::dialect to);
   void push(encoded&& frame);
+  /// A Yield for each. Throws as msg::encode_yields does.
+  void push_values(const std::string& cid, std::vector<payload>&& values);
 
   std::size_t size() const noexcept { return size_; }
   /// The first bytes, in as many parts as there is room for.

@@ -60,6 +60,24 @@ TEST(OutQueue, BytesLeaveInTheOrderInWhichTheyCameHoweverTheyAreTaken) {
   EXPECT_EQ(parts_of(q), "");
 }
 
+TEST(OutQueue, ValuesOfAStreamAreAYieldEachAndLargeOnesAreShared) {
+  out_queue q;
+  std::string wanted;
+  const auto push = [&](std::vector<payload> values) {
+    for (const auto& v : values) wanted += bytes_of(msg::yield{"cid", v});
+    q.push_values("cid", std::move(values));
+    EXPECT_EQ(q.size(), wanted.size());
+  };
+  push({});
+  push({to_payload(1), to_payload(std::string("two")), to_payload(3)});
+  const payload large = to_payload(std::string(shared_payload_bytes_min, 'x'));
+  push({to_payload(4), large, to_payload(5)});
+  EXPECT_EQ(parts_of(q), wanted);
+  std::array<boost::asio::const_buffer, 8> parts;
+  ASSERT_EQ(q.gather(parts), 3u);
+  EXPECT_EQ(parts[1].data(), static_cast<const void*>(large.bytes().data()));
+}
+
 TEST(OutQueue, ALargePayloadThatEndsItsFrameIsNotCopied) {
   const payload large = to_payload(std::string(shared_payload_bytes_min, 'x'));
   for (msg::message m :

@@ -106,6 +106,7 @@ void socket_link::on_read(const error_code& failed, std::size_t n) {
     }
   } catch (const std::exception& e) {
     if (done_) finish_handshake(std::current_exception());
+    pass_values();  // What came before it counts.
     return shut(std::string("protocol error: ") + e.what());
   }
   if (in_.partial()) watch();
@@ -125,18 +126,25 @@ void socket_link::stream_ended(const error_code& ec) {
 bool socket_link::take_frames() {
   const auto sink = sink_;  // It may close us, and then nobody else may have it any more.
   bool any = false;
-  while (const auto frame = in_.next(!connected_)) {
+  while (auto frame = in_.next(!connected_)) {
     any = true;
-    if (!take_frame(*frame)) return false;
+    if (!take_frame(std::move(*frame))) return false;
   }
   // The one that is here in part began to come with these bytes, or before them.
   if (any || in_.began()) frame_began_ = heard_;
-  return true;
+  return pass_values();
 }
 
-bool socket_link::take_frame(const payload& frame) {
-  msg::message m = msg::decode(frame, limits_.depth_max);
+bool socket_link::take_frame(payload&& frame) {
+  const auto bytes = frame.bytes();  // In its chunk, which stays.
+  if (const auto value = yields_.cut(bytes)) {
+    values_.push_back(std::move(frame).slice(*value));
+    return true;
+  }
+  if (!pass_values()) return false;
+  msg::message m = msg::decode(std::move(frame), limits_.depth_max);
   if (connected_) {
+    if (const auto* yield = std::get_if<msg::yield>(&m)) yields_.learn(bytes, *yield);
     if (const auto* asked = std::get_if<msg::ping>(&m)) {
       send(msg::pong{asked->n}, urgency::now);
     } else if (!std::holds_alternative<msg::pong>(m)) {
@@ -149,6 +157,14 @@ bool socket_link::take_frame(const payload& frame) {
   auto* theirs = std::get_if<msg::aid>(&m);
   if (!theirs) throw protocol_error("the first message must be an Aid");
   take_aid(std::move(*theirs));
+  return open_;
+}
+
+// Values of one stream come many in a row: they are passed on together.
+bool socket_link::pass_values() {
+  if (values_.empty()) return true;
+  const auto sink = sink_;  // As above.
+  sink->on_values(shared_from_this(), yields_.cid(), std::exchange(values_, {}));
   return open_;
 }
 
@@ -169,40 +185,42 @@ void socket_link::take_aid(msg::aid&& theirs) {
 
 // --- writing -------------------------------------------------------------------------------------
 
+// Off the loop, encoding is the sender's work: the loop copies what is small, and writes.
 void socket_link::send(msg::message m, urgency) {
-  if (!loop_->on_loop_thread()) {
-    std::vector<msg::message> one;
-    one.push_back(std::move(m));
-    return send_all(std::move(one));
-  }
-  if (!open_) return;
+  if (closed_.load(std::memory_order_relaxed)) return;
+  const bool here = loop_->on_loop_thread();
+  if (here && !open_) return;
+  encoded frame;
   try {
-    out_.push(std::move(m), dialect());
+    if (here)
+      out_.push(std::move(m), dialect());
+    else
+      frame.body = encode_frame_shared(std::move(m), frame.head, dialect());
   } catch (const error& e) {
     return cannot_encode(e);
   }
-  plan_flush();
+  if (here) return plan_flush();
+  append_later(std::move(frame));
 }
 
-// Off the loop, encoding is the sender's work, into as few buffers as can be: the loop copies and
-// writes. One item in its inbox for all of them.
-void socket_link::send_all(std::vector<msg::message>&& batch) {
+void socket_link::send_values(const std::string& cid, std::vector<payload>&& values) {
   if (closed_.load(std::memory_order_relaxed)) return;
-  if (loop_->on_loop_thread()) {
-    for (auto& m : batch) send(std::move(m), urgency::now);
-    return;
-  }
-  std::vector<encoded> frames(1);
+  const bool here = loop_->on_loop_thread();
+  if (!here && std::ranges::any_of(values, is_worth_sharing))
+    return link::send_values(cid, std::move(values));
+  if (here && !open_) return;
+  encoded frames;
   try {
-    for (auto& m : batch) {
-      frames.back().body = encode_frame_shared(std::move(m), frames.back().head, dialect());
-      if (!frames.back().body.is_nil()) frames.emplace_back();
-    }
+    if (here)
+      out_.push_values(cid, std::move(values));
+    else
+      msg::encode_yields(cid, values, frames.head);
   } catch (const error& e) {
-    post_frames(std::move(frames));
     return cannot_encode(e);
   }
-  post_frames(std::move(frames));
+  if (!here) return append_later(std::move(frames));
+  flush();  // The turn is at its end.
+  if (open_) plan_flush();
 }
 
 // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
@@ -212,11 +230,11 @@ void socket_link::cannot_encode(const error& e) {
 
 // Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us, who
 // keep the loop. While we are open our pending read keeps us.
-void socket_link::post_frames(std::vector<encoded> frames) {
+void socket_link::append_later(encoded&& frames) {
   loop_->post([weak = weak_from_this(), frames = std::move(frames)]() mutable {
     const auto me = std::static_pointer_cast<socket_link>(weak.lock());
     if (!me || !me->open_) return;
-    for (auto& frame : frames) me->out_.push(std::move(frame));
+    me->out_.push(std::move(frames));
     me->plan_flush();
   });
 }
@@ -225,7 +243,7 @@ void socket_link::plan_flush() {
   if (out_.size() > limits_.queued_bytes_max)
     return shut(
         fmt::format("the peer does not read: {} bytes are queued (queued_bytes_max)", out_.size()));
-  if (writing_ || std::exchange(flush_planned_, true)) return;
+  if (writing_ || out_.size() == 0 || std::exchange(flush_planned_, true)) return;
   loop_->at_turn_end([me = self()] {
     me->flush_planned_ = false;
     me->flush();

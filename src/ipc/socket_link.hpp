@@ -15,6 +15,7 @@
 #include "ipc/link.hpp"
 #include "ipc/out_queue.hpp"
 #include "ipc/stream.hpp"
+#include "msg/yields.hpp"
 
 namespace coppice::ipc {
 
@@ -50,7 +51,7 @@ class socket_link final : public link, private stream_user {
   void begin(handshake_done done);
 
   void send(msg::message m, urgency u) override;
-  void send_all(std::vector<msg::message>&& batch) override;
+  void send_values(const std::string& cid, std::vector<payload>&& values) override;
   void close(std::string why) override;
   bool is_local() const noexcept override { return false; }
   std::string describe() const override;
@@ -73,19 +74,19 @@ class socket_link final : public link, private stream_user {
   msg::dialect dialect() const noexcept {
     return peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
   }
-  void post_frames(std::vector<encoded> frames);
+  void append_later(encoded&& frames);
   void cannot_encode(const error& e);
   void plan_flush();
   bool write_some();
   void flush();
-  void wait_writable();
   stream_user_ptr user() { return {shared_from_this(), this}; }
   void read();
   void on_read(const boost::system::error_code& ec, std::size_t n) override;
   void on_writable() override;
   void stream_ended(const boost::system::error_code& ec);
-  bool take_frames();                     // False: closed meanwhile.
-  bool take_frame(const payload& frame);  // Likewise.
+  bool take_frames();                // False: closed meanwhile.
+  bool take_frame(payload&& frame);  // Likewise.
+  bool pass_values();                // Likewise.
   void take_aid(msg::aid&& theirs);
   void handshake_late();
   void finish_handshake(std::exception_ptr e);
@@ -105,6 +106,8 @@ class socket_link final : public link, private stream_user {
   bool connected_ = false;  // The sink has been told.
 
   frame_reader in_;
+  msg::yield_cutter yields_;
+  std::vector<payload> values_;  // Of yields_.cid(): cut, and not yet passed on.
   out_queue out_;
   bool flush_planned_ = false;
   bool writing_ = false;  // Waits until the socket is writable.

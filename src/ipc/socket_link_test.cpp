@@ -218,6 +218,37 @@ TEST_F(SocketLink, ManyFramesInOneReadArriveInOrder) {
   });
 }
 
+TEST_F(SocketLink, ValuesOfStreamsArriveInOrderAmongOtherMessages) {
+  run([&]() -> task<> {
+    raw_peer peer = co_await connected();
+    std::string all;
+    std::vector<msg::message> sent;
+    for (int i = 0; i < 300; ++i) {
+      sent.push_back(msg::yield{i % 100 < 50 ? "one" : "another", to_payload(i)});
+      if (i % 7 == 0) sent.push_back(numbered(i));
+    }
+    for (const auto& m : sent) all += bytes_of(m);
+    co_await peer.send(all);
+    EXPECT_TRUE(co_await received(sent.size()));
+    const auto got = sink->messages();
+    for (std::size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(bytes_of(got[i]), bytes_of(sent[i]));
+  });
+}
+
+TEST_F(SocketLink, ValuesThatAreSentTogetherLeaveAsAFrameEach) {
+  run([&]() -> task<> {
+    raw_peer peer = co_await connected();
+    link_->send(numbered(1), urgency::now);
+    link_->send_values("c", {to_payload(2), to_payload(3)});
+    const auto first = co_await peer.receive();
+    EXPECT_EQ(number_of(*first), 1);
+    for (int i : {2, 3}) {
+      const auto next = co_await peer.receive();
+      EXPECT_EQ(std::get<msg::yield>(*next), (msg::yield{"c", to_payload(i)}));
+    }
+  });
+}
+
 msg::message sized(std::size_t bytes, char fill) {
   return msg::returned{"cid", to_payload(std::string(bytes, fill))};
 }

@@ -214,7 +214,7 @@ void encode_frame(const message& m, msgpack::buffer& out, dialect to = dialect::
 /// a required key missing, a key twice, a value of the wrong type, text that is not UTF-8, bytes
 /// after the end. Throws limit_exceeded if the message itself is nested deeper than `depth_max`;
 /// payloads may be: that costs the call that decodes them, not the connection.
-message decode(const payload& frame, int depth_max = msgpack::reader::depth_max_default);
+message decode(payload frame, int depth_max = msgpack::reader::depth_max_default);
 
 /// An error as it travels, and back. Group members below `members_depth_max` levels are dropped.
 inline constexpr int members_depth_max = 32;

@@ -163,6 +163,59 @@ TEST(Messages, PayloadsAreSlicesOfTheFrame) {
   EXPECT_EQ(from_payload<uid>(r.pld).name, "root");
 }
 
+// Frames of the usual form, {msg_type, cid, pld}, are read in a shorter way than others.
+template <class T>
+void expect_same_both_ways(const std::string& cid, const payload& pld) {
+  msgpack::buffer usual, longer;
+  encode(T{cid, pld}, usual);
+  msgpack::writer w(longer);
+  w.map(4), w.raw(usual.bytes().subspan(1)), w.str("other"), w.nil();
+  const auto a = std::get<T>(decode(payload::take(std::move(usual))));
+  const auto b = std::get<T>(decode(payload::take(std::move(longer))));
+  EXPECT_EQ(a, (T{cid, pld}));
+  EXPECT_EQ(a, b);
+}
+
+TEST(Messages, TheUsualFormMeansWhatAnyFormMeans) {
+  for (const std::size_t length : {0u, 1u, 31u, 32u, 36u, 255u, 256u, 70'000u}) {
+    const std::string cid(length, 'c');
+    for (const payload& pld : {payload(), to_payload(7), to_payload(cid),
+                               to_payload(std::vector<std::string>{"a", cid})}) {
+      expect_same_both_ways<yield>(cid, pld);
+      expect_same_both_ways<returned>(cid, pld);
+      expect_same_both_ways<started>(cid, pld);
+    }
+  }
+}
+
+TEST(Messages, TheUsualFormIsRefusedInTheSameWords) {
+  msgpack::buffer out;
+  encode(yield{"cid", to_payload(std::string("text"))}, out);
+  const payload whole = payload::take(std::move(out));
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    EXPECT_NE(refusal(payload::copy_of(whole.bytes().first(n))), "nothing thrown") << n;
+  std::vector<std::byte> bytes(whole.bytes().begin(), whole.bytes().end());
+  EXPECT_EQ(refusal(payload::copy_of(std::span(bytes).first(bytes.size() - 1))),
+            "Yield: pld: expected a str of at least 5 bytes, found 4 (byte 28)");
+  bytes.push_back(std::byte{0xc0});
+  EXPECT_EQ(refusal(payload::copy_of(bytes)), "Yield: 1 bytes follow the message");
+  bytes.pop_back();
+  bytes[21] = std::byte{0xff};  // In the cid.
+  EXPECT_NE(refusal(payload::copy_of(bytes)).find("not UTF-8"), std::string::npos);
+}
+
+TEST(Messages, APayloadOfTheUsualFormKeepsTheFrameAliveAndNothingElse) {
+  const auto owner = std::make_shared<std::vector<std::byte>>();
+  msgpack::buffer out;
+  encode(yield{"cid", to_payload(7)}, out);
+  owner->assign(out.bytes().begin(), out.bytes().end());
+  auto y = std::get<yield>(decode(payload(owner, *owner)));
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_EQ(y.pld.bytes().data(), &owner->back());
+  y.pld = payload();
+  EXPECT_EQ(owner.use_count(), 1);
+}
+
 TEST(Messages, EveryTypeComesBackAsItWasSent) {
   EXPECT_EQ(relay(started{"c", to_payload(1)}), (started{"c", to_payload(1)}));
   EXPECT_EQ(relay(yield{"c", to_payload(2.5)}), (yield{"c", to_payload(2.5)}));

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "base/assert.hpp"
 
@@ -16,16 +17,27 @@ payload payload::copy_of(std::span<const std::byte> bytes) {
 }
 
 payload payload::take(msgpack::buffer&& from) {
-  const msgpack::buffer taken = std::move(from);
-  return payload(taken.block_, taken.bytes());
+  msgpack::buffer taken = std::move(from);
+  const auto bytes = taken.bytes();
+  return payload(std::move(taken.block_), bytes);
 }
 
-payload payload::slice(std::span<const std::byte> part) const {
+void payload::check_inside(std::span<const std::byte> part) const {
   const std::less_equal<const std::byte*> not_after;
   COPPICE_ASSERT(not_after(bytes_.data(), part.data()) &&
                      not_after(part.data() + part.size(), bytes_.data() + bytes_.size()),
                  "a slice must lie inside its payload");
+}
+
+payload payload::slice(std::span<const std::byte> part) const& {
+  check_inside(part);
   return payload(owner_, part);
+}
+
+payload payload::slice(std::span<const std::byte> part) && {
+  check_inside(part);
+  bytes_ = {&nil_byte, 1};
+  return payload(std::move(owner_), part);
 }
 
 }  // namespace coppice

@@ -40,6 +40,15 @@ TEST(Payload, ASliceKeepsTheWholeAlive) {
   EXPECT_EQ(msg::hex(part), "a3796577");
 }
 
+TEST(Payload, ASliceOfOneThatGoesTakesOverItsOwner) {
+  auto owner = std::make_shared<std::vector<std::byte>>(8);
+  payload whole(owner, *owner);
+  const payload part = std::move(whole).slice(std::span<const std::byte>(*owner).subspan(2, 3));
+  EXPECT_EQ(owner.use_count(), 2);
+  EXPECT_EQ(part.size(), 3u);
+  EXPECT_TRUE(whole.is_nil());  // NOLINT(bugprone-use-after-move): that is what is promised.
+}
+
 TEST(Payload, LeavesNilBehindWhenItIsMovedFrom) {
   payload from = msg::unhex_payload("01");
   const payload to = std::move(from);

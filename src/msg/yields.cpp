@@ -33,8 +33,8 @@ void encode_yields(const std::string& cid, std::span<const payload> values, msgp
   }
 }
 
-std::optional<payload> yield_cutter::cut(const payload& frame) const {
-  const auto bytes = frame.bytes();
+std::optional<std::span<const std::byte>> yield_cutter::cut(
+    std::span<const std::byte> bytes) const {
   if (head_.empty() || bytes.size() <= head_.size()) return std::nullopt;
   if (std::memcmp(bytes.data(), head_.data(), head_.size()) != 0) return std::nullopt;
   const auto value = bytes.subspan(head_.size());
@@ -45,11 +45,11 @@ std::optional<payload> yield_cutter::cut(const payload& frame) const {
   } catch (const error&) {
     return std::nullopt;
   }
-  return frame.slice(value);
+  return value;
 }
 
-void yield_cutter::learn(const payload& frame, const yield& m) {
-  const auto all = frame.bytes(), value = m.pld.bytes();
+void yield_cutter::learn(std::span<const std::byte> all, const yield& m) {
+  const auto value = m.pld.bytes();
   if (value.data() + value.size() != all.data() + all.size()) return;
   head_.assign(reinterpret_cast<const char*>(all.data()), all.size() - value.size());
   cid_ = m.cid;

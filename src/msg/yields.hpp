@@ -2,6 +2,7 @@
 // The values of a stream as frames: they differ in nothing but the value, and there are many.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,9 +23,9 @@ void encode_yields(const std::string& cid, std::span<const payload> values, msgp
 class yield_cutter {
  public:
   /// Empty: it is something else, or not well-formed. decode() says what.
-  std::optional<payload> cut(const payload& frame) const;
+  std::optional<std::span<const std::byte>> cut(std::span<const std::byte> frame) const;
   /// After decode(): how the next one may begin. Not if the value was not the last of its keys.
-  void learn(const payload& frame, const yield& m);
+  void learn(std::span<const std::byte> frame, const yield& m);
   /// Of what cut() gives.
   const std::string& cid() const noexcept { return cid_; }
 

@@ -63,7 +63,10 @@ void effects::perform() {
 // --- links ---------------------------------------------------------------------------------------
 
 void call_table::connected(const ipc::link_ptr& l, effects& out) {
-  links_.try_emplace(l.get(), link_state{l, ++links_so_far_, {}, {}, {}});
+  if (auto [it, is_new] = links_.try_emplace(l.get()); is_new) {
+    it->second.link = l;
+    it->second.nth = ++links_so_far_;
+  }
   if (!closed_.empty()) {
     out.closes.push_back({l, closed_});
     return;
@@ -181,7 +184,7 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
     void operator()(msg::spawn_spec&& m) { table.on_spec(from, std::move(m), out); }
     void operator()(msg::aid&&) { table.breach(from, "a second Aid", out); }
     void operator()(msg::started&& m) { table.on_started(state, std::move(m), out); }
-    void operator()(msg::yield&& m) { table.on_yield(state, std::move(m), out); }
+    void operator()(msg::yield&& m) { table.on_values(state, m.cid, {&m.pld, 1}, out); }
     void operator()(msg::stop&& m) { table.on_stop(state, m, out); }
     void operator()(msg::credit&& m) { table.on_credit(state, m, out); }
     // The link's own affair: it answers a ping itself.
@@ -189,6 +192,12 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
     void operator()(msg::pong&&) {}
   };
   std::visit(visitor{*this, from, state->second, out}, std::move(m));
+}
+
+void call_table::values(const ipc::link_ptr& from, const std::string& cid, std::span<payload> all,
+                        effects& out) {
+  if (const auto state = links_.find(from.get()); state != links_.end())
+    on_values(state->second, cid, all, out);
 }
 
 void call_table::on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out) {

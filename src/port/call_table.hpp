@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -157,6 +158,9 @@ class call_table {
   // --- what links say ---
   void connected(const ipc::link_ptr& l, effects& out);
   void message(const ipc::link_ptr& from, msg::message&& m, effects& out);
+  /// Values of a stream: the same as a Yield for each, one after the other.
+  void values(const ipc::link_ptr& from, const std::string& cid, std::span<payload> all,
+              effects& out);
   void closed(const ipc::link_ptr& l, const std::string& why, effects& out);
 
   // --- calls that this actor makes ---
@@ -197,10 +201,14 @@ class call_table {
   void become_registrar(registry_limits limits, registrar::publish_function publish);
   /// Where an actor that was asked to listen does; empty: nowhere.
   void published(const std::string& uuid, const registry::addresses& at, effects& out);
+
   // --- both ends of dialogs. Unknown ids are dialogs that have ended ---
   /// One value, moved from if it is `sent`. Throws limit_exceeded if it is larger than
   /// payload_bytes_max.
   send_outcome send(dialog_id id, payload&& value, effects& out);
+  /// The same for one of `bytes` that the caller sends itself: by the link and with the cid of
+  /// `to`. Null, though `sent`: it is to be dropped.
+  send_outcome admit(dialog_id id, std::size_t bytes, const dialog*& to);
   taken take(dialog_id id, effects& out);
   /// Its user reads: see dialog::open().
   void open_stream(dialog_id id, stream_window window, bool allow_overruns, effects& out);
@@ -281,7 +289,8 @@ class call_table {
   void answer_registrar_calls(registrar::outcome&& outcome, effects& out);
   void on_start_ack(link_state& state, const msg::start_ack& m, effects& out);
   void on_started(link_state& state, msg::started&& m, effects& out);
-  void on_yield(link_state& state, msg::yield&& m, effects& out);
+  void on_values(link_state& state, const std::string& cid, std::span<payload> all, effects& out);
+  bool arrived(link_state& state, dialog& d, dialog_id id, payload&& value, effects& out);
   void on_stop(link_state& state, const msg::stop& m, effects& out);
   void on_credit(link_state& state, const msg::credit& m, effects& out);
   void on_cancel_ack(link_state& state, const msg::cancel_ack& m, effects& out);

@@ -98,35 +98,47 @@ void call_table::on_started(link_state& state, msg::started&& m, effects& out) {
   out.events.push_back(dialog_changed{id, dialog_changed::kind::started, std::move(m.pld)});
 }
 
-void call_table::on_yield(link_state& state, msg::yield&& m, effects& out) {
+void call_table::on_values(link_state& state, const std::string& cid, std::span<payload> all,
+                           effects& out) {
   dialog_id id = 0;
-  dialog* d = find_dialog(state, m.cid, id);
+  dialog* d = find_dialog(state, cid, id);
   if (!d) return;
-  const bool was_readable = d->readable();
-  const std::size_t bytes = d->kept_bytes();
-  switch (d->arrived(std::move(m.pld))) {
+  for (payload& value : all)
+    if (!arrived(state, *d, id, std::move(value), out)) return;
+}
+
+// False: the connection is to be closed.
+bool call_table::arrived(link_state& state, dialog& d, dialog_id id, payload&& value,
+                         effects& out) {
+  const bool was_readable = d.readable();
+  const std::size_t bytes = d.kept_bytes();
+  switch (d.arrived(std::move(value))) {
     case dialog::arrival::late:
-      return;
+      return true;
     case dialog::arrival::overrun: {
-      if (msg::announces(state.link->peer(), "credit"))
-        return breach(state.link, "a value beyond the credit of its stream", out);
+      if (msg::announces(state.link->peer(), "credit")) {
+        breach(state.link, "a value beyond the credit of its stream", out);
+        return false;
+      }
       auto e = error_of_ours(
           "StreamOverrun",
           fmt::format("actor '{}' has no room for a value of '{}': its side of the stream is not "
                       "read fast enough, or was never opened",
                       self_.name, state.link->peer().name));
       e.sender = state.link->peer_uid();
-      return send_error(state.link, d->cid, std::move(e), out);
+      send_error(state.link, d.cid, std::move(e), out);
+      return true;
     }
     case dialog::arrival::kept:
       break;
   }
-  state.kept_bytes += d->kept_bytes() - bytes;
+  state.kept_bytes += d.kept_bytes() - bytes;
   if (state.kept_bytes > limits_.stream_bytes_per_peer_max)
     out.closes.push_back({state.link, fmt::format("{} bytes of its streams wait to be taken "
                                                   "(stream_bytes_per_peer_max)",
                                                   state.kept_bytes)});
   if (!was_readable) out.events.push_back(dialog_changed{id, dialog_changed::kind::readable});
+  return state.kept_bytes <= limits_.stream_bytes_per_peer_max;
 }
 
 void call_table::on_stop(link_state& state, const msg::stop& m, effects& out) {
@@ -212,10 +224,11 @@ void call_table::finish_stream(call_id id, effects& out) {
   if (links_.contains(call.link.get())) ack_cancels(call, out);
 }
 
-send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
-  if (value.size() > limits_.payload_bytes_max)
+send_outcome call_table::admit(dialog_id id, std::size_t bytes, const dialog*& to) {
+  to = nullptr;
+  if (bytes > limits_.payload_bytes_max)
     throw limit_exceeded(fmt::format("a value of a stream takes {} bytes; payload_bytes_max is {}",
-                                     value.size(), limits_.payload_bytes_max));
+                                     bytes, limits_.payload_bytes_max));
   const auto it = dialogs_.find(id);
   if (it == dialogs_.end()) return send_outcome::over;
   dialog& d = it->second;
@@ -223,9 +236,16 @@ send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
   if (d.is_stopped()) return send_outcome::stopped;
   if (d.has_peer_stopped()) return send_outcome::sent;  // As if it had crossed the Stop.
   if (!d.may_send()) return send_outcome::full;
-  d.sent(value.size());
-  out.sends.push_back({d.link, msg::yield{d.cid, std::move(value)}, ipc::urgency::now});
+  d.sent(bytes);
+  to = &d;
   return send_outcome::sent;
+}
+
+send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
+  const dialog* to = nullptr;
+  const send_outcome how = admit(id, value.size(), to);
+  if (to) out.sends.push_back({to->link, msg::yield{to->cid, std::move(value)}, ipc::urgency::now});
+  return how;
 }
 
 taken call_table::take(dialog_id id, effects& out) {

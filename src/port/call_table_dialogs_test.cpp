@@ -398,6 +398,50 @@ TEST_F(Dialogs, AValueBeyondTheLimitIsRefusedWhereItIsSent) {
   EXPECT_EQ(send(id, "x"), send_outcome::sent);
 }
 
+TEST_F(Dialogs, ALookSaysItsNameWhetherItIsOverAndWhetherThePeerKnowsCredit) {
+  connect(peer);
+  connect(coppice);
+  const auto id = open(peer, "f");
+  ASSERT_TRUE(table.look(id));
+  EXPECT_EQ(table.look(id)->cid, start.cid);
+  EXPECT_FALSE(table.look(id)->is_over);
+  EXPECT_FALSE(table.look(id)->knows_credit);
+  deliver(peer, msg::returned{start.cid, payload()});
+  ASSERT_TRUE(table.look(id)) << "until it is released";
+  EXPECT_TRUE(table.look(id)->is_over);
+  table.release(id);
+  EXPECT_FALSE(table.look(id));
+  const auto served = accept(coppice, "c", call_kind::context, {}, msg::stream_credit{1, 1});
+  EXPECT_TRUE(table.look(served)->knows_credit);
+}
+
+TEST_F(Dialogs, SeveralValuesAtOnceAreTheSameAsOneAfterTheOther) {
+  connect(peer);
+  const auto id = accept(peer, "c", call_kind::context);
+  std::vector<payload> values = {to_payload(std::string("a")), to_payload(std::string("b"))};
+  table.values(peer, "c", values, out);
+  EXPECT_EQ(table.take(id, out).value, to_payload(std::string("a")));
+  EXPECT_EQ(table.take(id, out).value, to_payload(std::string("b")));
+  values.assign(1, to_payload(1));
+  table.values(peer, "unknown", values, out);
+  table.values(other, "c", values, out);
+  EXPECT_EQ(table.take(id, out).what, taken::kind::nothing);
+}
+
+TEST_F(Dialogs, AValueThatIsAdmittedCountsAsSent) {
+  connect(coppice);
+  const auto id = accept(coppice, "c", call_kind::context, {}, msg::stream_credit{1, 1000});
+  const dialog* to = nullptr;
+  EXPECT_EQ(table.admit(id, 10, to), send_outcome::sent);
+  ASSERT_TRUE(to);
+  EXPECT_EQ(to->cid, "c");
+  EXPECT_EQ(table.admit(id, 10, to), send_outcome::full);
+  EXPECT_FALSE(to);
+  deliver(coppice, msg::stop{"c"});
+  EXPECT_EQ(table.admit(id, 10, to), send_outcome::sent);
+  EXPECT_FALSE(to) << "it is to be dropped";
+}
+
 TEST_F(Dialogs, ACidThatIsInUseEitherWayIsABreach) {
   connect(peer);
   open(peer, "f");

@@ -82,6 +82,19 @@ void guest_port::cancel(std::string why) {
   locked([&](effects& out) { out.events.push_back(cancel_requested{std::move(why)}); });
 }
 
+void guest_port::become_registrar(registry_limits limits, registrar::publish_function publish) {
+  std::lock_guard lock(mutex_);
+  table_.become_registrar(limits, std::move(publish));
+}
+
+void guest_port::published(const std::string& uuid, const registry::addresses& at) {
+  locked([&](effects& out) { table_.published(uuid, at, out); });
+}
+
+void guest_port::deliver(event e) {
+  locked([&](effects& out) { out.events.push_back(std::move(e)); });
+}
+
 void guest_port::close(std::string why) {
   locked([&](effects& out) { table_.close(why, out); });
 }

@@ -33,9 +33,14 @@ class guest_port final : public actor_port {
                reply_handler on_reply) override;
   void child_changed(port::child_changed change) override;
   void cancel(std::string why) override;
+  void become_registrar(port::registry_limits limits,
+                        port::registrar::publish_function publish) override;
+  void published(const std::string& uuid, const port::registry::addresses& at) override;
   void close(std::string why) override;
   void describe(base::tree_writer& w) override;
 
+  /// An event that comes from elsewhere.
+  void deliver(event e);
   void set_parent(const std::string& uuid);
   ipc::link_ptr parent_link() const;  // Null: not connected, or not any more.
   void set_alone() noexcept { alone_ = true; }

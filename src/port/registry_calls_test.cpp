@@ -7,6 +7,8 @@
 namespace coppice::port {
 namespace {
 
+const uid an_actor = test::uid_of("a");  // Named: a temporary with an owner inside kw() is refused.
+
 using test::arguments;
 using test::lines;
 using test::link;
@@ -84,7 +86,7 @@ TEST_F(RegistrarCalls, EveryMethodIsAcknowledgedAndAnswered) {
   tell(peer, "delete_addr", to_kwargs(kw("addr", tcp(1))));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   enter(other, uid_of("a"), tcp(1));
-  tell(peer, "unregister_actor", to_kwargs(kw("uid", uid_of("a"))));
+  tell(peer, "unregister_actor", to_kwargs(kw("uid", an_actor)));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   tell(peer, "get_registry", no_arguments());
   EXPECT_TRUE((result<std::map<std::string, addresses>>().empty()));
@@ -110,7 +112,7 @@ TEST_F(RegistrarCalls, WrongArgumentsAreErrorsOfTheirCall) {
   EXPECT_EQ(take(sent),
             lines{"peer < Error c1 TypeError: find_actor(): the argument 'name' is missing"});
   tell(peer, "find_actor", to_kwargs(kw("name", 5)));
-  tell(peer, "register_actor", to_kwargs(kw("uid", uid_of("a"))));
+  tell(peer, "register_actor", to_kwargs(kw("uid", an_actor)));
   tell(peer, "register_actor", to_kwargs(kw("uid", "a"), kw("addr", tcp(1))));
   tell(peer, "delete_addr", to_kwargs(kw("addr", std::string("x"))));
   EXPECT_EQ(sent.size(), 4u);
@@ -148,7 +150,7 @@ TEST_F(RegistrarCalls, ACancelledWaitIsWithdrawn) {
 TEST_F(RegistrarCalls, WaitsAndHeldActorsGoWithTheirLink) {
   tell(peer, "wait_for_actor", arguments("name", "b"));
   tell(peer, "register_actor",
-       to_kwargs(kw("uid", uid_of("a")), kw("addr", tcp(1)), kw("held", true)));
+       to_kwargs(kw("uid", an_actor), kw("addr", tcp(1)), kw("held", true)));
   lose(peer);
   tell(other, "find_actor", arguments("name", "a"));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
@@ -234,7 +236,7 @@ TEST_F(RegistrarCalls, OneThatCannotListenIsLeftOutOfTheAnswer) {
 TEST_F(RegistrarCalls, WhoEndsBeforeItListensDoesNotComeBack) {
   enter(peer, uid_of("a"), in_process_address("uuid-of-a"));
   tell(far, "find_actor", arguments("name", "a"));
-  tell(peer, "unregister_actor", to_kwargs(kw("uid", uid_of("a"))));
+  tell(peer, "unregister_actor", to_kwargs(kw("uid", an_actor)));
   publish("uuid-of-a", {tcp(1)});
   EXPECT_EQ(last_line(), "far < Return c2");
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());

@@ -199,7 +199,8 @@ ref look_at_dialog(PyObject* const* a) {
   if (!look) return none();
   const ref cid = to_str(look->cid);
   if (!cid) return {};
-  return ref::take(PyTuple_Pack(2, cid.get(), look->is_over ? Py_True : Py_False));
+  return ref::take(PyTuple_Pack(3, cid.get(), look->is_over ? Py_True : Py_False,
+                                look->knows_credit ? Py_True : Py_False));
 }
 
 }  // namespace coppice::py

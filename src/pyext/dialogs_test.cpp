@@ -127,7 +127,7 @@ TEST_F(Dialogs, WhatHappensInOneOfOursGoesToTheLoopWithItsToken) {
             "[('T', 'started', 5), ('T', 'readable', None), ('T', 'readable', None), "
             "('T', 'writable', None), ('T', 'ended', (8, None))]");
   EXPECT_EQ(shown(eval("[_coppice.take(d) for _ in range(3)]")), "[6, 7, NotImplemented]");
-  EXPECT_EQ(shown(eval("_coppice.look_at_dialog(d)")), "('" + cid + "', True)");
+  EXPECT_EQ(shown(eval("_coppice.look_at_dialog(d)")), "('" + cid + "', True, False)");
   exec("_coppice.release_dialog(d)");
   EXPECT_EQ(shown(eval("_coppice.look_at_dialog(d)")), "None");
 }

@@ -9,6 +9,7 @@
 #include "coppice/errors.hpp"
 #include "pyext/dialogs.hpp"
 #include "pyext/guest_actor.hpp"
+#include "pyext/lookups.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
 #include "pyext/root.hpp"
@@ -157,6 +158,34 @@ ref cancel_self(arguments a) {
   std::string why = text_from(a[0], "why");
   if (guest_actor* actor = guest_actor::current()) actor->port()->cancel(std::move(why));
   return none();
+}
+
+// --- finding actors
+// ------------------------------------------------------------------------------------
+
+ref lookup_function(arguments a) { return start_lookup(own_actor(), a[0], a[1], a[2], a[3]); }
+
+ref forget_lookup_function(arguments a) {
+  forget_lookup(own_actor(), a[0]);
+  return none();
+}
+
+ref found_function(arguments a) { return found_by(a[0]); }
+
+ref end_lookup_function(arguments a) {
+  end_lookup(a[0]);
+  return none();
+}
+
+ref expose(arguments a) {
+  guest_actor& actor = own_actor();
+  const std::string name = text_from(a[0], "module");
+  return actor.expose(name, text_from(a[1], "path")) ? none() : ref();
+}
+
+ref is_registrar(arguments) {
+  guest_actor* actor = visible_actor();
+  return ref::take(PyBool_FromLong(actor && actor->port()->self().is_registrar.value_or(false)));
 }
 
 // --- children
@@ -346,6 +375,12 @@ PyMethodDef module_functions[] = {
     function<peer_opened, 1>("peer_opened"),
     function<look_at_dialog, 1>("look_at_dialog"),
     function<cancel_self, 1>("cancel_self"),
+    function<lookup_function, 4>("lookup"),
+    function<forget_lookup_function, 1>("forget_lookup"),
+    function<found_function, 1>("found"),
+    function<end_lookup_function, 1>("end_lookup"),
+    function<expose, 2>("expose"),
+    function<is_registrar, 0>("is_registrar"),
     function<start_child, 3>("start_child"),
     function<stop_child, 2>("stop_child"),
     function<backends, 0>("backends"),

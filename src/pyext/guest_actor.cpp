@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "actor/process_runtime.hpp"
 #include "base/assert.hpp"
 #include "base/forked.hpp"
 #include "pyext/convert.hpp"
@@ -157,6 +158,7 @@ void guest_actor::act(port::spec_arrived&& e) {
   runtime_vars_ = std::move(e.spec.runtime_vars);
   const auto fail = [this](const remote_error_info& info) {
     failure_ = fmt::format("its modules did not import: {}: {}", info.source_type, info.message);
+    start_failure_ = info;
     port_->set_ready(&info);
   };
   parent_program program;
@@ -168,15 +170,35 @@ void guest_actor::act(port::spec_arrived&& e) {
   if (!program.loop.empty()) loop_name_ = program.loop;
   bool ok = program.sys_path.empty() || set_sys_path(program.sys_path);
   if (ok && !options_.package_path.empty()) ok = append_to_sys_path(options_.package_path);
-  ok = ok && replay_main(program);
-  for (const auto& [name, path] : e.spec.enable_modules.list) ok = ok && expose(name, path);
+  // A parent of ours sends its sys.path, under which its main script imports. That of a tractor
+  // program need not import here: then only what it defines cannot be called.
+  if (ok && !replay_main(program)) {
+    const ref error = take_error();
+    ok = program.sys_path.empty() && !is_interrupted(error.get());
+    if (!ok) PyErr_SetRaisedException(Py_NewRef(error.get()));
+  }
+  for (const auto& [name, path] : e.spec.enable_modules.list)
+    // tractor's own: a root of it lists the module of its debugger for every child.
+    if (!name.starts_with("tractor.")) ok = ok && expose(name, path);
   if (!ok) {
     const ref error = take_error();
     // Struck while it imported: who did that knows why, and it is no fault of the modules.
     if (error && is_interrupted(error.get())) return;
     return fail(errors_.describe(error.get()));
   }
-  port_->set_ready();
+  say_ready(std::move(e.spec.reg_addrs));
+}
+
+// A process child registers itself first: nobody else can. Guests are registered by their
+// supervisor.
+void guest_actor::say_ready(std::vector<msg::wire_address> registrars) {
+  auto* rt = tree::process_runtime::current();
+  if (!rt || !port_->alone_in_process()) return port_->set_ready();
+  rt->join_registrars(port_, std::move(registrars), [port = port_](const std::exception_ptr& e) {
+    if (!e) return port->set_ready();
+    const auto info = to_remote(e, {port->self().name, port->self().uuid});
+    port->set_ready(&info);
+  });
 }
 
 bool guest_actor::expose(const std::string& name, const std::string& path) {
@@ -245,6 +267,10 @@ void guest_actor::act(port::call_started&& e) {
 }
 
 std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_started& e) {
+  if (start_failure_) {  // It was called before that was known.
+    port_->finish(e.id, *start_failure_);
+    return {};
+  }
   const auto module = modules_.find(e.ns);
   if (module == modules_.end()) {
     refuse(e.id, "ModuleNotExposed",
@@ -515,8 +541,12 @@ void guest_actor::answer_the_rest() {
 port::request_id guest_actor::call(const ipc::link_ptr& to, const std::string& ns,
                                    const std::string& func, payload kwargs, ref token) {
   const port::request_id id = port_->call(to, ns, func, std::move(kwargs));
-  requests_.emplace(id, open_request{token.release(), to->peer().name});
+  expect(id, std::move(token), to->peer().name);
   return id;
+}
+
+void guest_actor::expect(port::request_id id, ref token, std::string peer) {
+  requests_.emplace(id, open_request{token.release(), std::move(peer)});
 }
 
 void guest_actor::forget(port::request_id id) {

@@ -47,9 +47,8 @@ struct guest_actor_options {
 ///   process.
 /// - `cancel_requested`: cancels what runs on the loop, lets it unwind, and ends.
 /// - `reply_arrived`, `child_changed`: to the loop's `settle`, or the callback of start_child.
-/// - Functions that `coppice.context` marked, and async generators, are dialogs:
-/// `coppice._endpoint`
-///   and `_stream` make the coroutine that serves one, and its events go to the loop's `dialog`.
+/// - Functions that `coppice.context` marked, and async generators, are dialogs: `_endpoint` and
+///   `_stream` make the coroutine that serves one, and its events go to the loop's `dialog`.
 ///
 /// # Why not Python code?
 /// A guest whose endpoints are plain functions imports nothing but the user's modules, and starts
@@ -96,7 +95,11 @@ class guest_actor {
   void drain();
   port::request_id call(const ipc::link_ptr& to, const std::string& ns, const std::string& func,
                         payload kwargs, ref token);
+  /// What settles `token` will arrive as the reply to this request, from wherever.
+  void expect(port::request_id id, ref token, std::string peer);
   void forget(port::request_id id);
+  /// Makes a module callable. False: an exception is set.
+  bool expose(const std::string& name, const std::string& path);
   /// A dialog of ours: everything that happens in it goes to the loop's `dialog`, with this token.
   port::request_id open_dialog(const ipc::link_ptr& to, const std::string& ns,
                                const std::string& func, payload kwargs, ref token,
@@ -128,6 +131,7 @@ class guest_actor {
   };
 
   void act(port::spec_arrived&& e);
+  void say_ready(std::vector<msg::wire_address> registrars);
   void act(port::call_started&& e);
   void act(port::call_cancelled&& e);
   void act(port::dialog_changed&& e);
@@ -135,7 +139,6 @@ class guest_actor {
   void act(port::cancel_requested&& e);
   void act(port::child_changed&& e);
 
-  bool expose(const std::string& name, const std::string& path);
   std::optional<ready_call> prepare(const port::call_started& e);
   void run(ready_call call);
   void refuse(port::call_id id, const char* type, const std::string& message);
@@ -181,6 +184,7 @@ class guest_actor {
   bool done_ = false;       // serve() is to return.
   std::string why_;         // It ends.
   std::string failure_;
+  std::optional<remote_error_info> start_failure_;  // Why nothing here can be called.
 };
 
 }  // namespace coppice::py

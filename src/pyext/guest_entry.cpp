@@ -42,6 +42,7 @@ class actor_body final : public guest_body, public call_fence {
       return;
     }
     port_->set_parent(parent_.uuid);
+    if (options_.on_here) options_.on_here(port_);
     ipc::connect_memory(port_->self(), port_, parent_, std::exchange(parent_sink_, nullptr));
     actor_->serve();
     actor_->release();

@@ -14,6 +14,8 @@ namespace coppice::py {
 struct guest_entry_options {
   port::table_limits calls;
   std::string package_path;  // See guest_actor_options.
+  /// It is about to join its parent. Called with its GIL; must not block.
+  std::function<void(std::shared_ptr<port::guest_port>)> on_here;
   /// The guest's code has ended, whatever ended it. No GIL is held; must not block.
   std::function<void(std::shared_ptr<port::guest_port>)> on_gone;
 };

@@ -44,6 +44,9 @@ std::unique_ptr<spawn::backend> python_host::make_subint(tree::process_runtime& 
   guest_entry_options options;
   options.calls = rt.options().calls;
   options.package_path = package_;
+  options.on_here = [&rt](const std::shared_ptr<port::guest_port>& port) {
+    rt.lookups().is_here(port);
+  };
   options.on_gone = [control = rt.control()->ref(), &rt](std::shared_ptr<port::guest_port> port) {
     // Its listener, if it ever had one. Dropped when the loop has ended: so have its listeners.
     control.post([&rt, port] { rt.actor_ended(*port); });

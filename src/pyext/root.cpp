@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <future>
 #include <memory>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "pyext/convert.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/leaving.hpp"
+#include "pyext/lookups.hpp"
 #include "pyext/main_fence.hpp"
 #include "pyext/python_host.hpp"
 
@@ -79,6 +81,44 @@ bool stop_without_gil(tree::process_runtime& rt) {
   return clean;
 }
 
+/// What it threw.
+template <class F>
+std::exception_ptr without_gil(F&& f) {
+  std::exception_ptr failure;
+  PyThreadState* mine = PyEval_SaveThread();
+  try {
+    f();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  PyEval_RestoreThread(mine);
+  return failure;
+}
+
+/// The root's port: its Aid says whether it is the registrar. Blocks while that is found out, if
+/// addresses are given.
+std::shared_ptr<port::guest_port> enter_registry(tree::process_runtime& rt, const std::string& name,
+                                                 const std::vector<msg::wire_address>& registry) {
+  const auto joined = rt.elect_registrars(registry);
+  auto port = std::make_shared<port::guest_port>(
+      tree::aid_of_guest({name, base::new_uuid()}, joined.empty()), rt.options().calls);
+  if (registry.empty()) {
+    rt.open_as_registrar(port, {}, [](const std::exception_ptr&) {});
+    return port;
+  }
+  // Shared: it is still being set when we have been told.
+  const auto told = std::make_shared<std::promise<void>>();
+  auto done = [told](const std::exception_ptr& e) {
+    e ? told->set_exception(e) : told->set_value();
+  };
+  if (joined.empty())
+    rt.open_as_registrar(port, registry, done);
+  else
+    rt.join_registrars(port, joined, done);
+  told->get_future().get();
+  return port;
+}
+
 /// A root's functions are not called by number, and its program ends it.
 class no_fence final : public call_fence {
   void begin_call(std::uint64_t) noexcept override {}
@@ -131,6 +171,7 @@ void open_root(const std::string& name, PyObject* mapping) {
   transports.tls.certificate_file = options.text("tls_certificate", "");
   transports.tls.key_file = options.text("tls_key", "");
   transports.tls.ca_file = options.text("tls_ca", "");
+  const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");
   options.finish();
   wanted.use(transports);
 
@@ -150,8 +191,11 @@ void open_root(const std::string& name, PyObject* mapping) {
   root->program = open_program(std::move(wanted));
   root->linger = linger;
   auto& runtime = *root->program.runtime;
-  root->port = std::make_shared<port::guest_port>(tree::aid_of_guest({name, base::new_uuid()}),
-                                                  runtime.options().calls);
+  if (const auto failure =
+          without_gil([&] { root->port = enter_registry(runtime, name, registry); })) {
+    stop_without_gil(runtime);
+    std::rethrow_exception(failure);
+  }
   root->actor = std::make_unique<guest_actor>(root->port, root->fence, guest_actor_options{});
   runtime.on_interrupt([port = root->port](std::string why) { port->cancel(std::move(why)); });
   root->port->set_ready();
@@ -178,6 +222,7 @@ bool close_root() {
   if (!root) return true;
   PyDict_DelItemString(PyInterpreterState_GetDict(PyInterpreterState_Get()), root_key);
   root->program.runtime->on_interrupt([](std::string) {});
+  root->port->acknowledge_cancel();
   const bool clean = stop_without_gil(*root->program.runtime);
   root->actor->release();
   root->port->close("the root has ended");

@@ -10,6 +10,7 @@
 
 #include "coppice/detail/msgpack.hpp"
 #include "coppice/errors.hpp"
+#include "pyhost/plain_form.hpp"
 
 namespace coppice::py {
 
@@ -18,6 +19,7 @@ namespace {
 using msgpack::reader;
 
 constexpr int depth_max = reader::depth_max_default;
+constexpr std::int8_t timestamp_ext = -1;  // The one extension type that msgpack defines.
 
 // A new reference that ends with its block.
 class owned {
@@ -90,7 +92,37 @@ class encoder {
     if (PyDict_Check(o)) return dict(o, up);
     if (PyList_Check(o)) return list(o, up);
     if (PyTuple_Check(o)) return tuple(o, up);
-    return refuse(o, up);
+    const plain_form plain = plain_form::of(o);
+    const owned object(plain.object);
+    switch (plain.is) {
+      case plain_form::kind::none:
+        return refuse(o, up);
+      case plain_form::kind::failed:
+        return false;
+      case plain_form::kind::time:
+        return time(plain.time), true;
+      case plain_form::kind::object:
+        return value(object.get(), up);
+    }
+    return false;
+  }
+
+  // msgpack's timestamp, in the fewest bytes that hold it.
+  void time(timestamp t) {
+    const auto seconds = static_cast<std::uint64_t>(t.seconds);
+    if (seconds >> 34 != 0) {
+      std::byte* to = writer_.ext_room(timestamp_ext, 12);
+      big_endian(to, t.nanoseconds, 4);
+      big_endian(to + 4, seconds, 8);
+    } else if (t.nanoseconds != 0 || seconds >> 32 != 0) {
+      big_endian(writer_.ext_room(timestamp_ext, 8), std::uint64_t{t.nanoseconds} << 34 | seconds,
+                 8);
+    } else {
+      big_endian(writer_.ext_room(timestamp_ext, 4), seconds, 4);
+    }
+  }
+  static void big_endian(std::byte* to, std::uint64_t v, int size) {
+    for (int i = size; i-- > 0; v >>= 8) to[i] = static_cast<std::byte>(v);
   }
 
   // enum.EnumType is Python code: it exists in this interpreter only once `enum` was imported.
@@ -217,8 +249,8 @@ class encoder {
     if (PyBytes_Check(o) || PyByteArray_Check(o))
       advice = "; of a subclass of bytes, send bytes(value)";
     PyErr_Format(PyExc_TypeError,
-                 "cannot send a '%U' at %s: None, bool, int, float, str, bytes, list, tuple and "
-                 "dict can travel%s",
+                 "cannot send a '%U' at %s: None, bool, int, float, str, bytes, list, tuple, set, "
+                 "dict, dataclasses, enums, dates and times can travel%s",
                  name.get(), where(up).c_str(), advice);
     return false;
   }
@@ -290,12 +322,45 @@ class decoder {
       case msgpack::kind::map:
         if (in_key) reader_.fail("a key that has a hash");
         return map();
+      case msgpack::kind::ext:
+        return time();
       default:
         reader_.fail("a value of a type that Python has");
     }
   }
 
  private:
+  PyObject* time() {
+    const std::size_t from = reader_.offset();
+    const msgpack::token t = reader_.next();
+    const auto number = [&](std::size_t at, std::size_t size) {
+      std::uint64_t v = 0;
+      for (const std::byte b : t.bytes.subspan(at, size))
+        v = v << 8 | static_cast<std::uint64_t>(b);
+      return v;
+    };
+    timestamp when;
+    if (t.ext_type == timestamp_ext && t.bytes.size() == 4) {
+      when.seconds = static_cast<std::int64_t>(number(0, 4));
+    } else if (t.ext_type == timestamp_ext && t.bytes.size() == 8) {
+      const std::uint64_t v = number(0, 8);
+      when = {static_cast<std::int64_t>(v & ((std::uint64_t{1} << 34) - 1)),
+              static_cast<std::uint32_t>(v >> 34)};
+    } else if (t.ext_type == timestamp_ext && t.bytes.size() == 12) {
+      when = {std::bit_cast<std::int64_t>(number(4, 8)), static_cast<std::uint32_t>(number(0, 4))};
+    } else {
+      reader_.rewind(from);
+      reader_.fail("a value of a type that Python has");
+    }
+    PyObject* made = datetime_of(when);
+    if (!made &&
+        (PyErr_ExceptionMatches(PyExc_OverflowError) || PyErr_ExceptionMatches(PyExc_ValueError))) {
+      PyErr_Clear();
+      reader_.fail_with("a time beyond the years that Python knows");
+    }
+    return made;
+  }
+
   PyObject* text(std::string_view utf8) {
     PyObject* s = PyUnicode_DecodeUTF8(utf8.data(), static_cast<Py_ssize_t>(utf8.size()), "strict");
     if (!s && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {

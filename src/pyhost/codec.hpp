@@ -21,7 +21,14 @@ namespace coppice::py {
 /// | bytes, bytearray, memoryview      | bytes                                                   |
 /// | list, tuple and their subclasses  | list (a named tuple too; as a part of a dict key: tuple)|
 /// | dict and its subclasses           | dict, keys in their order                               |
+/// | set, frozenset                    | list, in no order                                       |
 /// | a member of an enum.Enum          | its value                                               |
+/// | a dataclass instance              | dict by field name                                      |
+/// | a msgspec.Struct                  | what msgspec.to_builtins() makes of it                  |
+/// | datetime with a time zone         | datetime in UTC, to the microsecond                     |
+/// | datetime without, date, time      | str, ISO 8601                                           |
+/// | timedelta                         | str, ISO 8601: "P1DT3.5S"                               |
+/// | Decimal, UUID                     | str                                                     |
 ///
 /// Everything else is a TypeError that says where it sits: "cannot send a 'set' at kwargs['x'][3]:
 /// …". So is an instance of a subclass of int, float, str or bytes that is no enum member: who made

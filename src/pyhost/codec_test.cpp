@@ -139,6 +139,57 @@ TEST(PythonCodec, AMemberThatIsItsOwnValueIsADepthErrorAndNoCrash) {
   exec("Own.A._value_ = 1");
 }
 
+TEST(PythonCodec, SetsArriveAsListsButInKeysAsTuples) {
+  EXPECT_EQ(there_and_back("[{7}, frozenset(), {frozenset({1}): 2}]"), "[[7], [], {(1,): 2}]");
+}
+
+TEST(PythonCodec, DataclassInstancesTravelAsMapsOfTheirFields) {
+  exec(
+      "import dataclasses, typing\n"
+      "@dataclasses.dataclass\nclass Leg:\n symbol: str\n price: float = 0.0\n"
+      " count: typing.ClassVar[int] = 3\n start: dataclasses.InitVar[int] = 1\n"
+      "@dataclasses.dataclass(slots=True, frozen=True)\nclass Basket:\n legs: list\n"
+      "@dataclasses.dataclass\nclass Named(Leg):\n name: str = 'n'");
+  EXPECT_EQ(
+      there_and_back("Basket([Leg('A', 1.5), Named('B')])"),
+      "{'legs': [{'symbol': 'A', 'price': 1.5}, {'symbol': 'B', 'price': 0.0, 'name': 'n'}]}");
+  EXPECT_NE(refusal("Basket([Leg(1j)])").find("'complex' at kwargs['legs'][0]['symbol']"),
+            std::string::npos);
+  EXPECT_NE(refusal("Leg").find("cannot send a 'type'"), std::string::npos)
+      << "the class itself is no instance";
+  exec("own = Basket([])\nown.legs.append(own)");
+  EXPECT_NE(refusal("own").find("does one contain itself?"), std::string::npos);
+  exec("own.legs.clear()\ngone = Leg('x'); del gone.symbol");
+  EXPECT_EQ(refusal("gone").find("AttributeError"), 0u);
+}
+
+TEST(PythonCodec, TimesWithAZoneAreMsgpackTimestampsAndComeBackInUtc) {
+  exec(
+      "import datetime as d\n"
+      "def at(*a, **k): return d.datetime(*a, tzinfo=d.timezone(d.timedelta(**k)))");
+  EXPECT_EQ(hex("at(1970, 1, 1, 1, 0, 1, hours=1)"), "d6ff00000001");
+  EXPECT_EQ(hex("at(1970, 1, 1, 0, 0, 1, 500000)"), "d7ff7735940000000001");
+  EXPECT_EQ(hex("at(1969, 12, 31, 23, 59, 59)"), "c70cff00000000ffffffffffffffff");
+  for (const char* when : {"at(2026, 8, 1, 12, 30, 15, 123457)", "at(1, 1, 1)", "at(2300, 1, 1)",
+                           "at(9999, 12, 31, 23, 59, 59, 999999)", "at(1969, 7, 20, 0, 0, 0, 1)"})
+    EXPECT_EQ(there_and_back(when), shown(eval(when)));
+  EXPECT_NE(decoded({0xc7, 12, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0, 0, 0, 0}).find("a time beyond"),
+            std::string::npos);
+  EXPECT_NE(decoded({0xd4, 0x05, 0}).find("a type that Python has"), std::string::npos);
+  EXPECT_NE(decoded({0xd4, 0xff, 0}).find("a type that Python has"), std::string::npos);
+}
+
+TEST(PythonCodec, OtherTimesDecimalsAndUuidsTravelAsText) {
+  exec("import datetime as d, decimal, uuid");
+  EXPECT_EQ(there_and_back("[d.datetime(2026, 8, 1, 12, 30), d.date(2026, 8, 1), d.time(9, 5)]"),
+            "['2026-08-01T12:30:00', '2026-08-01', '09:05:00']");
+  EXPECT_EQ(there_and_back("[d.timedelta(seconds=3), d.timedelta(days=1, seconds=2.5), "
+                           "d.timedelta(0), d.timedelta(seconds=-0.25), d.timedelta(days=-2)]"),
+            "['PT3S', 'P1DT2.500000S', 'PT0S', '-PT0.250000S', '-P2D']");
+  EXPECT_EQ(there_and_back("decimal.Decimal('1.10')"), "'1.10'");
+  EXPECT_EQ(there_and_back("uuid.UUID(int=1)"), "'00000000-0000-0000-0000-000000000001'");
+}
+
 TEST(PythonCodec, OtherSubclassesOfScalarsAreRefusedWithTheWayOut) {
   exec("class S(str): pass\nclass I(int): pass\nclass F(float): pass\nclass B(bytes): pass");
   EXPECT_NE(refusal("S('x')").find("send str(value)"), std::string::npos);
@@ -148,14 +199,15 @@ TEST(PythonCodec, OtherSubclassesOfScalarsAreRefusedWithTheWayOut) {
 }
 
 TEST(PythonCodec, WhatCannotTravelIsNamedWithItsPlace) {
-  EXPECT_EQ(refusal("{'x': [0, 1, 2, {1}]}"),
-            "TypeError: cannot send a 'set' at kwargs['x'][3]: None, bool, int, float, str, bytes, "
-            "list, tuple and dict can travel");
+  EXPECT_EQ(refusal("{'x': [0, 1, 2, 1j]}"),
+            "TypeError: cannot send a 'complex' at kwargs['x'][3]: None, bool, int, float, str, "
+            "bytes, list, tuple, set, dict, dataclasses, enums, dates and times can travel");
   EXPECT_EQ(refusal("object()", "result").substr(0, 44),
             "TypeError: cannot send a 'object' at result:");
   exec("class Point: pass");
   EXPECT_NE(refusal("{1: (Point(),)}").find("a 'Point' at kwargs[1][0]:"), std::string::npos);
-  EXPECT_NE(refusal("{frozenset(): 1}").find("'frozenset' at kwargs[…]"), std::string::npos);
+  EXPECT_NE(refusal("{1j: 1}").find("'complex' at kwargs[…]"), std::string::npos);
+  EXPECT_NE(refusal("[{1j}]").find("'complex' at kwargs[0][0]"), std::string::npos);
   EXPECT_NE(refusal("lambda: 0").find("'function'"), std::string::npos);
 }
 
@@ -176,7 +228,7 @@ TEST(PythonCodec, LoneSurrogatesAreAValueErrorThatSaysWhatToDo) {
 TEST(PythonCodec, ARefusedValueLeavesNothingInTheBuffer) {
   msgpack::buffer out;
   msgpack::writer(out).nil();
-  PyObject* value = eval("[1, 2, {3}]");
+  PyObject* value = eval("[1, 2, {3j}]");
   EXPECT_FALSE(encode(value, "result", out));
   Py_DECREF(value);
   PyErr_Clear();

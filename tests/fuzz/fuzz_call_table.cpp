@@ -12,6 +12,7 @@
 
 #include "base/uuid.hpp"
 #include "coppice/errors.hpp"
+#include "coppice/value.hpp"
 #include "fuzz.hpp"
 #include "port/call_table.hpp"
 
@@ -20,6 +21,8 @@ namespace {
 
 constexpr table_limits small{
     .calls_per_peer_max = 4, .payload_bytes_max = 200, .stream_bytes_per_peer_max = 600};
+constexpr registry_limits few{
+    .actors_max = 3, .addresses_per_actor_max = 2, .waiters_per_peer_max = 2, .text_bytes_max = 20};
 constexpr std::size_t steps_max = 200;
 const char* const names[] = {"child", "parent", "peer", "other"};
 constexpr std::size_t peers = std::size(names);
@@ -28,15 +31,18 @@ uid uid_of(std::size_t peer) { return {names[peer], std::string("uuid-of-") + na
 
 class silent_link final : public ipc::link {
  public:
-  explicit silent_link(std::size_t peer) {
+  explicit silent_link(std::size_t peer) : is_local_(peer < 2) {
     peer_.name = uid_of(peer).name;
     peer_.uuid = uid_of(peer).uuid;
     if (peer % 2 != 0) peer_.extensions = msg::extensions{.ext = {"credit"}};
   }
   void send(msg::message, ipc::urgency) override {}
   void close(std::string) override {}
-  bool is_local() const noexcept override { return true; }
+  bool is_local() const noexcept override { return is_local_; }
   std::string describe() const override { return "nowhere"; }
+
+ private:
+  const bool is_local_;
 };
 
 class world {
@@ -209,7 +215,8 @@ class world {
       case 2:
       case 3:
       case 4: {
-        const auto outcome = table_.send(id, to_payload(std::string(in_.below(64), 'z')), out_);
+        payload one = to_payload(std::string(in_.below(64), 'z'));
+        const auto outcome = table_.send(id, std::move(one), out_);
         const bool full = outcome == send_outcome::full;
         COPPICE_ASSERT(full || !told_[id].full, "`writable` follows `full`");
         told_[id].full = full;
@@ -225,7 +232,18 @@ class world {
   }
   void actor_step() {
     const remote_error_info broken = failure();
-    switch (in_.below(5)) {
+    switch (in_.below(7)) {
+      case 5:
+        if (!std::exchange(is_registrar_, true))
+          table_.become_registrar(few, [this](const std::string& uuid) { asked_.push_back(uuid); });
+        return;
+      case 6: {
+        if (asked_.empty()) return;
+        registry::addresses at;
+        if (in_.below(2) != 0) at.push_back(any_address());
+        table_.published(asked_.back(), at, out_);
+        return asked_.pop_back();
+      }
       case 0:
         return table_.set_ready(nullptr, out_);
       case 1:
@@ -273,7 +291,10 @@ class world {
 
   msg::message any_message(const peer& from) {
     const auto self = uid_of(static_cast<std::size_t>(&from - peers_));
-    switch (in_.below(16)) {
+    switch (in_.below(18)) {
+      case 16:
+      case 17:
+        return registrar_call(self);
       case 12:
       case 13:
         return msg::yield{any_cid(), to_payload(std::string(in_.byte(), 'v'))};
@@ -318,6 +339,24 @@ class world {
                           in_.below(16) == 0 ? uid{"someone", "else"} : self};
     }
   }
+  msg::wire_address any_address() {
+    const std::string host = in_.below(2) != 0 ? "d" : "";
+    if (in_.below(2) != 0) return msg::tcp_address{host, static_cast<std::uint16_t>(in_.below(3))};
+    return msg::uds_address{host, uid_of(in_.below(peers)).uuid};
+  }
+  msg::start registrar_call(const uid& self) {
+    constexpr const char* methods[] = {"register_actor", "find_actor",  "wait_for_actor",
+                                       "get_registry",   "delete_addr", "unregister_actor"};
+    const std::size_t given = in_.byte();  // Of the arguments that there are.
+    std::map<std::string, value> arguments;
+    const uid who = uid_of(in_.below(peers));
+    if (given & 1) arguments["uid"] = value::of(who);
+    if (given & 2) arguments["addr"] = value::of(any_address());
+    if (given & 4) arguments["name"] = value::of(given & 128 ? who.uuid : who.name);
+    if (given & 8) arguments["held"] = value::of((given & 16) != 0);
+    if (given & 32) arguments["here"] = value::of((given & 64) != 0);
+    return {any_cid(), "self", methods[in_.below(6)], to_payload(arguments), self};
+  }
   // What only bytes can say.
   static msg::message decoded(std::span<const std::byte> bytes) {
     try {
@@ -333,6 +372,9 @@ class world {
       COPPICE_ASSERT(s.to != nullptr, "something is sent to somebody");
       auto* m = std::get_if<msg::start>(&s.message);
       if (m && cids_.size() < 64) cids_.push_back(m->cid);
+      const auto* r = std::get_if<msg::returned>(&s.message);
+      COPPICE_ASSERT(!r || s.to->is_local() || !names_in_process(r->pld),
+                     "an address of this process never leaves it");
       msgpack::buffer frame;
       const bool ours = s.to->peer().extensions.has_value();  // What is sent can be sent.
       msg::encode_frame(s.message, frame, ours ? msg::dialect::coppice : msg::dialect::tractor);
@@ -351,6 +393,13 @@ class world {
         if (p.link == c.link) disconnect(p);
     }
     if (!closes.empty()) settle();
+  }
+  // Does it hold an address without a directory, ["", uuid]?
+  static bool names_in_process(const payload& p) {
+    const std::string_view all(reinterpret_cast<const char*>(p.bytes().data()), p.size());
+    for (std::size_t at = all.find("\x92\xa0"); at != all.npos; at = all.find("\x92\xa0", at + 1))
+      if (all.substr(at + 3).starts_with("uuid-of-")) return true;
+    return false;
   }
   void note(const event& e) {
     if (const auto* s = std::get_if<call_started>(&e)) serving_.push_back({.id = s->id});
@@ -391,6 +440,7 @@ class world {
     }
     COPPICE_ASSERT(table_.served() == 0, "and every served call its end");
     for (const own_call& c : calls_) table_.release(c.id);
+    if (is_registrar_) return;  // Its table stays.
     base::tree_writer left;
     table_.describe(left);
     COPPICE_ASSERT(left.text().empty(), "nothing stays");
@@ -406,6 +456,8 @@ class world {
   std::vector<std::string> cids_;
   bool adopted_ = false;
   int met_ = 0, lost_ = 0;
+  bool is_registrar_ = false;
+  std::vector<std::string> asked_;  // uuids of actors that are asked to listen.
 };
 
 }  // namespace

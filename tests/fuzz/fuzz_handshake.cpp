@@ -97,7 +97,7 @@ void peers_step(leashed_link& leash, input& in, std::string& held) {
       held.erase(0, std::min<std::size_t>(held.size(), 40));
       break;
     case 6:
-      leash.receive(in.two_bytes());
+      leash.read(in.two_bytes());
       break;
     case 7:
       leash.shut_down();
@@ -118,8 +118,8 @@ void own_step(leashed_link& leash, world& w, input& in) {
     case 2:
       leash.link->close("enough");
       break;
-    default:
-      leash.poll();
+    default:  // Nothing: a turn of the loop.
+      break;
   }
 }
 

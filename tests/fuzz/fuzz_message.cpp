@@ -2,10 +2,12 @@
 // Any bytes as a message, any message of the protocol chosen by the first byte: it decodes or
 // throws what decode() says, and what was decoded encodes to bytes that decode to the same.
 #include <string>
+#include <vector>
 
 #include "coppice/errors.hpp"
 #include "fuzz.hpp"
 #include "msg/messages.hpp"
+#include "msg/yields.hpp"
 
 namespace coppice::msg {
 namespace {
@@ -54,6 +56,33 @@ std::string_view tag_of(std::size_t n, std::index_sequence<I...>) {
   return tag;
 }
 
+// The same message with a key more, which nobody knows: frames of the usual form are read in a
+// shorter way, and this one is not of that form.
+void read_in_full(const payload& frame, const message& m) {
+  const auto bytes = frame.bytes();
+  const auto head = static_cast<std::uint8_t>(bytes.front());
+  if (head < 0x80 || head >= 0x8f) return;  // Not up to 14 keys.
+  msgpack::buffer out;
+  msgpack::writer w(out);
+  w.map((head & 0x0fu) + 1), w.raw(bytes.subspan(1)), w.str("zz"), w.nil();
+  const message other = decode(fuzz::payload_of(out.bytes()));
+  COPPICE_ASSERT(other.index() == m.index(), "both ways read the same message");
+  COPPICE_ASSERT(encoded(other, dialect::coppice) == encoded(m, dialect::coppice), "all of it");
+}
+
+// A stream's frames are cut where the one before had its value.
+void cut(const payload& frame, const yield& m) {
+  yield_cutter cutter;
+  cutter.learn(frame, m);
+  const auto value = cutter.cut(frame);
+  COPPICE_ASSERT(!value || (*value == m.pld && cutter.cid() == m.cid), "cutting is decoding");
+  msgpack::buffer one, both;
+  encode_frame(m, one, dialect::coppice);
+  encode_yields(m.cid, std::vector<payload>{m.pld, m.pld}, both);
+  COPPICE_ASSERT(fuzz::string_of(one) + fuzz::string_of(one) == fuzz::string_of(both),
+                 "many at once are one after the other");
+}
+
 void one(fuzz::input& in) {
   constexpr std::size_t kinds = std::variant_size_v<message>;
   const std::size_t chosen = in.below(kinds + 1);
@@ -74,9 +103,11 @@ void one(fuzz::input& in) {
     return;
   }
   COPPICE_ASSERT(chosen == 0 || m.index() == chosen - 1, "the tag decides");
+  read_in_full(frame, m);
   there_and_back(m, dialect::coppice);
   const bool is_ours = type_name(m).starts_with("coppice.");
   if (!is_ours) there_and_back(m, dialect::tractor);
+  if (const auto* y = std::get_if<yield>(&m)) cut(frame, *y);
   if (auto* e = std::get_if<boxed_error>(&m)) relayed(std::move(*e));
 }
 

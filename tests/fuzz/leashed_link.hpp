@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A socket link whose loop runs step by step, and the other end of its socket.
+// A link that is fed step by step, without a socket, and what it promises its sink.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <functional>
+#include <algorithm>
+// tidy: allow library-home: a stream says by Asio's codes how it went
+#include <boost/asio/error.hpp>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,13 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include "base/fd.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
 #include "core/loop.hpp"
-#include "core/reactor.hpp"
 #include "fuzz.hpp"
 #include "ipc/socket_link.hpp"
+#include "ipc/stream.hpp"
 
 namespace coppice::fuzz {
 
@@ -64,18 +62,69 @@ class strict_sink final : public ipc::link_sink {
   std::vector<msg::message> messages;
 };
 
+/// A peer's bytes without a socket: what it writes is read at once, what it is sent waits until it
+/// reads.
+class leashed_stream final : public ipc::stream {
+ public:
+  static constexpr std::size_t room_max = 64 * 1024;  // For what the peer has not read yet.
+
+  struct peer {  // Shared by the stream, which its link owns, and the test.
+    std::string unread;
+    std::size_t room = room_max;
+    bool gone = false;    // Reads no more.
+    bool closed = false;  // By the link.
+    std::span<std::byte> into = {};
+    ipc::stream_user_ptr reader, writer;  // Who waits.
+  };
+  explicit leashed_stream(std::shared_ptr<peer> p) : peer_(std::move(p)) {}
+
+  void read(std::span<std::byte> into, ipc::stream_user_ptr user) override {
+    COPPICE_ASSERT(!peer_->closed && !peer_->reader, "one read at a time");
+    COPPICE_ASSERT(!into.empty(), "and with room");
+    peer_->into = into;
+    peer_->reader = std::move(user);
+  }
+  std::size_t read_some(std::span<std::byte>, boost::system::error_code& ec) override {
+    ec = boost::asio::error::would_block;
+    return 0;
+  }
+  std::size_t write_some(std::span<const boost::asio::const_buffer> bytes,
+                         boost::system::error_code& ec) override {
+    COPPICE_ASSERT(!peer_->closed, "nothing is written after the end");
+    std::size_t all = 0;
+    for (const auto& part : bytes) {
+      const std::size_t n = std::min(part.size(), peer_->room);
+      const auto* from = static_cast<const char*>(part.data());
+      peer_->unread.append(from, n);
+      peer_->room -= n;
+      all += n;
+    }
+    if (peer_->gone) ec = boost::asio::error::broken_pipe;
+    if (!ec && all == 0) ec = boost::asio::error::would_block;
+    return ec ? 0 : all;
+  }
+  void wait_writable(ipc::stream_user_ptr user) override {
+    COPPICE_ASSERT(!peer_->closed && !peer_->writer, "one waits at a time");
+    peer_->writer = std::move(user);
+  }
+  void close() noexcept override {
+    peer_->closed = true;
+    peer_->reader = peer_->writer = nullptr;
+  }
+  std::string_view kind() const noexcept override { return "fuzz"; }
+  int fd() const noexcept override { return -1; }
+
+ private:
+  const std::shared_ptr<peer> peer_;
+};
+
 /// Made and used on the loop's thread while the loop runs.
 class leashed_link {
  public:
-  leashed_link(std::shared_ptr<core::loop> loop, ipc::limits limits) : loop_(std::move(loop)) {
-    int ends[2];
-    COPPICE_ASSERT(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
-                   "a pair of sockets");
-    peer_.reset(ends[1]);
-    ipc::socket_link::socket s(core::io_context_of(*loop_));
-    s.assign(ipc::socket_link::socket::protocol_type(), ends[0]);
-    link =
-        std::make_shared<ipc::socket_link>(loop_, std::move(s), aid_of("me", true), sink, limits);
+  leashed_link(std::shared_ptr<core::loop> loop, ipc::limits limits) {
+    auto stream = std::make_unique<leashed_stream>(peer_);
+    link = std::make_shared<ipc::socket_link>(std::move(loop), std::move(stream),
+                                              aid_of("me", true), sink, limits);
     link->begin([this](std::exception_ptr e, ipc::link_ptr l) {
       COPPICE_ASSERT(done++ == 0, "`done` is called once");
       COPPICE_ASSERT((e == nullptr) == (l != nullptr), "with a link or with the reason");
@@ -83,34 +132,29 @@ class leashed_link {
     });
   }
 
-  /// What the peer writes. False: the link has closed its socket, or does not read.
-  bool send(std::string_view bytes) {
-    while (peer_ && !bytes.empty()) {
-      const auto n = ::send(peer_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (n <= 0) return false;
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-      poll();
+  /// The peer writes. What the link does not read any more is lost.
+  void send(std::string_view bytes) {
+    while (!bytes.empty() && peer_->reader) {
+      const std::size_t n = std::min(bytes.size(), peer_->into.size());
+      std::memcpy(peer_->into.data(), bytes.data(), n);
+      bytes.remove_prefix(n);
+      tell({}, n);
     }
-    return bytes.empty();
   }
-  void shut_down() {
-    if (peer_) ::shutdown(peer_.get(), SHUT_WR);
-    poll();
-  }
+  void shut_down() { tell(boost::asio::error::eof, 0); }
   void close_peer() {
-    peer_.reset();
-    poll();
+    peer_->gone = true;
+    tell(boost::asio::error::connection_reset, 0);
+    read(0);
   }
   /// What the peer reads now, at most `n` bytes.
-  std::string receive(std::size_t n) {
-    std::string got(n, '\0');
-    const auto have = peer_ ? ::recv(peer_.get(), got.data(), n, MSG_DONTWAIT) : -1;
-    got.resize(have > 0 ? static_cast<std::size_t>(have) : 0);
-    poll();
+  std::string read(std::size_t n) {
+    std::string got = peer_->unread.substr(0, n);
+    peer_->unread.erase(0, n);
+    peer_->room += got.size();
+    if (const auto user = std::exchange(peer_->writer, nullptr)) user->on_writable();
     return got;
   }
-  /// Runs what is ready. Timers and what is sent wait for a turn of the loop.
-  void poll() { loop_->io().poll(); }
   bool is_over() const { return sink->closed || (done != 0 && !sink->connected); }
 
   std::shared_ptr<strict_sink> sink = std::make_shared<strict_sink>();
@@ -118,8 +162,11 @@ class leashed_link {
   int done = 0;
 
  private:
-  std::shared_ptr<core::loop> loop_;
-  base::unique_fd peer_;
+  void tell(const boost::system::error_code& ec, std::size_t n) {
+    if (const auto user = std::exchange(peer_->reader, nullptr)) user->on_read(ec, n);
+  }
+
+  std::shared_ptr<leashed_stream::peer> peer_ = std::make_shared<leashed_stream::peer>();
 };
 
 /// Closes the link and lets go of it: nothing else may hold it, nor wait for anything.
@@ -128,7 +175,6 @@ inline task<> expect_released(std::optional<leashed_link>& leash) {
   const std::weak_ptr<strict_sink> sink = leash->sink;
   leash->link->close("the end");
   co_await checkpoint();
-  leash->poll();
   COPPICE_ASSERT(leash->done == 1, "every handshake ends");
   COPPICE_ASSERT(leash->sink->connected == leash->sink->closed, "every connection ends");
   leash.reset();

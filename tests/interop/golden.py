@@ -116,9 +116,10 @@ def is_address(value: Any) -> bool:
 def as_tractor_sees(message: dict) -> dict:
     """Without the keys of extensions: who does not know them ignores them."""
     kept = {key: value for key, value in message.items() if not key.startswith('coppice')}
-    if isinstance(kept.get('_runtime_vars'), dict):
-        kept['_runtime_vars'] = {key: value for key, value in kept['_runtime_vars'].items()
-                                 if not key.startswith('coppice')}
+    for part in ('_runtime_vars', '_parent_main_data'):
+        if isinstance(kept.get(part), dict):
+            kept[part] = {key: value for key, value in kept[part].items()
+                          if not key.startswith('coppice') and key != 'sys_path'}
     return kept
 
 

@@ -3,17 +3,19 @@
 import subprocess
 import sys
 import textwrap
+import time
 import uuid
 
 import msgspec
 import pytest
 import wire
-from interop_kit import CHILD, error_of, folder, path_with  # noqa: F401: fixtures
+from interop_kit import CHILD, error_of, folder, path_with, transport  # noqa: F401: fixtures
 from peer import Dialog, Peer
-from wire import StartAck
+from wire import Error, StartAck, Stop
 
 MODULE = '''
 import asyncio
+import coppice
 
 import coppice
 
@@ -32,6 +34,66 @@ async def group():
 async def sleepy():
     await asyncio.sleep(1000)
 
+async def gen(n):
+    for value in range(n):
+        yield value
+
+async def forever():
+    n = 0
+    while True:
+        yield n
+        n += 1
+        await asyncio.sleep(0.005)
+
+@coppice.context
+async def echo(ctx: coppice.Context, start):
+    await ctx.started(start + 1)
+    count = 0
+    async with ctx.open_stream() as stream:
+        async for value in stream:
+            await stream.send({'echo': value})
+            count += 1
+    return count
+
+@coppice.context
+async def block(ctx: coppice.Context):
+    await ctx.started('ready')
+    await asyncio.sleep(1000)
+
+@coppice.context
+async def stop_first(ctx: coppice.Context, n):
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        for value in range(n):
+            await stream.send(value)
+    return 'stopped'
+
+@coppice.context
+async def flood(ctx: coppice.Context, n):
+    await ctx.started()
+    async with ctx.open_stream() as stream:
+        for value in range(n):
+            await stream.send(value)
+        await asyncio.sleep(1000)
+
+@coppice.context
+async def slow(ctx: coppice.Context, size, allow=False):
+    await ctx.started()
+    async with ctx.open_stream(msg_buffer_size=size, allow_overruns=allow) as stream:
+        await asyncio.sleep(0.3)
+        return [value async for value in stream]
+
+@coppice.context
+async def cancels_itself(ctx: coppice.Context):
+    await ctx.started()
+    await ctx.cancel()
+    await asyncio.sleep(1000)
+
+@coppice.context
+async def fails(ctx: coppice.Context):
+    await ctx.started()
+    raise KeyError('k')
+
 async def stubborn(seconds):
     try:
         await asyncio.sleep(1000)
@@ -42,18 +104,34 @@ async def stubborn(seconds):
 
 
 @pytest.fixture
-def root(native_half, folder):
-    with Peer('root', 'uds', folder, is_registrar=True) as peer:
+def root(native_half, folder, transport):
+    with Peer('root', transport, folder, is_registrar=True) as peer:
         yield peer
 
 
 @pytest.fixture
-def child(root, tmp_path):
-    path = tmp_path / 'interop_mod.py'
+def crediting_root(native_half, folder, transport):
+    ext = {'v': 1, 'ext': ['credit']}
+    with Peer('root', transport, folder, is_registrar=True, ext=ext) as peer:
+        yield peer
+
+
+def start(root, folder, more=None, **how):
+    path = folder / 'interop_mod.py'
     path.write_text(textwrap.dedent(MODULE))
     return root.spawn([sys.executable, '-P', str(CHILD)],
-                      {'interop_mod': str(path)}, registers=False,
-                      environment={'PYTHONPATH': path_with(tmp_path)})
+                      {'interop_mod': str(path), **(more or {})}, registers=False,
+                      environment={'PYTHONPATH': path_with(folder)}, **how)
+
+
+@pytest.fixture
+def child(root, tmp_path):
+    return start(root, tmp_path)
+
+
+@pytest.fixture
+def open_context(child):
+    return lambda func, **kwargs: child.link.open_context('interop_mod', func, **kwargs)
 
 
 @pytest.fixture
@@ -174,3 +252,155 @@ def test_a_child_refuses_a_parent_that_says_no_aid(native_half, folder):
         line.send(wire.Stop('x'))
         assert process.wait(5) != 0
         line.close()
+
+
+# --- Streams and contexts: the frames are those of a real tractor child.
+
+
+def test_a_generator_ends_with_stop(root, child):
+    stream = child.link.stream('interop_mod', 'gen', n=3)
+    assert list(stream) == [0, 1, 2]
+    assert stream.cancel() is True  # As a consumer always does when it leaves.
+    kinds = root.journal.kinds(cid=stream.cid)
+    assert kinds == ['>Start', '<StartAck', '<Yield', '<Yield', '<Yield', '<Stop']
+
+
+def test_a_cancelled_generator_ends_with_stop(root, child):
+    stream = child.link.stream('interop_mod', 'forever')
+    assert [stream.receive(), stream.receive()] == [0, 1]
+    stream.stop()
+    assert stream.cancel() is True
+    kinds = [one for one in root.journal.kinds(cid=stream.cid) if one != '<Yield']
+    assert kinds == ['>Start', '<StartAck', '>Stop', '<Stop']
+
+
+def test_a_context_streams_both_ways_and_returns(root, open_context):
+    ctx = open_context('echo', start=41)
+    assert ctx.first == 42
+    for value in (1, 'two', [3, None, 4.5, b'\0']):
+        ctx.send(value)
+        assert ctx.receive() == {'echo': value}
+    ctx.stop()
+    assert ctx.result() == 3
+    assert root.journal.kinds(cid=ctx.cid) == [
+        '>Start', '<StartAck', '<Started', *['>Yield', '<Yield'] * 3, '>Stop', '<Return']
+
+
+def test_a_callee_that_leaves_its_stream_says_stop_before_it_returns(root, open_context):
+    ctx = open_context('stop_first', n=2)
+    assert list(ctx) == [0, 1]
+    assert ctx.result() == 'stopped'
+    assert root.journal.kinds(cid=ctx.cid) == [
+        '>Start', '<StartAck', '<Started', '<Yield', '<Yield', '<Stop', '<Return']
+
+
+def test_a_context_that_fails_ends_with_its_error(open_context):
+    error = error_of(open_context('fails').result)
+    assert (error.src_type_str, error.boxed_type_str) == ('KeyError', 'KeyError')
+
+
+def test_a_cancelled_context_says_so_before_the_request_is_acknowledged(root, open_context):
+    ctx = open_context('block')
+    assert ctx.cancel() is True
+    assert root.journal.kinds()[-3:] == ['<StartAck', '<Error', '<CancelAck']
+    error = error_of(ctx.result)
+    assert error.boxed_type_str == 'ContextCancelled' and error.canceller == root.aid.uid
+
+
+def test_a_context_that_is_cancelled_inside_its_stream_says_stop_first(root, open_context):
+    ctx = open_context('flood', n=1)
+    assert ctx.receive() == 0
+    assert ctx.cancel() is True
+    assert root.journal.kinds()[-4:] == ['<StartAck', '<Stop', '<Error', '<CancelAck']
+
+
+def test_a_callee_that_cancels_itself_names_itself(child, open_context):
+    error = error_of(open_context('cancels_itself').result)
+    assert error.boxed_type_str == 'ContextCancelled' and error.canceller == child.link.aid.uid
+
+
+def test_an_error_of_the_callers_side_ends_the_callee_and_comes_back_relayed(
+        root, child, open_context):
+    me, ctx = root.aid.uid, open_context('block')
+    child.link.wire.send(Error(me, 'ValueError', 'ValueError', [me], 'x', cid=ctx.cid))
+    error = error_of(ctx.result)
+    assert (error.src_type_str, error.boxed_type_str) == ('ValueError', 'RemoteActorError')
+    assert error.src_uid == me and error.relay_path == [me, child.link.aid.uid]
+
+
+def test_each_value_that_finds_no_room_is_answered_with_an_overrun(root, child, open_context):
+    ctx = open_context('slow', size=2)
+    time.sleep(0.1)  # tidy: allow sleep: nothing on the wire says that a stream was opened
+    for value in range(4):
+        ctx.send(value)
+    for _ in range(2):
+        error = ctx.take()
+        assert error.boxed_type_str == error.src_type_str == 'StreamOverrun'
+        assert error.sender == root.aid.uid and error.src_uid == child.link.aid.uid
+    ctx.stop()
+    assert ctx.result() == [0, 1]
+
+
+def test_overruns_that_are_allowed_lose_nothing(open_context):
+    ctx = open_context('slow', size=2, allow=True)
+    time.sleep(0.1)  # tidy: allow sleep: nothing on the wire says that a stream was opened
+    for value in range(50):
+        ctx.send(value)
+    ctx.stop()
+    assert ctx.result() == list(range(50))
+
+
+def test_a_callee_that_is_told_of_an_overrun_ends_with_it(root, child, open_context):
+    me, ctx = root.aid.uid, open_context('flood', n=70)
+    child.link.wire.send(Error(me, 'StreamOverrun', 'StreamOverrun', [me], 'too much',
+                               sender=child.link.aid.uid, cid=ctx.cid))
+    error = error_of(ctx.result)
+    assert (error.src_type_str, error.boxed_type_str) == ('StreamOverrun', 'RemoteActorError')
+    assert error.sender == child.link.aid.uid
+
+
+def test_late_messages_are_dropped(call, child, open_context):
+    ctx = open_context('stop_first', n=1)
+    ctx.result()
+    for late in (wire.Yield(ctx.cid, 1), Stop(ctx.cid), wire.Return(ctx.cid, 1), Stop('unknown')):
+        child.link.wire.send(late)
+    assert call('add', x=1, y=2) == 3
+
+
+def test_credit_bounds_what_a_callee_sends(crediting_root, tmp_path):
+    link = start(crediting_root, tmp_path).link
+    dialog = Dialog(link, str(uuid.uuid4()))
+    link.dialogs[dialog.cid] = dialog
+    link.wire.send_raw(msgspec.msgpack.encode({
+        'msg_type': 'Start', 'cid': dialog.cid, 'ns': 'interop_mod', 'func': 'flood',
+        'kwargs': {'n': 5}, 'uid': crediting_root.aid.uid, 'pld_spec': 'typing.Any',
+        'coppice_credit': [2, 1 << 20]}))
+    dialog.expect(wire.StartAck)
+    ack = next(one.message for one in crediting_root.journal.records if one.kind == 'StartAck')
+    dialog.expect(wire.Started)
+    assert len(ack['coppice_credit']) == 2 and min(ack['coppice_credit']) > 0
+    values = [one for one in (dialog.take() for _ in range(3)) if isinstance(one, wire.Yield)]
+    assert [one.pld for one in values] == [0, 1]  # And a Credit: its side of the stream is open.
+    with pytest.raises(TimeoutError):
+        dialog.take(within=0.1)
+    link.wire.send(wire.Credit(dialog.cid, 2, 100))
+    assert [dialog.receive(), dialog.receive()] == [2, 3]
+    with pytest.raises(TimeoutError):
+        dialog.take(within=0.1)
+
+
+def test_what_only_a_tractor_program_can_import_does_not_keep_its_child_from_starting(
+        root, tmp_path):
+    main = tmp_path / 'tractor_main.py'
+    main.write_text('import no_such_module_as_tractor')
+    child = start(root, tmp_path, {'tractor.devx.debug._tty_lock': '/nowhere/_tty_lock.py'},
+                  main_data={'init_main_from_path': str(main)})
+    assert child.link.call('interop_mod', 'add', x=1, y=2) == 3
+
+
+def test_a_module_that_does_not_import_is_why_its_functions_cannot_be_called(root, tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('import time\ntime.sleep(0.2)\nimport no_such_module')
+    child = start(root, tmp_path, {'broken': str(path)})  # The call comes before it has failed.
+    error = error_of(child.link.call, 'interop_mod', 'add', x=1, y=2)
+    assert error.boxed_type_str == 'ModuleNotFoundError'

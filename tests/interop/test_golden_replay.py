@@ -2,13 +2,15 @@
 """The recorded dialogs of real tractor, with an actor of ours in each part; and a replay that would
 pass whatever came is none: perturbed copies of the recording have to fail, and say where."""
 import copy
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from golden import CONCURRENT, OPTIONAL, Difference, Ids, Replay, parse, recording
-from interop_kit import folder  # noqa: F401: a fixture
+from interop_kit import CHILD, folder, path_with  # noqa: F401: a fixture
 
 HERE = Path(__file__).resolve().parent
 PARTS = ('root', 'callee', 'leaf')
@@ -20,7 +22,16 @@ def peer_plays(part, folder):
     return lambda more: subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL)
 
 
-PLAYERS = {'peer': peer_plays}
+def coppice_plays(part, folder):
+    for name in ('appmod.py', 'scen.py'):
+        shutil.copy(HERE / 'golden_program' / name, folder)
+    words = [f'{folder}/scen.py'] if part == 'root' else ['-P', str(CHILD)]
+    environment = {**os.environ, 'PYTHONPATH': path_with(folder), 'XDG_RUNTIME_DIR': folder,
+                   'GOLDEN_STAND_IN': f'{folder}/stand_in'}
+    return lambda more: subprocess.Popen([sys.executable, *words, *more], env=environment)
+
+
+PLAYERS = {'peer': peer_plays, 'coppice': coppice_plays}
 
 
 def replay(player, part, folder, lines=None, **how):
@@ -30,13 +41,35 @@ def replay(player, part, folder, lines=None, **how):
     return run
 
 
-@pytest.mark.parametrize('player', PLAYERS)
-@pytest.mark.parametrize('part', PARTS)
-def test_every_frame_of_ours_equals_the_recorded_one(player, part, folder):
-    run = replay(player, part, folder)
+def assert_equals_the_recording(player, part, folder, lines=None):
+    run = replay(player, part, folder, lines)
     sent = [one for one in run.frames if one.by == part and one.n not in OPTIONAL]
     got = [one for one in run.journal.records if one.direction == 'got']
     assert len(sent) <= len(got) <= len(sent) + len(OPTIONAL)
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_every_frame_of_the_independent_actor_equals_the_recorded_one(part, folder):
+    assert_equals_the_recording('peer', part, folder)
+
+
+def without_the_leaf(lines):
+    """What callee said to its parent and in registering, but for the context in which it starts an
+    actor, for the root that finds it by name, and for its last word to the registrar."""
+    return [line for line in lines
+            if line['connection'] == 2
+            or line['connection'] == 1 and (line['n'] < 45 or line['n'] in (77, 78, 79))]
+
+
+def test_every_frame_of_coppice_as_the_callee_equals_the_recorded_one(native_half, folder):
+    assert_equals_the_recording('coppice', 'callee', folder, without_the_leaf(recording()))
+
+
+def test_a_perturbed_recording_fails_for_coppice_too(native_half, folder):
+    lines = recording()
+    changed(35, pld={'echo': [3, None, 4.5, {'$bytes': '01'}]})(lines)
+    with pytest.raises(Difference, match='frame 35 '):
+        replay('coppice', 'callee', folder, without_the_leaf(lines), patience=2)
 
 
 def test_every_recorded_frame_is_held_against_ours_in_some_part():

@@ -93,8 +93,15 @@ class Error(Msg):
     _bad_msg_as_dict: dict | None = None
 
 
+class Credit(Msg, tag='coppice.Credit'):
+    """An extension, like `coppice_credit`, which tests send as a raw map."""
+    cid: str
+    n: int
+    bytes: int
+
+
 Any_message = (Aid | SpawnSpec | Start | StartAck | Started | Yield | Stop | Return | CancelAck
-               | Error)
+               | Error | Credit)
 FUNCTYPES = ('asyncfunc', 'asyncgen', 'context')
 _decoder = msgspec.msgpack.Decoder(Any_message)
 _plain = msgspec.msgpack.Decoder()

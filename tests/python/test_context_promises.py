@@ -161,6 +161,28 @@ def test_a_callee_that_returns_without_started_is_an_error(contexts):
         ''')
 
 
+def test_a_callee_that_reads_from_a_stream_nobody_opens_hears_so_when_the_block_ends(contexts):
+    contexts('''
+        @coppice.context
+        async def read(ctx: Context):
+            await ctx.started()
+            async with ctx.open_stream() as stream:
+                got = [msg async for msg in stream]
+                for msg in range(2000):  # Dropped: nobody reads.
+                    await stream.send(msg)
+            return got
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('a', enable_modules=[__name__])
+                async with either.timeout(10):
+                    async with portal.open_context(read) as (ctx, sent):
+                        pass
+                    assert ctx.outcome == []
+                await an.cancel()
+        ''')
+
+
 def test_contexts_and_plain_functions_are_not_mistaken_for_each_other(contexts):
     contexts('''
         def plain(): return 1
@@ -309,13 +331,48 @@ def test_contexts_nest_through_actors_and_errors_say_which_way_they_came(context
         ''')
 
 
+def test_a_cancellation_that_is_passed_on_still_says_who_cancelled(contexts):
+    contexts('''
+        @coppice.context
+        async def cancel_self(ctx: Context):
+            await ctx.started()
+            await ctx.cancel()
+            await either.sleep(1000)
+
+        @coppice.context
+        async def middle(ctx: Context):
+            async with coppice.open_nursery() as an:
+                leaf = await an.start_actor('leaf', enable_modules=[__name__])
+                try:
+                    async with leaf.open_context(cancel_self):
+                        await ctx.started(leaf.uid)
+                        await either.sleep(1000)
+                finally:
+                    await an.cancel()
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('middle', enable_modules=[__name__])
+                try:
+                    async with portal.open_context(middle) as (ctx, leaf):
+                        await either.sleep(1000)
+                except ContextCancelled as error:
+                    assert error.canceller == tuple(leaf)
+                    assert error.src_uid == portal.uid
+                    assert error.relay_path == [tuple(leaf), portal.uid]
+                else:
+                    raise AssertionError
+                await an.cancel()
+        ''')
+
+
 @guests_only
 def test_payloads_that_cannot_travel_are_errors_of_whoever_sends_them(contexts):
     contexts('''
         @coppice.context
         async def bad(ctx: Context, where):
             if where == 'started':
-                await ctx.started({1, 2})
+                await ctx.started(object())
             await ctx.started()
             if where == 'value':
                 async with ctx.open_stream() as stream:

@@ -208,7 +208,9 @@ def test_multitask_parent_cancels_from_nonroot_task(contexts):
                             async for msg in stream:
                                 assert msg == 'yo'
 
+                        # The reader hears of the end of the stream, or already of its reason.
                         await either.together(send_then_cancel, read)
+                        await either.sleep(1000)
                     raise AssertionError('it should have been cancelled')
                 assert ctx.cancel_acked and isinstance(ctx.outcome, ContextCancelled)
                 assert portal.channel.connected()

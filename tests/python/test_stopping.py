@@ -46,8 +46,9 @@ RUNGS = {'loop': 'interrupted', 'sleep': 'interrupted', 'event': 'interrupted', 
          'swallow': 'forced', 'async_loop': 'interrupted'}
 
 
-@both_loops
-@pytest.mark.parametrize('state', RUNGS)
+@pytest.mark.parametrize(
+    'loop, state', [*(('asyncio', state) for state in RUNGS), ('trio', 'async_loop')],
+    indirect=['loop'])
 def test_a_stuck_actor_is_cancelled_within_a_second(script, start_method, state):
     wanted = {RUNGS[state]} if start_method == 'subint' else {'interrupted', 'forced'}
     script(STUCK + f'''
@@ -72,7 +73,6 @@ async def main():
 ''')
 
 
-@both_loops
 def test_four_stuck_actors_end_together(script):
     script(STUCK + '''
 async def main():
@@ -122,7 +122,6 @@ async def main():
 ''')
 
 
-@both_loops
 def test_a_hard_kill_takes_no_time(script):
     script(STUCK + '''
 async def main():
@@ -137,7 +136,6 @@ async def main():
 ''')
 
 
-@both_loops
 def test_interrupted_code_unwinds_and_runs_its_finally_blocks(script):
     script('''
         import either, os, time
@@ -162,7 +160,6 @@ def test_interrupted_code_unwinds_and_runs_its_finally_blocks(script):
         ''')
 
 
-@both_loops
 @pytest.mark.parametrize('state', ['loop', 'sleep', 'event'])
 def test_a_cancelled_call_of_a_def_endpoint_is_interrupted_and_the_actor_goes_on(script, state):
     script(STUCK + f'''
@@ -261,7 +258,6 @@ async def main():
 ''')
 
 
-@both_loops
 def test_a_child_in_a_sync_call_does_not_delay_the_error_of_the_root(script):
     script(STUCK + '''
 async def hold():
@@ -286,7 +282,6 @@ async def main():
 
 # --- native code that never returns ---------------------------------------------------------------
 
-@both_loops
 @guests_only
 def test_a_guest_in_native_code_for_ever_does_not_keep_the_process(begin):
     script = begin('''
@@ -325,7 +320,6 @@ if __name__ == '__main__':
     assert time.time() - last < 2.5, (ended, outcome)
 
 
-@both_loops
 @guests_only
 def test_an_uncaught_error_beside_a_guest_in_native_code_leaves_with_status_1(begin):
     outcome = begin('''
@@ -382,7 +376,6 @@ if __name__ == '__main__':
     assert outcome.seconds < 5
 
 
-@both_loops
 @processes_only
 def test_a_process_in_native_code_for_ever_is_killed(script):
     script('''
@@ -406,7 +399,6 @@ def test_a_process_in_native_code_for_ever_is_killed(script):
 
 # --- kill -9 of the root --------------------------------------------------------------------------
 
-@both_loops
 def test_a_killed_root_leaves_no_process(begin):
     script = begin('''
         import either, os

@@ -488,10 +488,12 @@ def test_a_generator_is_closed_when_its_consumer_leaves(streams):
                         raise LookupError('mine')
                 except LookupError:
                     pass
-                with coppice.move_on_after(0.05):
+                with coppice.CancelScope() as scope:
                     async with portal.open_stream_from(count) as stream:
                         async for value in stream:
-                            pass
+                            if value == 1000:
+                                scope.cancel()
+                assert scope.cancelled_caught
                 assert len(await portal.run(get_closed)) == 4
                 await portal.cancel_actor()
         ''')

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What errors of other actors look like here."""
 import pickle
+import re
+from pathlib import Path
 
 import coppice
 import pytest
@@ -128,3 +130,27 @@ def test_sparse_fields_of_an_older_peer_are_enough():
     error = make_error('remote', {'type': 'KeyError'})
     assert (error.message, error.tb_str, error.members) == ('', '', [])
     assert str(error) == "KeyError [in actor '?']"
+
+
+def test_every_name_of_the_table_of_errors_is_a_class_here():
+    text = (Path(__file__).resolve().parents[3] / 'docs' / 'errors.md').read_text()
+    rows = [line.split('|')[1] for line in text.splitlines() if line.startswith('| `')]
+    names = [name for row in rows for name in re.findall(r'`(\w+)`', row)]
+    assert len(names) > 40
+    for name in names:
+        found = _exceptions.find_type(name)
+        assert found is not None and found.__name__ == name, name
+
+
+def test_the_table_of_errors_is_the_one_that_the_native_half_has():
+    root = Path(__file__).resolve().parents[3]
+    docs = set(re.findall(r'`(\w+(?:Error|Group|Overrun|Cancelled|Closed|Died|Failure|Stuck|Lagged|'
+                          r'Exceeded|Exposed|Unavailable))`', '\n'.join(
+                              line.split('|')[1] for line in (
+                                  root / 'docs' / 'errors.md').read_text().splitlines()
+                              if line.startswith('| `')))) | {'Lagged'}
+    header = (root / 'include' / 'coppice' / 'remote_error.hpp').read_text()
+    table = (root / 'src' / 'core' / 'remote_error.cpp').read_text()
+    native = set(re.findall(r'COPPICE_WIRE_NAME\(.*"(\w+)"\)', header)) | set(
+        re.findall(r'(?:os_error|python_only)<[^\n]*>\("(\w+)"\)', table))
+    assert docs == native

@@ -47,6 +47,16 @@ def test_it_imports_nothing_but_its_own_modules():
     assert 'coppice._asyncio' not in loaded and 'coppice._trio' not in loaded
 
 
+def test_payload_types_without_annotations_of_their_own_import_nothing():
+    loaded = python(IMPORT + '''
+from coppice._typed import checker
+for spec in (int, list[int], dict[str, int | None], tuple[float, ...], None):
+    checker(spec).decode
+print(*sorted(set(sys.modules) - before))
+''').split()
+    assert all(name.split('.')[0] == 'coppice' for name in loaded), loaded
+
+
 def test_no_module_but_its_adapter_imports_an_event_loop():
     for path in PACKAGE.glob('*.py'):
         for line in path.read_text().splitlines():
