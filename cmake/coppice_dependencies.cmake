@@ -2,6 +2,7 @@
 find_package(Threads REQUIRED)
 find_package(Boost 1.81 REQUIRED)
 find_package(fmt REQUIRED)
+find_package(OpenSSL REQUIRED)
 if(COPPICE_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)

@@ -51,6 +51,7 @@
 #include "coppice/runtime.hpp"
 #include "coppice/spawn.hpp"
 #include "coppice/stop.hpp"
+#include "coppice/transports.hpp"
 
 #include <chrono>
 #include <cstdio>

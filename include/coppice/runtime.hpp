@@ -22,6 +22,7 @@
 #include "coppice/spawn.hpp"
 #include "coppice/stall.hpp"
 #include "coppice/time.hpp"
+#include "coppice/transports.hpp"
 
 namespace coppice {
 
@@ -43,6 +44,7 @@ struct main_options {
   /// them; somebody else there is an error. None: the root is the registrar of its own tree.
   std::vector<std::string> registry_addrs = {};
   std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
+  transport_settings transports = {};   // Between processes.
 };
 
 namespace detail {

@@ -76,6 +76,8 @@ struct actor_options {
   stop_policy stop = {};
   duration start_within = std::chrono::seconds(10);
   text cwd = {};  // Of a process; empty: ours.
+  /// "uds", "tcp": a process reaches its parent by the first of these; none: by the runtime's.
+  name_list enable_transports = {};
 };
 static_assert(std::is_trivially_destructible_v<actor_options>);
 

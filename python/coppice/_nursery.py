@@ -140,8 +140,8 @@ class ActorNursery:
                           start_method: StartMethod | None = None, gil: Gil = 'own',
                           loop: LoopName | None = None, stop: StopPolicy | None = None,
                           start_within: float = 10.0, cwd: str | None = None,
-                          inherit_parent_main: bool = True,
-                          loglevel: str | None = None) -> Portal:
+                          inherit_parent_main: bool = True, loglevel: str | None = None,
+                          enable_transports: Sequence[str] | None = None) -> Portal:
         """Starts an actor that lives until it is cancelled, and returns the portal to it.
 
         enable_modules: names of the modules whose functions can be called. start_method: see
@@ -149,7 +149,8 @@ class ActorNursery:
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
         ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
         inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
-        respected). loglevel: tractor's; nothing is logged yet.
+        respected). loglevel: tractor's; nothing is logged yet. enable_transports: a process
+        reaches us by the first, 'uds' or 'tcp'; the root's, else 'uds'.
 
         Raises ActorFailure or RemoteActorError if it does not come up, BackendUnavailable or
         ValueError for a start method that cannot be had.
@@ -174,6 +175,8 @@ class ActorNursery:
         }
         if cwd is not None:
             options['cwd'] = str(cwd)
+        if enable_transports is not None:
+            options['enable_transports'] = list(enable_transports)
         child = Child(self, name, policy, key, reason)
         starting = child.starting
         assert starting is not None
@@ -391,8 +394,8 @@ class _Block:
 def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | None = None,
                  name: str = 'root', payload_bytes_max: int | None = None,
                  exit_linger: float | None = None,
-                 registry_addrs: Sequence[Any] | None = None,
-                 loglevel: str | None = None) -> AbstractAsyncContextManager[ActorNursery]:
+                 registry_addrs: Sequence[Any] | None = None, loglevel: str | None = None,
+                 **transports: Any) -> AbstractAsyncContextManager[ActorNursery]:
     """A block of actors. When it is left, every actor that was started in it has ended.
 
         async with coppice.open_nursery() as an:
@@ -406,12 +409,16 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     start_method and stop are what its actors get unless start_actor() says otherwise. Where no
     actor is running yet, the block is also the root: `name` is its name, payload_bytes_max bounds
     one message, exit_linger is how long the process may take to leave when native code in it never
-    returns, registry_addrs are what coppice.run() does with them. Where one is running, these four
-    mean nothing.
+    returns, registry_addrs are what coppice.run() does with them. transports, between processes:
+    enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent peer is
+    dead; insecure_tcp='allow' lets tcp go beyond this host without TLS; other_users='allow', unix
+    sockets to processes of other users; tls_certificate, tls_key, tls_ca, PEM files. Where a root
+    is running, all these mean nothing.
     """
     options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
     if payload_bytes_max is not None:
         options['payload_bytes_max'] = int(payload_bytes_max)
     if exit_linger is not None:
         options['exit_linger'] = float(exit_linger)
+    options.update(transports)  # The runtime refuses what it does not know.
     return _Block(start_method, stop, options)

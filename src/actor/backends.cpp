@@ -37,6 +37,12 @@ msg::aid aid_of(const uid& who, bool is_registrar) {
   return a;
 }
 
+msg::aid aid_of_guest(const uid& who, bool is_registrar) {
+  msg::aid a = aid_of(who, is_registrar);
+  a.extensions->ext.emplace_back("ping");
+  return a;
+}
+
 namespace {
 
 std::string own_executable() {

@@ -27,5 +27,8 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
 
 /// The Aid of an actor of this process.
 msg::aid aid_of(const uid& who, bool is_registrar = false);
+/// The same of an actor whose sockets are on the control loop: it answers pings at any time. A loop
+/// that runs its actor's code may be busy for longer.
+msg::aid aid_of_guest(const uid& who, bool is_registrar = false);
 
 }  // namespace coppice::tree

@@ -203,7 +203,7 @@ void discovery::hold_election(addresses at,
                      std::move(done));
 }
 
-void discovery::open_registrar(const port::actor_port_ptr& root, const addresses& at) {
+void discovery::open_registrar(const port::actor_port_ptr& root, addresses at, listed done) {
   main_ = root->self();
   registrar_ = root;
   here_[root->self().uuid] = root;
@@ -216,7 +216,20 @@ void discovery::open_registrar(const port::actor_port_ptr& root, const addresses
       [this](std::shared_ptr<ipc::link_sink> sink, const std::function<void(std::exception_ptr)>&) {
         ipc::connect_memory(*main_, std::move(sink), registrar_->self(), registrar_);
       });
-  for (const auto& one : at) bound_.push_back(net_.listen_at(root, one));
+  if (at.empty()) {
+    list_registrar({});
+    return done(nullptr);
+  }
+  net_.listen_at(root, std::move(at), [this, done](std::exception_ptr e, addresses bound) {
+    if (!e && !tasks_) e = std::make_exception_ptr(error("the runtime ends"));
+    if (!e) list_registrar(std::move(bound));
+    done(std::move(e));
+  });
+}
+
+void discovery::list_registrar(addresses bound) {
+  bound_ = std::move(bound);
+  registrar_place& place = places_.at("");
   enlist(uid_of(*main_), [](const std::exception_ptr&) {});
   for (const auto& one : bound_)
     place.session->ask("register_actor", entry_of(uid_of(*main_), one), {});

@@ -89,9 +89,10 @@ class discovery final : public directory {
 
   void hold_election(std::vector<msg::wire_address> at,
                      std::function<void(std::exception_ptr, std::vector<msg::wire_address>)> done);
-  /// The root is the registrar, listening at `at`, if anywhere. Throws coppice::error naming an
-  /// address where it cannot.
-  void open_registrar(const port::actor_port_ptr& root, const std::vector<msg::wire_address>& at);
+  /// The root is the registrar, listening at `at`, if anywhere: `done` hears a coppice::error
+  /// naming an address where it cannot.
+  void open_registrar(const port::actor_port_ptr& root, std::vector<msg::wire_address> at,
+                      listed done);
   /// This process's main actor, a root or a process child, is registered at registrars elsewhere,
   /// as are all others from now on.
   void join(const port::actor_port_ptr& main, std::vector<msg::wire_address> at, listed done);
@@ -128,6 +129,7 @@ class discovery final : public directory {
   std::vector<registrar_place*> places_of(const lookup& wanted);
   void listen(const port::actor_port_ptr& actor, std::function<void(msg::wire_address)> then,
               std::function<void(std::exception_ptr)> failed);
+  void list_registrar(std::vector<msg::wire_address> bound);
   void publish(const std::string& uuid);
   void register_again(const registrar_place& place);
   task<> register_at_all(port::actor_port_ptr who, msg::wire_address at, listed done);

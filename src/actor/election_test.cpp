@@ -44,8 +44,8 @@ class scripted final : public network {
 
   void listen(port::actor_port_ptr, std::function<void(msg::wire_address)>,
               std::function<void(std::exception_ptr)>) override {}
-  msg::wire_address listen_at(port::actor_port_ptr, const msg::wire_address& where) override {
-    return where;
+  void listen_at(port::actor_port_ptr, std::vector<msg::wire_address>,
+                 std::function<void(std::exception_ptr, std::vector<msg::wire_address>)>) override {
   }
   std::optional<std::string> uuid_at(const msg::wire_address&) const override { return {}; }
   void connect(const msg::wire_address& to, const msg::aid& self, std::shared_ptr<ipc::link_sink>,

@@ -164,7 +164,7 @@ void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid)
 
 void native_actor::listens(std::shared_ptr<ipc::listener> listener) {
   if (left_) return listener->close();
-  listener_ = std::move(listener);
+  listeners_.push_back(std::move(listener));
 }
 
 void native_actor::close(std::string why) {
@@ -444,7 +444,7 @@ task<> native_actor::enter_registry(std::vector<msg::wire_address> at,
 
 void native_actor::leave(const std::string& why) {
   if (std::exchange(left_, true)) return;
-  if (auto l = std::exchange(listener_, nullptr)) l->close();
+  for (const auto& l : std::exchange(listeners_, {})) l->close();
   runtime_.actor_ended(*this);
   port::effects out;
   table_.close(why, out);
@@ -458,6 +458,8 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   spec.self = aid_of({std::string(name), base::new_uuid()});
   spec.gil = options.gil;
   spec.cwd = options.cwd.view();
+  if (!options.enable_transports.empty())
+    spec.transport = ipc::parse_transport(*options.enable_transports.begin());
   const payload empty_map = to_payload(std::map<std::string, std::string>());
   spec.spec.parent_main_data = empty_map;
   spec.spec.runtime_vars = empty_map;

@@ -182,8 +182,8 @@ class native_actor final : public port::actor_port,
   task<port::reply> end_cancelled_call(port::request_id id, core::one_shot<port::reply>* answer,
                                        std::string what);
   std::vector<slot_entry> slots_;
-  std::map<std::string, std::uint32_t> slot_of_;  // By uuid.
-  std::shared_ptr<ipc::listener> listener_;       // Shared with the runtime's list.
+  std::map<std::string, std::uint32_t> slot_of_;           // By uuid.
+  std::vector<std::shared_ptr<ipc::listener>> listeners_;  // Shared with the runtime's list.
   std::optional<std::string> cancel_why_;
   bool alone_ = false;
   bool left_ = false;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ipc/link.hpp"
 #include "port/actor_port.hpp"
@@ -20,9 +21,11 @@ class network {
   /// The actor listens, if it did not before: told where, or why not.
   virtual void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
                       std::function<void(std::exception_ptr)> failed) = 0;
-  /// It listens here besides, until it ends. Where that is, with the port that it got. Throws
-  /// coppice::error naming the address.
-  virtual msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) = 0;
+  /// It listens at all of these besides, until it ends, or at none: `done` is told where that is,
+  /// with the ports that it got, or a coppice::error naming the address.
+  virtual void listen_at(
+      port::actor_port_ptr actor, std::vector<msg::wire_address> at,
+      std::function<void(std::exception_ptr, std::vector<msg::wire_address>)> done) = 0;
   /// Connects within `within`, and shakes hands within as long again, on the control loop. `done`
   /// is told once: the link, which the sink knows by then, or why there is none.
   virtual void connect(const msg::wire_address& to, const msg::aid& self,

@@ -42,6 +42,21 @@ void print_without_waiting(std::string_view text) {
 }
 }  // namespace
 
+void process_options::use(const transport_settings& settings) {
+  if (!settings.enable.empty()) transport = ipc::parse_transport(settings.enable.front());
+  limits.peer_silence_max = settings.peer_silence_max;
+  const auto may = [](permission p) {
+    return p == permission::allow ? ipc::permission::allow : ipc::permission::refuse;
+  };
+  transports.insecure_tcp = may(settings.insecure_tcp);
+  transports.other_users = may(settings.other_users);
+  const tls_files& files = settings.tls;
+  if (!files.ca_file.empty())
+    transports.tls = ipc::load_tls({.certificate_file = files.certificate_file,
+                                    .key_file = files.key_file,
+                                    .ca_file = files.ca_file});
+}
+
 process_runtime* process_runtime::current() noexcept { return the_runtime.load(); }
 
 std::string canonical_key(const std::string& key) {
@@ -50,8 +65,7 @@ std::string canonical_key(const std::string& key) {
   return key;
 }
 
-// --- the network, as discovery sees it
-// ------------------------------------------------------------
+// --- the network, as discovery sees it -----------------------------------------------------------
 
 class process_runtime::own_network final : public network {
  public:
@@ -59,17 +73,26 @@ class process_runtime::own_network final : public network {
 
   void listen(port::actor_port_ptr actor, std::function<void(msg::wire_address)> then,
               std::function<void(std::exception_ptr)> failed) override {
-    start_waiting start;
-    start.then = [then = std::move(then)](const ipc::address& at) { then(at.wire()); };
-    start.failed = std::move(failed);
-    rt_.listen(std::move(actor), std::move(start));
+    // Processes on this host are reached without TLS (see listener_table), but whoever has it and
+    // is told of tcp uses it.
+    const auto by = rt_.options_.transports.tls ? ipc::transport::uds : rt_.options_.transport;
+    rt_.listeners_.reach(actor, by,
+                         [then = std::move(then), failed = std::move(failed)](
+                             std::exception_ptr e, const std::vector<ipc::address>& at) {
+                           e ? failed(std::move(e)) : then(at.front().wire());
+                         });
   }
 
-  msg::wire_address listen_at(port::actor_port_ptr actor, const msg::wire_address& at) override {
-    auto made = ipc::listener::open(rt_.control_, at, actor->self(), actor, rt_.options_.limits,
-                                    rt_.options_.transports);
-    rt_.more_listeners_.emplace(actor->self().uuid, made);
-    return made->at().wire();
+  void listen_at(
+      port::actor_port_ptr actor, std::vector<msg::wire_address> at,
+      std::function<void(std::exception_ptr, std::vector<msg::wire_address>)> done) override {
+    rt_.listeners_.bind(
+        actor, {at.begin(), at.end()},
+        [done = std::move(done)](std::exception_ptr e, const std::vector<ipc::address>& got) {
+          std::vector<msg::wire_address> where;
+          for (const auto& one : got) where.push_back(one.wire());
+          done(std::move(e), std::move(where));
+        });
   }
 
   void connect(const msg::wire_address& to, const msg::aid& self,
@@ -84,11 +107,7 @@ class process_runtime::own_network final : public network {
   }
 
   std::optional<std::string> uuid_at(const msg::wire_address& at) const override {
-    for (const auto& [uuid, l] : rt_.listeners_)
-      if (l.listener && l.listener->at().wire() == at) return uuid;
-    for (const auto& [uuid, l] : rt_.more_listeners_)
-      if (l->at().wire() == at) return uuid;
-    return std::nullopt;
+    return rt_.listeners_.uuid_at(at);
   }
 
   /// The loop's run is about to end.
@@ -110,7 +129,8 @@ process_runtime::process_runtime(process_options options)
                                 : std::make_shared<core::loop>(loop_options("coppice-ctl"))),
       supervisor_(std::make_unique<supervisor>(control_)),
       network_(std::make_unique<own_network>(*this)),
-      discovery_(std::make_unique<tree::discovery>(control_, *network_, options_.discovery)) {
+      discovery_(std::make_unique<tree::discovery>(control_, *network_, options_.discovery)),
+      listeners_(control_, options_.limits, options_.transports) {
   supervisor_->register_in(*discovery_);
   refuse_second_copy();
   base::watch_for_forks();
@@ -182,48 +202,6 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
 }
 
-void process_runtime::listen(port::actor_port_ptr parent, start_waiting start) {
-  auto& entry = listeners_[parent->self().uuid];
-  if (entry.listener) return start.then(entry.listener->at());
-  entry.waiting.push_back(std::move(start));
-  if (entry.waiting.size() > 1) return;  // It is being opened.
-  auto own = parent->own_loop();
-  entry.on = own ? own : control_;
-  auto open = [this, parent, on = entry.on] {
-    const auto& self = parent->self();
-    std::shared_ptr<ipc::listener> listener;
-    std::exception_ptr error;
-    try {
-      auto at = ipc::socket_address(self.name, self.uuid, parent->alone_in_process());
-      listener = ipc::listener::open(on, at, self, parent, options_.limits, options_.transports);
-      if (on != control_) parent->listens(listener);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    control_->post(
-        [this, uuid = self.uuid, on, listener, error] { opened(uuid, on, listener, error); });
-  };
-  if (entry.on == control_)
-    open();
-  else if (!entry.on->post(std::move(open)))
-    opened(parent->self().uuid, entry.on, nullptr,
-           std::make_exception_ptr(actor_start_error("its parent has ended")));
-}
-
-// Null and an error, or the listener.
-void process_runtime::opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-                             std::shared_ptr<ipc::listener> listener, std::exception_ptr error) {
-  const auto it = listeners_.find(uuid);
-  // The actor has ended meanwhile, and so have the starts that waited.
-  if (it == listeners_.end()) {
-    if (listener && on == control_) listener->close();
-    return;
-  }
-  it->second.listener = listener;
-  for (auto& start : std::exchange(it->second.waiting, {}))
-    listener ? start.then(listener->at()) : start.failed(error);
-}
-
 task<> process_runtime::run_control() {
   co_await open_nursery("control", [this](nursery& n) -> task<> {
     discovery_->open(n);
@@ -231,9 +209,7 @@ task<> process_runtime::run_control() {
     co_await discovery_->close();
   });
   network_->close();
-  for (auto& [uuid, l] : std::exchange(listeners_, {}))
-    if (l.on == control_ && l.listener) l.listener->close();
-  for (auto& [uuid, l] : std::exchange(more_listeners_, {})) l->close();
+  listeners_.close();
 }
 
 std::vector<msg::wire_address> process_runtime::elect_registrars(
@@ -255,13 +231,7 @@ std::vector<msg::wire_address> process_runtime::elect_registrars(
 void process_runtime::open_as_registrar(port::actor_port_ptr root,
                                         std::vector<msg::wire_address> at, discovery::listed done) {
   control_->post([this, root = std::move(root), at = std::move(at), done = std::move(done)] {
-    std::exception_ptr failure;
-    try {
-      discovery_->open_registrar(root, at);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    done(failure);
+    discovery_->open_registrar(root, at, done);
   });
 }
 
@@ -279,30 +249,31 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
   auto request = std::make_shared<start_request>(
       start_request{parent, &backend, std::move(spec), stop, start_within});
   if (backend.can().in_process) return supervisor_->start(std::move(*request));
-  control_->post([this, request] { start_outside(request); });
+  control_->post([this, parent, request] { start_outside(parent, request); });
 }
 
 // A child in another process is told where its parent listens, and where the registrars do.
-void process_runtime::start_outside(std::shared_ptr<start_request> request) {
-  const auto failed = [request](std::exception_ptr e) {
+void process_runtime::start_outside(port::actor_port_ptr parent,
+                                    std::shared_ptr<start_request> request) {
+  const auto failed = [parent, request](std::exception_ptr e) {
     port::child_changed change;
     change.what = port::child_changed::kind::start_failed;
     change.uuid = request->spec.self.uuid;
-    change.error = e;
-    request->parent->child_changed(std::move(change));
+    change.error = std::move(e);
+    parent->child_changed(std::move(change));
   };
-  start_waiting start;
-  start.failed = failed;
-  start.then = [this, request, failed](ipc::address at) {
-    request->spec.parent_address = std::move(at);
-    discovery_->addresses_for_children(
-        [this, request](std::vector<msg::wire_address> registrars) {
-          request->spec.spec.reg_addrs = std::move(registrars);
-          supervisor_->start(std::move(*request));
-        },
-        failed);
-  };
-  listen(request->parent, std::move(start));
+  const auto by = request->spec.transport.value_or(options_.transport);
+  listeners_.reach(parent, by,
+                   [this, request, failed](std::exception_ptr e, std::vector<ipc::address> at) {
+                     if (e) return failed(e);
+                     request->spec.parent_address = std::move(at.front());
+                     discovery_->addresses_for_children(
+                         [this, request](std::vector<msg::wire_address> registrars) {
+                           request->spec.spec.reg_addrs = std::move(registrars);
+                           supervisor_->start(std::move(*request));
+                         },
+                         failed);
+                   });
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,
@@ -314,17 +285,7 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
 }
 
 void process_runtime::actor_ended(const port::actor_port& port) {
-  control_->post([this, uuid = port.self().uuid] {
-    for (auto [l, end] = more_listeners_.equal_range(uuid); l != end; ++l) l->second->close();
-    more_listeners_.erase(uuid);
-    auto node = listeners_.extract(uuid);
-    if (node.empty()) return;
-    auto& l = node.mapped();
-    if (l.listener && l.on == control_) l.listener->close();
-    for (auto& start : l.waiting)
-      start.failed(std::make_exception_ptr(
-          actor_start_error("an actor was not started: its parent has ended")));
-  });
+  control_->post([this, uuid = port.self().uuid] { listeners_.ended(uuid); });
 }
 
 void process_runtime::on_interrupt(std::function<void(std::string)> cancel_root) {

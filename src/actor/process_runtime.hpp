@@ -5,21 +5,21 @@
 #include <atomic>
 #include <functional>
 #include <future>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "actor/discovery.hpp"
+#include "actor/listener_table.hpp"
 #include "actor/signals.hpp"
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
 #include "base/worker_pool.hpp"
 #include "coppice/stall.hpp"
+#include "coppice/transports.hpp"
 #include "core/loop.hpp"
 #include "core/stall_watch.hpp"
-#include "ipc/listener.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
 
@@ -31,6 +31,11 @@ struct process_options {
   signal_mode signals = signal_mode::none;
   ipc::limits limits;
   ipc::transport_options transports;
+  /// How children in other processes reach their parent, where nobody says otherwise.
+  ipc::transport transport = ipc::transport::uds;
+  /// Sets limits, transports and transport by what a program says. Throws coppice::error: there is
+  /// no such transport, or no TLS with these files.
+  void use(const transport_settings& settings);
   port::table_limits calls;
   discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
@@ -90,8 +95,8 @@ class process_runtime {
                        discovery::listed done);
 
   /// Starts a child of `parent`; fills in spec.parent, spec.parent_sink and, where the backend
-  /// needs one, spec.parent_address from the parent's listener, opened on first use. The outcome is
-  /// a child_changed event at the parent's port.
+  /// needs one, spec.parent_address from the parent's listener for spec.transport, opened on first
+  /// use. The outcome is a child_changed event at the parent's port.
   void start_child(port::actor_port_ptr parent, spawn::backend& backend, spawn::child_spec spec,
                    stop_policy stop, duration start_within);
 
@@ -100,8 +105,8 @@ class process_runtime {
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
 
-  /// The actor has ended: its listener is closed, by itself if it has a loop of its own, and starts
-  /// that wait for one fail. Does not block.
+  /// The actor has ended: its listeners are closed, by itself if it has a loop of its own, and
+  /// starts that wait for one fail. Does not block.
   void actor_ended(const port::actor_port& port);
 
   /// What SIGINT and SIGTERM do, on the control loop; a second SIGINT within 2 s makes every ladder
@@ -125,19 +130,12 @@ class process_runtime {
   std::string describe();  // Likewise: the tree of this process, as text; empty after stop().
 
  private:
-  struct start_waiting {
-    std::function<void(ipc::address)> then;
-    std::function<void(std::exception_ptr)> failed;
-  };
   class own_network;
 
   void control_main(std::promise<void>& up);
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
-  void listen(port::actor_port_ptr parent, start_waiting start);
-  void start_outside(std::shared_ptr<start_request> request);
-  void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
-              std::shared_ptr<ipc::listener> listener, std::exception_ptr error);
+  void start_outside(port::actor_port_ptr parent, std::shared_ptr<start_request> request);
   void describe_here(base::tree_writer& w) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
@@ -162,14 +160,7 @@ class process_runtime {
   // Control loop only.
   std::unique_ptr<signal_watch> signals_;
   std::function<void(std::string)> cancel_root_;
-  struct listening {
-    std::shared_ptr<core::loop> on;
-    std::shared_ptr<ipc::listener> listener;
-    std::vector<start_waiting> waiting;  // Until it is open.
-  };
-  std::map<std::string, listening> listeners_;  // By the actor's uuid.
-  // Those that actors were told to have besides.
-  std::multimap<std::string, std::shared_ptr<ipc::listener>> more_listeners_;  // Likewise.
+  listener_table listeners_;
 };
 
 /// "trio" and "mp_spawn" mean "process", and so on: tractor's and multiprocessing's names.

@@ -44,6 +44,7 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.stalls = options.stalls;
+  out.use(options.transports);
   out.errors = options.errors;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
     return tree::standard_backends(rt,
@@ -102,7 +103,10 @@ std::vector<msg::wire_address> registry_of(const main_options& options) {
 }
 
 int run_child(const child_arguments& arguments, const main_options& options) {
-  process_runtime rt(process_options_of(options, true));
+  auto chosen = process_options_of(options, true);
+  chosen.transport =
+      arguments.parent.kind();  // Its own children reach it as it reaches its parent.
+  process_runtime rt(std::move(chosen));
   auto loop = std::make_shared<core::loop>(rt.loop_options(arguments.self.name));
   auto self =
       std::make_shared<native_actor>(rt, loop, tree::aid_of(arguments.self), options.endpoints);
@@ -110,9 +114,11 @@ int run_child(const child_arguments& arguments, const main_options& options) {
   rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
   std::string failure;
   // The parent's address carries its pid, not its uuid: whoever answers there is the parent.
+  ipc::transport_options plain = rt.options().transports;
+  plain.tls = nullptr;  // See listener_table::reach().
   std::function<void()> connect = [&] {
-    ipc::connect(loop, arguments.parent, self->self(), self, rt.options().limits,
-                 rt.options().transports, [&](std::exception_ptr e, ipc::link_ptr l) {
+    ipc::connect(loop, arguments.parent, self->self(), self, rt.options().limits, plain,
+                 [&](std::exception_ptr e, ipc::link_ptr l) {
                    if (l) return self->set_parent(l->peer().uuid);
                    failure = describe_exception(e);
                    self->cancel(failure);

@@ -136,9 +136,16 @@ class connecting final : public attempt, public std::enable_shared_from_this<con
 
   void connected() {
     if (auto why = stranger(socket_.native_handle(), options_)) return fail(*why);
+    std::unique_ptr<tls_session> tls;
+    try {
+      if (to_.as_tcp() && options_.tls) tls = options_.tls->connect(to_.as_tcp()->host);
+    } catch (const std::exception& e) {
+      return fail(e.what());
+    }
     deadline_.clear();
-    link_ = std::make_shared<socket_link>(loop_, make_stream(std::move(socket_), limits_), self_,
-                                          std::move(sink_), limits_);
+    link_ = std::make_shared<socket_link>(loop_,
+                                          make_stream(std::move(socket_), limits_, std::move(tls)),
+                                          self_, std::move(sink_), limits_);
     // By value: it may have ended before begin() returns.
     const auto made = link_;
     made->begin([me = shared_from_this()](std::exception_ptr e, link_ptr l) {

@@ -96,6 +96,46 @@ TEST_F(ConnectUnix, NobodyThereIsAnErrorAtOnceThatNamesThePath) {
   });
 }
 
+TEST_F(ConnectUnix, AListenerOfAnotherUserIsRefusedUnlessTheOptionAllowsIt) {
+  if (!test::as_another_user::possible()) GTEST_SKIP() << "only root can be another user";
+  ::chmod(own.path().c_str(), 0777);
+  run([&]() -> task<> {
+    at = address::uds(own.path(), "theirs.sock");
+    const endpoint where = endpoint_of(at).value();
+    const base::unique_fd theirs(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    {
+      const test::as_another_user they;
+      EXPECT_EQ(::bind(theirs.get(), where.data(), static_cast<socklen_t>(where.size())), 0);
+      EXPECT_EQ(::listen(theirs.get(), 1), 0);
+    }
+    connect();
+    EXPECT_EQ(done, 1);
+    EXPECT_NE(failure.find("a process of user 12345"), std::string::npos) << failure;
+    EXPECT_NE(failure.find("other_users = allow"), std::string::npos) << failure;
+    client_options.other_users = permission::allow;
+    connect();
+    EXPECT_EQ(done, 1) << "it waits for the Aid";
+    co_return;
+  });
+}
+
+TEST_F(ConnectUnix, WhyAListenerRefusesIsHeard) {
+  if (!test::as_another_user::possible()) GTEST_SKIP() << "only root can be another user";
+  ::chmod(own.path().c_str(), 0777);
+  run([&]() -> task<> {
+    listen(address::uds(own.path(), "open.sock"));
+    ::chmod(at.describe().c_str(), 0666);
+    client_options.other_users = permission::allow;
+    {
+      const test::as_another_user they;
+      connect();
+    }
+    EXPECT_TRUE(co_await told());
+    EXPECT_NE(failure.find("the peer refused: it is a process of user 12345"), std::string::npos)
+        << failure;
+  });
+}
+
 TEST_F(ConnectTcp, NobodyThereIsAnErrorThatNamesThePort) {
   run([&]() -> task<> {
     listen_tcp();

@@ -145,6 +145,10 @@ class socket_listener final : public listener,
     });
   }
 
+  std::unique_ptr<tls_session> tls() const {
+    return at_.as_tcp() && options_.tls ? options_.tls->accept() : nullptr;
+  }
+
   void greet(base::unique_fd fd) {
     if (auto why = stranger(fd.get(), options_)) return refuse(fd.get(), *why);
     ipc::socket s(core::io_context_of(*loop_));
@@ -155,8 +159,8 @@ class socket_listener final : public listener,
     // Not the new one: then peers that connect and say nothing would keep everybody else out.
     if (greeted_.size() >= limits_.handshakes_max)
       greeted_.front()->close("too many handshakes at once (handshakes_max)");
-    auto l = std::make_shared<socket_link>(loop_, make_stream(std::move(s), limits_), self_, sink_,
-                                           limits_);
+    auto l = std::make_shared<socket_link>(loop_, make_stream(std::move(s), limits_, tls()), self_,
+                                           sink_, limits_);
     const auto place = greeted_.insert(greeted_.end(), l);
     l->begin([me = shared_from_this(), place](std::exception_ptr, link_ptr) {
       me->greeted_.erase(place);

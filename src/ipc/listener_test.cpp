@@ -195,6 +195,35 @@ TEST_F(UnixListener, AFileThatAKilledProcessLeftIsReplacedAndOneInUseIsNot) {
   });
 }
 
+TEST_F(UnixListener, APeerOfAnotherUserIsToldSoAndDroppedUnlessTheOptionAllowsIt) {
+  if (!test::as_another_user::possible()) GTEST_SKIP() << "only root can be another user";
+  ::chmod(own.path().c_str(), 0777);
+  run([&]() -> task<> {
+    for (const permission others : {permission::refuse, permission::allow}) {
+      server_options.other_users = others;
+      listen(address::uds(own.path(), "open.sock"));
+      ::chmod(at.describe().c_str(), 0666);
+      auto stranger = [&] {
+        const test::as_another_user they;
+        return raw_peer::connect(at);
+      }();
+      const auto first = co_await stranger.receive();
+      EXPECT_TRUE(first);
+      if (!first) break;
+      if (others == permission::allow) {
+        EXPECT_TRUE(std::holds_alternative<msg::aid>(*first));
+      } else {
+        const auto* said = std::get_if<msg::boxed_error>(&*first);
+        EXPECT_EQ(said ? said->message.value_or("") : "",
+                  "it is a process of user 12345, and this one of user 0: allow it with "
+                  "other_users = allow");
+        EXPECT_TRUE(co_await stranger.wait_closed());
+      }
+      listening->close();
+    }
+  });
+}
+
 TEST_F(TcpListener, PortZeroIsAnyFreeOneAndIsSaid) {
   run([&]() -> task<> {
     for (const char* host : {"127.0.0.1", "::1", "localhost"}) {

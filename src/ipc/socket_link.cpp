@@ -4,9 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <boost/asio/error.hpp>
-#include <cstring>
 #include <utility>
 
 #include "coppice/errors.hpp"
@@ -17,23 +16,14 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 namespace {
-constexpr std::size_t chunk_bytes = 64 * 1024;
-constexpr std::size_t prefix_bytes = 4;
-// A queue that is never quite empty sheds what has left whenever that much has.
-constexpr std::size_t shed_bytes = 256 * 1024;
 
-std::uint32_t read_length(const std::byte* p) {
-  std::uint32_t n = 0;
-  for (int i = 3; i >= 0; --i) n = n << 8 | std::to_integer<std::uint32_t>(p[i]);
-  return n;
-}
+// Of one turn of the loop: who talks without a pause must not keep the others from it.
+constexpr std::size_t read_bytes_per_turn = 4 << 20;
+constexpr std::size_t parts_per_call = 64;  // Asio's own limit.
+
+double seconds(duration d) { return std::chrono::duration<double>(d).count(); }
+
 }  // namespace
-
-struct socket_link::chunk {
-  explicit chunk(std::size_t n) : bytes(std::make_unique_for_overwrite<std::byte[]>(n)), size(n) {}
-  const std::unique_ptr<std::byte[]> bytes;
-  const std::size_t size;
-};
 
 socket_link::socket_link(std::shared_ptr<core::loop> on, stream_ptr s, const msg::aid& self,
                          std::shared_ptr<link_sink> sink, limits l)
@@ -42,7 +32,7 @@ socket_link::socket_link(std::shared_ptr<core::loop> on, stream_ptr s, const msg
       limits_(l),
       sink_(std::move(sink)),
       stream_(std::move(s)),
-      in_(std::make_shared<chunk>(chunk_bytes)) {}
+      in_(limits_) {}
 
 socket_link::~socket_link() = default;
 
@@ -57,7 +47,7 @@ void socket_link::begin(handshake_done done) {
   done_ = std::move(done);
   try {
     // We do not know yet who the peer is; a tractor peer ignores the key that it does not know.
-    msg::encode_frame(self_aid_, out_, msg::dialect::coppice);
+    out_.push(self_aid_, msg::dialect::coppice);
     loop_->arm(deadline_, loop_->now() + limits_.handshake_within);
   } catch (...) {  // A name that is no UTF-8: ours, so no peer will ever understand it.
     const std::string why = describe_exception(std::current_exception());
@@ -68,11 +58,10 @@ void socket_link::begin(handshake_done done) {
   read();
 }
 
-void socket_link::handshake_late() noexcept {
+void socket_link::handshake_late() {
   auto keep = self();
-  const auto bound = std::chrono::duration<double>(limits_.handshake_within).count();
-  finish_handshake(std::make_exception_ptr(
-      timeout_error(fmt::format("the peer did not introduce itself within {} s", bound))));
+  finish_handshake(std::make_exception_ptr(timeout_error(fmt::format(
+      "the peer did not introduce itself within {} s", seconds(limits_.handshake_within)))));
   shut("handshake timed out");
 }
 
@@ -90,126 +79,125 @@ void socket_link::finish_handshake(std::exception_ptr e) {
 void socket_link::read() {
   if (!open_) return;
   try {
-    make_room();
+    stream_->read(in_.room(), user());
   } catch (const std::exception& e) {
-    return shut(fmt::format("no memory for a frame: {}", e.what()));
+    shut(fmt::format("no memory for a frame: {}", e.what()));
   }
-  stream_->read({in_->bytes.get() + in_end_, in_->size - in_end_}, user());
 }
 
-// Space for at least the frame that is arriving. Payloads that were cut from the chunk share it, so
-// its bytes may be moved only while nobody else holds it.
-void socket_link::make_room() {
-  const std::size_t have = in_end_ - in_begin_;
-  std::size_t want = chunk_bytes / 2;
-  if (have >= prefix_bytes) want = prefix_bytes + read_length(in_->bytes.get() + in_begin_);
-  const bool alone = in_.use_count() == 1;
-  // Pairs with the release of the last payload, on whatever thread that was.
-  if (alone) std::atomic_thread_fence(std::memory_order_acquire);
-  // One large frame must not cost its size for the rest of the connection.
-  const bool outsized = in_->size > chunk_bytes && want <= chunk_bytes;
-  if (!outsized) {
-    if (alone && have == 0) in_begin_ = in_end_ = 0;
-    if (in_->size - in_begin_ >= want && in_end_ < in_->size) return;
-  }
-  if (alone && !outsized && in_->size >= want) {
-    std::memmove(in_->bytes.get(), in_->bytes.get() + in_begin_, have);
-  } else {
-    auto next = std::make_shared<chunk>(std::max(chunk_bytes, want));
-    std::memcpy(next->bytes.get(), in_->bytes.get() + in_begin_, have);
-    in_ = std::move(next);
-  }
-  in_begin_ = 0;
-  in_end_ = have;
-}
-
-void socket_link::on_read(const error_code& ec, std::size_t n) {
+void socket_link::on_read(const error_code& failed, std::size_t n) {
   if (!open_) return;
-  if (ec == asio::error::eof) {
-    const bool whole = in_begin_ == in_end_;
-    return shut(whole ? "closed by the peer" : "closed by the peer in the middle of a frame");
-  }
-  if (ec) return shut(stream_->explain(ec));
-  in_end_ += n;
+  if (failed) return stream_ended(failed);
+  const auto keep = self();  // A sink may close us, and then nobody else may have us any more.
+  heard_ = loop_->now();
+  pinged_ = false;
   try {
-    if (!take_frames()) return;
+    error_code ec;
+    std::size_t budget = read_bytes_per_turn;
+    bool full = in_.arrived(n);
+    for (;;) {
+      if (!take_frames()) return;
+      budget -= std::min(budget, n);
+      if (!full || budget == 0) break;
+      n = stream_->read_some(in_.room(), ec);
+      if (ec == asio::error::would_block) break;
+      if (ec) return stream_ended(ec);
+      full = in_.arrived(n);
+    }
   } catch (const std::exception& e) {
     if (done_) finish_handshake(std::current_exception());
     pass_values();  // What came before it counts.
     return shut(std::string("protocol error: ") + e.what());
   }
+  if (in_.partial()) watch();
   read();
+}
+
+void socket_link::stream_ended(const error_code& ec) {
+  if (ec == asio::error::eof)
+    return shut(in_.partial() ? "closed by the peer in the middle of a frame"
+                              : "closed by the peer");
+  if (ec == asio::error::timed_out)
+    return shut(fmt::format("no answer from the peer's host for {} s (peer_silence_max)",
+                            seconds(limits_.peer_silence_max)));
+  shut(stream_->explain(ec));
 }
 
 bool socket_link::take_frames() {
   const auto sink = sink_;  // It may close us, and then nobody else may have it any more.
-  while (in_end_ - in_begin_ >= prefix_bytes) {
-    const std::byte* at = in_->bytes.get() + in_begin_;
-    const std::size_t length = read_length(at);
-    if (!connected_ && length > limits_.aid_bytes_max)
-      throw limit_exceeded(fmt::format("a first frame of {} bytes; aid_bytes_max is {}", length,
-                                       limits_.aid_bytes_max));
-    if (length > limits_.frame_bytes_max)
-      throw limit_exceeded(fmt::format("a frame of {} bytes; frame_bytes_max is {}", length,
-                                       limits_.frame_bytes_max));
-    if (in_end_ - in_begin_ < prefix_bytes + length) break;
-    in_begin_ += prefix_bytes + length;
-    if (!take_frame({at + prefix_bytes, length})) return false;
+  bool any = false;
+  while (auto frame = in_.next(!connected_)) {
+    any = true;
+    if (!take_frame(std::move(*frame))) return false;
   }
+  // The one that is here in part began to come with these bytes, or before them.
+  if (any || in_.began()) frame_began_ = heard_;
   return pass_values();
 }
 
-bool socket_link::take_frame(std::span<const std::byte> frame) {
-  if (const auto value = yields_.cut(frame)) {
-    values_.push_back(payload(in_, *value));
+bool socket_link::take_frame(payload&& frame) {
+  const auto bytes = frame.bytes();  // In its chunk, which stays.
+  if (const auto value = yields_.cut(bytes)) {
+    values_.push_back(std::move(frame).slice(*value));
     return true;
   }
   if (!pass_values()) return false;
-  msg::message m = msg::decode(payload(in_, frame));
+  msg::message m = msg::decode(std::move(frame), limits_.depth_max);
   if (connected_) {
-    if (const auto* yield = std::get_if<msg::yield>(&m)) yields_.learn(frame, *yield);
-    sink_->on_message(shared_from_this(), std::move(m), urgency::now);
+    if (const auto* yield = std::get_if<msg::yield>(&m)) yields_.learn(bytes, *yield);
+    if (const auto* asked = std::get_if<msg::ping>(&m)) {
+      send(msg::pong{asked->n}, urgency::now);
+    } else if (!std::holds_alternative<msg::pong>(m)) {
+      sink_->on_message(shared_from_this(), std::move(m), urgency::now);
+    }
     return open_;
   }
   if (const auto* refusal = std::get_if<msg::boxed_error>(&m))
     throw transport_closed("the peer refused: " + refusal->message.value_or(""));
-  auto* aid = std::get_if<msg::aid>(&m);
-  if (!aid) throw protocol_error("the first message must be an Aid");
-  peer_ = std::move(*aid);
-  if (peer_.is_probe) {  // Answered by our own Aid; not a peer.
-    flush();
-    if (!open_) return false;
-    finish_handshake(std::make_exception_ptr(transport_closed("it was a probe")));
-    shut("a probe");
-    return false;
-  }
-  connected_ = true;
-  sink_->on_connected(shared_from_this());
-  finish_handshake(nullptr);
+  auto* theirs = std::get_if<msg::aid>(&m);
+  if (!theirs) throw protocol_error("the first message must be an Aid");
+  take_aid(std::move(*theirs));
   return open_;
 }
 
 // Values of one stream come many in a row: they are passed on together.
 bool socket_link::pass_values() {
   if (values_.empty()) return true;
-  sink_->on_values(shared_from_this(), yields_.cid(), std::exchange(values_, {}));
+  const auto sink = sink_;  // As above.
+  sink->on_values(shared_from_this(), yields_.cid(), std::exchange(values_, {}));
   return open_;
+}
+
+void socket_link::take_aid(msg::aid&& theirs) {
+  peer_ = std::move(theirs);
+  if (peer_.is_probe) {  // Answered by our own Aid; not a peer.
+    flush();
+    if (!open_) return;
+    finish_handshake(std::make_exception_ptr(transport_closed("it was a probe")));
+    return shut("a probe");
+  }
+  connected_ = true;
+  pings_ = msg::announces(peer_, "ping");
+  sink_->on_connected(shared_from_this());
+  finish_handshake(nullptr);
+  if (open_ && pings_) watch();
 }
 
 // --- writing -------------------------------------------------------------------------------------
 
+// Off the loop, encoding is the sender's work: the loop copies what is small, and writes.
 void socket_link::send(msg::message m, urgency) {
   if (closed_.load(std::memory_order_relaxed)) return;
-  const auto to = peer_.extensions ? msg::dialect::coppice : msg::dialect::tractor;
-  // Off the loop, encoding is the sender's work: the loop copies and writes.
-  msgpack::buffer frame;
   const bool here = loop_->on_loop_thread();
+  if (here && !open_) return;
+  encoded frame;
   try {
-    if (here && !open_) return;
-    msg::encode_frame(m, here ? out_ : frame, to);
+    if (here)
+      out_.push(std::move(m), dialect());
+    else
+      frame.body = encode_frame_shared(std::move(m), frame.head, dialect());
   } catch (const error& e) {
-    // A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
-    return close(std::string("a message could not be encoded: ") + e.what());
+    return cannot_encode(e);
   }
   if (here) return plan_flush();
   append_later(std::move(frame));
@@ -217,77 +205,131 @@ void socket_link::send(msg::message m, urgency) {
 
 void socket_link::send_values(const std::string& cid, std::vector<payload>&& values) {
   if (closed_.load(std::memory_order_relaxed)) return;
-  msgpack::buffer frames;
   const bool here = loop_->on_loop_thread();
+  if (!here && std::ranges::any_of(values, is_worth_sharing))
+    return link::send_values(cid, std::move(values));
+  if (here && !open_) return;
+  encoded frames;
   try {
-    if (here && !open_) return;
-    msg::encode_yields(cid, values, here ? out_ : frames);
+    if (here)
+      out_.push_values(cid, std::move(values));
+    else
+      msg::encode_yields(cid, values, frames.head);
   } catch (const error& e) {
-    return close(std::string("a message could not be encoded: ") + e.what());
+    return cannot_encode(e);
   }
   if (!here) return append_later(std::move(frames));
-  if (!writing_) flush();  // The turn is at its end.
+  flush();  // The turn is at its end.
   if (open_) plan_flush();
 }
 
-void socket_link::append_later(msgpack::buffer frames) {
-  // Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us,
-  // who keep the loop. While we are open our pending read keeps us.
-  loop_->post([weak = weak_from_this(), frames = std::move(frames)] {
+// A name that is no UTF-8, a frame beyond 4 GiB: not to be sent at all.
+void socket_link::cannot_encode(const error& e) {
+  close(std::string("a message could not be encoded: ") + e.what());
+}
+
+// Weak, here and in close(): an item in the inbox of a loop that runs no more must not keep us, who
+// keep the loop. While we are open our pending read keeps us.
+void socket_link::append_later(encoded&& frames) {
+  loop_->post([weak = weak_from_this(), frames = std::move(frames)]() mutable {
     const auto me = std::static_pointer_cast<socket_link>(weak.lock());
     if (!me || !me->open_) return;
-    me->out_.append(frames.bytes());
+    me->out_.push(std::move(frames));
     me->plan_flush();
   });
 }
 
 void socket_link::plan_flush() {
-  if (out_.size() - out_sent_ > limits_.queued_bytes_max)
-    return shut(fmt::format("the peer does not read: {} bytes are queued (queued_bytes_max)",
-                            out_.size() - out_sent_));
-  if (writing_ || out_sent_ == out_.size() || std::exchange(flush_planned_, true)) return;
+  if (out_.size() > limits_.queued_bytes_max)
+    return shut(
+        fmt::format("the peer does not read: {} bytes are queued (queued_bytes_max)", out_.size()));
+  if (writing_ || out_.size() == 0 || std::exchange(flush_planned_, true)) return;
   loop_->at_turn_end([me = self()] {
     me->flush_planned_ = false;
     me->flush();
   });
 }
 
+// False: the stream takes no more now, or it is over.
+bool socket_link::write_some() {
+  std::array<asio::const_buffer, parts_per_call> parts;
+  error_code ec;
+  const std::size_t n = stream_->write_some({parts.data(), out_.gather(parts)}, ec);
+  if (ec && ec != asio::error::would_block) stream_ended(ec);
+  if (ec) return false;
+  out_.pop(n);
+  return true;
+}
+
 void socket_link::flush() {
-  while (open_ && !writing_ && out_sent_ < out_.size()) {
-    error_code ec;
-    const asio::const_buffer rest(out_.data() + out_sent_, out_.size() - out_sent_);
-    const std::size_t n = stream_->write_some({&rest, 1}, ec);
-    if (ec == asio::error::would_block) return wait_writable();
-    if (ec) return shut(stream_->explain(ec));
-    out_sent_ += n;
+  while (open_ && !writing_ && (out_.size() > 0 || stream_->holds_back())) {
+    if (write_some() || !open_) continue;
+    progress_ = loop_->now();
+    writing_ = true;
+    stream_->wait_writable(user());
+    watch();
   }
-  drop_sent();
-}
-
-// Called when everything has left, or the peer is slow: then bytes are moved, but never more than
-// have left since the last time.
-void socket_link::drop_sent() {
-  const std::size_t left = out_.size() - out_sent_;
-  if (out_sent_ == 0) return;
-  if (left != 0 && (out_sent_ < shed_bytes || out_sent_ < left)) return;
-  if (left == 0 && out_sent_ > shed_bytes) {
-    out_ = msgpack::buffer();  // Nor must one large message keep its memory.
-  } else {
-    std::memmove(out_.data(), out_.data() + out_sent_, left);
-    out_.truncate(left);
-  }
-  out_sent_ = 0;
-}
-
-void socket_link::wait_writable() {
-  drop_sent();
-  writing_ = true;
-  stream_->wait_writable(user());
 }
 
 void socket_link::on_writable() {
   writing_ = false;
   flush();
+}
+
+// --- silence -------------------------------------------------------------------------------------
+
+void socket_link::watch() {
+  if (std::exchange(watching_, true)) return;
+  loop_->arm(look_, loop_->now() + limits_.peer_silence_max / 3);
+}
+
+// Nobody is given up at the first look: if we come late, because this process was stopped or its
+// loop was busy, then what the peer has sent or taken meanwhile is still to be seen.
+void socket_link::look() {
+  const auto keep = self();
+  const time_point now = loop_->now();
+  time_point next = time_point::max();
+  // The kernel tells of room only once there is much of it: a slow reader is seen by trying.
+  if (writing_ && progress_ + limits_.peer_silence_max <= now && write_some()) progress_ = now;
+  if (!open_) return;
+  const std::string why = overdue(now, next);
+  if (!why.empty() && suspected_) return shut(why);
+  suspected_ = !why.empty();
+  if (suspected_) return loop_->arm(look_, now + limits_.peer_silence_max / 10);
+  watching_ = next != time_point::max();
+  // What begins to wait in between is seen in time, too.
+  if (watching_) loop_->arm(look_, std::min(next, now + limits_.peer_silence_max / 3));
+}
+
+// Why the peer is to be given up, or nothing and when to look again.
+std::string socket_link::overdue(time_point now, time_point& next) {
+  const duration bound = limits_.peer_silence_max;
+  const auto is_due = [&](time_point at) {
+    next = std::min(next, at);
+    return at <= now;
+  };
+  if (writing_ && is_due(progress_ + bound))
+    return fmt::format(
+        "the peer does not read: it has taken nothing of {} bytes for {} s "
+        "(peer_silence_max)",
+        out_.size(), seconds(bound));
+  if (in_.partial()) {
+    const auto within = limits_.frame_within + std::chrono::seconds(in_.partial_bytes() >> 20);
+    if (is_due(frame_began_ + within))
+      return fmt::format("a frame was not complete within {} s (frame_within)", seconds(within));
+  }
+  if (!pings_) return {};
+  if (pinged_)
+    return is_due(pinged_at_ + bound * 2 / 3)
+               ? fmt::format("the peer has been silent for {} s (peer_silence_max)", seconds(bound))
+               : std::string();
+  if (is_due(heard_ + bound / 3)) {
+    pinged_ = true;
+    pinged_at_ = now;
+    next = now + bound * 2 / 3;
+    send(msg::ping{++pings_sent_}, urgency::now);
+  }
+  return {};
 }
 
 // --- the end -------------------------------------------------------------------------------------
@@ -316,8 +358,8 @@ void socket_link::shut(const std::string& why) {
         std::make_exception_ptr(transport_closed("connection ended during the "
                                                  "handshake: " +
                                                  why)));
-  out_ = msgpack::buffer();  // Ports may keep us for as long as they know of the peer.
-  out_sent_ = 0;
+  loop_->disarm(look_);
+  out_.clear();  // Ports may keep us for as long as they know of the peer.
   auto sink = std::move(sink_);
   if (connected_) sink->on_closed(keep, why);
 }

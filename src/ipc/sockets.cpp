@@ -9,14 +9,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <cerrno>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <system_error>
 #include <utility>
 
 #include "coppice/errors.hpp"
+#include "ipc/tls_stream.hpp"
 
 namespace coppice::ipc {
 
@@ -72,6 +76,23 @@ asio::ip::address ip_of(const endpoint& at) {
   const asio::ip::address_v6 six(bytes);
   if (six.is_v4_mapped()) return asio::ip::make_address_v4(asio::ip::v4_mapped, six);
   return six;
+}
+
+void set(int fd, int level, int option, int value) {
+  ::setsockopt(fd, level, option, &value, sizeof value);  // Of our own sockets: it does not fail.
+}
+
+// A network that drops everything, or a host that is gone, ends the connection after about `bound`:
+// with bytes under way the kernel counts from the oldest that was not acknowledged, else from the
+// last word, after which it probes each second.
+void notice_silence(int fd, duration bound) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(bound).count();
+  const int limit = static_cast<int>(std::clamp<std::int64_t>(ms, 1, 1 << 30));
+  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, limit);
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, std::clamp(limit / 2000, 1, 3600));
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, std::clamp(limit / 10'000, 1, 3600));
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, 100);  // The time decides, not the number.
 }
 
 bool is_tcp(int family) { return family == AF_INET || family == AF_INET6; }
@@ -136,7 +157,7 @@ base::unique_fd open_socket(const endpoint& to) {
 }
 
 std::optional<std::string> exposure(const endpoint& at, const transport_options& options) {
-  if (!is_tcp(at.protocol().family()) || options.insecure_tcp == permission::allow ||
+  if (!is_tcp(at.protocol().family()) || options.tls || options.insecure_tcp == permission::allow ||
       ip_of(at).is_loopback())
     return std::nullopt;
   return "tcp beyond loopback without TLS is open to whoever reaches it: use TLS, or allow it with "
@@ -156,12 +177,19 @@ std::optional<std::string> stranger(int fd, const transport_options& options) {
       peer.uid, ::geteuid());
 }
 
-stream_ptr make_stream(socket connected, const limits&) {
+stream_ptr make_stream(socket connected, const limits& l, std::unique_ptr<tls_session> session) {
   const int fd = connected.native_handle();
   const bool tcp = is_tcp(family_of(fd));
-  const int on = 1;
-  // Frames leave in batches of ours; the kernel need not wait for more.
-  if (tcp) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (tcp) {
+    // Frames leave in batches of ours; the kernel need not wait for more.
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    notice_silence(fd, l.peer_silence_max);
+  } else {
+    // As much as the kernel lets us: it wakes a writer once three quarters are gone, and each wake
+    // costs what a copy of so many bytes does. It looks after tcp by itself.
+    set(fd, SOL_SOCKET, SO_SNDBUF, 1 << 20);
+  }
+  if (session) return make_tls_stream(std::move(connected), std::move(session));
   return std::make_unique<plain_stream>(std::move(connected), tcp ? "tcp" : "uds");
 }
 

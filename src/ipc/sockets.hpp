@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,7 +40,8 @@ std::optional<std::string> exposure(const endpoint& at, const transport_options&
 /// Why the process at the other end of a unix socket must not be talked to: it is another user's.
 std::optional<std::string> stranger(int fd, const transport_options& options);
 
-/// The stream over a connected socket; sets what tcp needs. REQUIRES: non-blocking.
-stream_ptr make_stream(socket connected, const limits& l);
+/// The stream over a connected socket; sets what tcp needs. `session`: it goes through TLS.
+stream_ptr make_stream(socket connected, const limits& l,
+                       std::unique_ptr<tls_session> session = nullptr);
 
 }  // namespace coppice::ipc

@@ -42,6 +42,8 @@ class stream {
   /// Takes what it can without waiting: would_block if that is nothing.
   virtual std::size_t write_some(std::span<const boost::asio::const_buffer> bytes,
                                  boost::system::error_code& ec) = 0;
+  /// Has it taken bytes that it could not pass on yet? Then write_some() goes on with them.
+  virtual bool holds_back() const { return false; }
   virtual void wait_writable(stream_user_ptr user) = 0;
   /// What was written goes out as far as that needs no waiting. Ends what is pending: its user may
   /// still be told, and has to know that it is over.

@@ -9,6 +9,15 @@
 
 namespace coppice::ipc::test {
 
+/// What is made meanwhile belongs to another user. Only root can.
+class as_another_user {
+ public:
+  static constexpr uid_t id = 12345;
+  static bool possible() { return ::geteuid() == 0; }
+  as_another_user() { EXPECT_EQ(::seteuid(id), 0); }
+  ~as_another_user() { EXPECT_EQ(::seteuid(0), 0); }
+};
+
 class server_and_client {
  public:
   ~server_and_client() {

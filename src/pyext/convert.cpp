@@ -264,6 +264,16 @@ duration options_reader::seconds(const char* name, duration otherwise) {
   return value ? seconds_from(value, name) : otherwise;
 }
 
+std::vector<std::string> options_reader::texts(const char* name) {
+  std::vector<std::string> out;
+  PyObject* list = find(name);
+  if (!list) return out;
+  const ref items = checked(ref::take(PySequence_Fast(list, "a list of str is wanted")));
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i)
+    out.push_back(text_from(PySequence_Fast_GET_ITEM(items.get(), i), name));
+  return out;
+}
+
 stop_policy options_reader::stop(const char* name) {
   PyObject* value = find(name);
   return value ? stop_from(value, name) : stop_policy();

@@ -39,6 +39,7 @@ class options_reader {
 
   PyObject* find(const char* name);  // Borrowed; null if absent or None.
   std::string text(const char* name, std::string otherwise);
+  std::vector<std::string> texts(const char* name);  // A list of str; empty if absent or None.
   duration seconds(const char* name, duration otherwise);
   stop_policy stop(const char* name);
   /// Throws TypeError naming an option that no function above was asked for.

@@ -191,14 +191,6 @@ ref is_registrar(arguments) {
 // --- children
 // ------------------------------------------------------------------------------------------
 
-std::vector<std::string> texts_from(PyObject* list, const char* what) {
-  const ref items = checked(ref::take(PySequence_Fast(list, "a list of str is wanted")));
-  std::vector<std::string> texts;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i)
-    texts.push_back(text_from(PySequence_Fast_GET_ITEM(items.get(), i), what));
-  return texts;
-}
-
 // Pairs of str in the mapping's order.
 std::vector<std::pair<std::string, std::string>> pairs_from(PyObject* mapping, const char* what) {
   const ref items = checked(ref::take(PyMapping_Items(mapping)));
@@ -231,6 +223,8 @@ start_options start_options_from(const std::string& name, PyObject* mapping) {
   if (gil != "own" && gil != "shared")
     throw std::invalid_argument(fmt::format("gil='{}': write 'own' or 'shared'", gil));
   spec.gil = gil == "own" ? gil_mode::own : gil_mode::shared;
+  if (const auto names = options.texts("enable_transports"); !names.empty())
+    spec.transport = ipc::parse_transport(names.front());
   if (PyObject* modules = options.find("enable_modules"))
     spec.spec.enable_modules.list = pairs_from(modules, "enable_modules");
   parent_program program;
@@ -239,7 +233,7 @@ start_options start_options_from(const std::string& name, PyObject* mapping) {
       if (key == "init_main_from_name") program.main_name = value;
       if (key == "init_main_from_path") program.main_path = value;
     }
-  if (PyObject* path = options.find("sys_path")) program.sys_path = texts_from(path, "sys_path");
+  program.sys_path = options.texts("sys_path");
   program.loop = options.text("loop", "");
   spec.spec.parent_main_data = program.to_payload();
   if (PyObject* vars = options.find("runtime_vars")) {

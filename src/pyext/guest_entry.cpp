@@ -70,8 +70,8 @@ class actor_body final : public guest_body, public call_fence {
 spawn::guest_entry make_guest_entry(guest_entry_options options) {
   return [options = std::move(options)](const spawn::child_spec& spec) {
     spawn::guest_start made;
-    made.port = std::make_shared<port::guest_port>(tree::aid_of({spec.self.name, spec.self.uuid}),
-                                                   options.calls);
+    made.port = std::make_shared<port::guest_port>(
+        tree::aid_of_guest({spec.self.name, spec.self.uuid}), options.calls);
     made.failure = std::make_shared<std::string>();
     made.body = std::make_unique<actor_body>(made.port, spec, made.failure, options);
     return made;

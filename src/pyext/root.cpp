@@ -101,7 +101,7 @@ std::shared_ptr<port::guest_port> enter_registry(tree::process_runtime& rt, cons
                                                  const std::vector<msg::wire_address>& registry) {
   const auto joined = rt.elect_registrars(registry);
   auto port = std::make_shared<port::guest_port>(
-      tree::aid_of({name, base::new_uuid()}, joined.empty()), rt.options().calls);
+      tree::aid_of_guest({name, base::new_uuid()}, joined.empty()), rt.options().calls);
   if (registry.empty()) {
     rt.open_as_registrar(port, {}, [](const std::exception_ptr&) {});
     return port;
@@ -134,6 +134,13 @@ struct python_root {
   duration linger{};
 };
 
+permission permission_from(options_reader& options, const char* name) {
+  const std::string text = options.text(name, "refuse");
+  if (text != "refuse" && text != "allow")
+    throw std::invalid_argument(fmt::format("{}='{}': write 'refuse' or 'allow'", name, text));
+  return text == "allow" ? permission::allow : permission::refuse;
+}
+
 python_root* open_root_of_this_interpreter() {
   PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
   PyObject* capsule = dict ? PyDict_GetItemString(dict, root_key) : nullptr;
@@ -156,8 +163,17 @@ void open_root(const std::string& name, PyObject* mapping) {
     wanted.calls.payload_bytes_max = PyLong_AsSize_t(bytes);
     if (PyErr_Occurred()) throw python_error();
   }
+  transport_settings transports;
+  transports.enable = options.texts("enable_transports");
+  transports.peer_silence_max = options.seconds("peer_silence_max", transports.peer_silence_max);
+  transports.insecure_tcp = permission_from(options, "insecure_tcp");
+  transports.other_users = permission_from(options, "other_users");
+  transports.tls.certificate_file = options.text("tls_certificate", "");
+  transports.tls.key_file = options.text("tls_key", "");
+  transports.tls.ca_file = options.text("tls_ca", "");
   const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");
   options.finish();
+  wanted.use(transports);
 
   if (guest_actor* actor = guest_actor::current()) {
     if (!actor->is_root_script() || actor->is_open())
@@ -220,9 +236,12 @@ bool close_root() {
 int child_main(const std::string& uid_text, const std::string& parent_text) {
   auto [name, uuid] = ipc::parse_tuple(uid_text);
   const ipc::address parent = ipc::address::parse(parent_text);
-  program p = open_program({});
+  tree::process_options chosen;
+  chosen.transport = parent.kind();  // Its own children reach it as it reaches its parent.
+  program p = open_program(std::move(chosen));
   tree::process_runtime& rt = *p.runtime;
-  auto port = std::make_shared<port::guest_port>(tree::aid_of({name, uuid}), rt.options().calls);
+  auto port =
+      std::make_shared<port::guest_port>(tree::aid_of_guest({name, uuid}), rt.options().calls);
   port->set_alone();
   auto fence = std::make_shared<main_fence>(port);
   if (!fence->install()) throw python_error();

@@ -189,8 +189,8 @@ int run_script_as_root(embedding& python, const std::string& executable,
     return tree::standard_backends(rt, std::move(choices));
   };
   tree::process_runtime rt(std::move(options));
-  auto port = std::make_shared<port::guest_port>(tree::aid_of({"root", base::new_uuid()}, true),
-                                                 rt.options().calls);
+  auto port = std::make_shared<port::guest_port>(
+      tree::aid_of_guest({"root", base::new_uuid()}, true), rt.options().calls);
   rt.open_as_registrar(port, {}, [](const std::exception_ptr&) {});
   auto shared = std::make_shared<progress>();
   rt.on_interrupt([port, shared](std::string why) {

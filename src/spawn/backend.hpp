@@ -33,7 +33,9 @@ struct child_spec {
   gil_mode gil = gil_mode::own;
   std::string cwd;                              // Of a process; empty: ours.
   std::shared_ptr<ipc::link_sink> parent_sink;  // A child in this process joins it by memory link.
-  std::optional<ipc::address> parent_address;   // A child in another process connects back to it.
+  // A child in another process connects back to its parent: over this (none: the runtime's), there.
+  std::optional<ipc::transport> transport;
+  std::optional<ipc::address> parent_address;
 };
 
 /// What a child tells its supervisor. Any thread may call; nothing here blocks.

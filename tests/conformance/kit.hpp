@@ -12,11 +12,12 @@
 
 namespace coppice::conformance {
 
-/// A way to start an actor: a backend, and a language.
+/// A way to start an actor: a backend, a language, and how it reaches its parent.
 struct kind {
   std::string name;
   spawn::key backend;
   bool python = false;
+  std::string_view transport = {};  // Of a process.
 };
 inline void PrintTo(const kind& k, std::ostream* out) {
   *out << k.name;
@@ -36,7 +37,7 @@ extern const std::vector<exposed> endpoints;
 
 /// Runs `body` as the root actor of a tree of its own, on this thread, and gives the exit status.
 /// Afterwards fails the test unless threads, processes, descriptors and socket files are as before.
-int run_tree(std::function<task<>(actor&)> body);
+int run_tree(std::function<task<>(actor&)> body, transport_settings transports = {});
 
 /// Options for a kind: the module is enabled under the same name in both languages.
 actor_options options_for(const kind& k);

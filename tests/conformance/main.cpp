@@ -79,11 +79,14 @@ std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},
           {"process", spawn::process, false},
           {"process_python", spawn::process, true},
+          {"process_tcp", spawn::process, false, "tcp"},
+          {"process_python_tcp", spawn::process, true, "tcp"},
           {"subint", spawn::subint, true}};
 }
 
 actor_options options_for(const kind& k) {
   actor_options o{.backend = k.backend};
+  if (!k.transport.empty()) o.enable_transports = k.transport;
   o.enable_modules = k.python ? name_list("kit_py") : name_list("kit");
   return o;
 }
@@ -92,7 +95,7 @@ std::string function(const kind& k, const char* name) {
   return std::string(k.python ? "kit_py:" : "kit:") + name;
 }
 
-int run_tree(std::function<task<>(actor&)> body) {
+int run_tree(std::function<task<>(actor&)> body, transport_settings transports) {
   const auto before = count_resources();
   char program[] = "conformance";
   char* argv[] = {program, nullptr};
@@ -100,6 +103,7 @@ int run_tree(std::function<task<>(actor&)> body) {
   main_options options;
   options.endpoints = endpoints;
   options.handled = signals::none;
+  options.transports = std::move(transports);
   const int status = run_main(1, argv, root, std::move(options));
   expect_settled(before);
   return status;
