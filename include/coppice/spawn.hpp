@@ -76,6 +76,10 @@ struct actor_options {
   stop_policy stop = {};
   duration start_within = std::chrono::seconds(10);
   text cwd = {};  // Of a process; empty: ours.
+  /// An actor of tractor's in a process of its own: `<executable> -m tractor._child …`, where
+  /// executable is the path of a Python that has tractor, or of what speaks its protocol. Empty: an
+  /// actor of ours.
+  text executable = {};
 };
 static_assert(std::is_trivially_destructible_v<actor_options>);
 

@@ -136,6 +136,7 @@ class process_runtime {
   void on_signal(int number, int nth);
   void listen(port::actor_port_ptr parent, start_waiting start);
   void start_outside(std::shared_ptr<start_request> request);
+  void start_at(const std::shared_ptr<start_request>& request, discovery::tree_addresses known);
   void opened(const std::string& uuid, const std::shared_ptr<core::loop>& on,
               std::shared_ptr<ipc::listener> listener, std::exception_ptr error);
   void describe_here(base::tree_writer& w) const;
