@@ -2,6 +2,7 @@
 option(COPPICE_TESTS "Build tests and examples" ON)
 option(COPPICE_BENCH "Build the benchmarks" OFF)
 option(COPPICE_FUZZ "Build the libFuzzer targets, and all else so that libFuzzer sees its branches (clang)" OFF)
+option(COPPICE_PRECOMPILE "Read library headers once for many files: faster from scratch" OFF)
 option(COPPICE_WERROR "Warnings are errors (CI)" OFF)
 set(COPPICE_SANITIZE "" CACHE STRING "e.g. address,undefined or thread")
 set(COPPICE_PYTHON_PREFIX "" CACHE PATH "CPython >= 3.14.1 to build the Python side for; empty: none")
@@ -41,7 +42,8 @@ set(is_layer $<STREQUAL:$<TARGET_PROPERTY:TYPE>,STATIC_LIBRARY>
 list(JOIN is_layer "," is_layer)
 target_compile_options(coppice_flags INTERFACE
   $<$<AND:$<CXX_COMPILER_ID:Clang>,$<OR:${is_layer}>>:-Wexit-time-destructors>)
-target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE)
+# The last two are said by the libraries, too: a precompiled header needs them to be the same everywhere.
+target_compile_definitions(coppice_flags INTERFACE _GNU_SOURCE FMT_SHARED BOOST_ASIO_NO_DEPRECATED)
 if(COPPICE_SANITIZE)
   # vptr: asks by pipe() whether memory is readable, so it fails in tests that have no descriptor
   # left; and its symbols are missing where a Python loads our library.

@@ -150,7 +150,7 @@ def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | Non
     junit = folder / "pytest.xml"
     junit.unlink(missing_ok=True)
     command = [str(found.executable), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-               "-o", "faulthandler_timeout=120", f"--junitxml={junit}", *tests]
+               "-o", "faulthandler_timeout=120", "-n", build.jobs(), f"--junitxml={junit}", *tests]
     command += ["-k", match] if match else []
     try:
         status, output = run(command, {**env, "PYTHONPATH": python_path(folder, found)})

@@ -298,8 +298,8 @@ void discovery::enlist(const uid& who, listed done) {
           if (!tasks_) return done(std::make_exception_ptr(error("the runtime ends")));
           tasks_->start_soon(
               "registration of " + actor->self().name,
-              [](discovery* me, port::actor_port_ptr who, msg::wire_address where, listed then) {
-                return me->register_at_all(std::move(who), std::move(where), std::move(then));
+              [](discovery* me, port::actor_port_ptr one, msg::wire_address where, listed then) {
+                return me->register_at_all(std::move(one), std::move(where), std::move(then));
               },
               this, actor, std::move(at), done);
         },

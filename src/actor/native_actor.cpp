@@ -569,12 +569,6 @@ task<exit_report> native_actor::cancel_peer(child_slot& c) {
   co_return report;
 }
 
-// Of the call itself, or one that only comes through it? That of another call, which the callee
-// made and did not handle, is an error of its own.
-static bool is_cancellation(const remote_error_info& e, const uid& us) {
-  return e.type == "ContextCancelled" && (e.path.size() <= 1 || e.canceller == us);
-}
-
 task<payload> native_actor::call(detail::call_target t, std::string name, payload kwargs) {
   const child_slot& c = reach(t);
   const std::string who = c.id.name;
@@ -592,7 +586,7 @@ task<payload> native_actor::call(detail::call_target t, std::string name, payloa
     const std::string what = fmt::format("'{}' of actor '{}'", name, who);
     const port::reply late = co_await end_cancelled_call(id, &answer, what);
     // An error is never lost to a cancellation: the callee had failed before it was told.
-    if (late.how == port::reply::kind::error && !is_cancellation(late.error, id_))
+    if (late.how == port::reply::kind::error && !late.is_cancellation(id_))
       std::rethrow_exception(late.to_exception(who));
     std::rethrow_exception(how.error());
   }

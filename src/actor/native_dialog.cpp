@@ -344,12 +344,16 @@ std::optional<payload> opened_dialog::outcome(std::exception_ptr ours) const {
   std::rethrow_exception(failure_);
 }
 
+bool opened_dialog::is_cancelled_here() const {
+  return reply_ ? reply_->is_cancellation(actor_.id()) : is_cancellation(failure_);
+}
+
 // Every failure comes out, and no cancellation with it.
 void opened_dialog::throw_failures(const std::exception_ptr& ours) const {
   std::vector<std::exception_ptr> failures;
   if (ours && !is_cancellation(ours)) failures.push_back(ours);
   const bool told = !failures.empty() && is<transport_closed>(failure_);
-  if (failure_ && !is_cancellation(failure_) && !told) failures.push_back(failure_);
+  if (failure_ && !is_cancelled_here() && !told) failures.push_back(failure_);
   if (stuck_)
     failures.push_back(std::make_exception_ptr(call_stuck(
         fmt::format("'{}' of actor '{}' was cancelled and did not end within {} ms", function_,

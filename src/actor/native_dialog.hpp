@@ -114,6 +114,7 @@ class opened_dialog final : public native_dialog {
   task<> wait_for_end();
   std::optional<payload> outcome(std::exception_ptr ours) const;
   void throw_failures(const std::exception_ptr& ours) const;
+  bool is_cancelled_here() const;  // Of failure_: not by what only comes through the callee.
 
   std::optional<payload> started_;
   event first_;    // The first word, or what came instead.

@@ -54,6 +54,11 @@ std::exception_ptr reply::to_exception(const std::string& name) const {
   COPPICE_ASSERT(false, "a reply that carries a value is not an exception");
 }
 
+bool reply::is_cancellation(const uid& us) const {
+  return how == kind::error && error.type == "ContextCancelled" &&
+         (error.path.size() <= 1 || error.canceller == us);
+}
+
 void effects::perform() {
   for (auto& s : sends) s.to->send(std::move(s.message), s.urgency);
   for (auto& n : notices) n();

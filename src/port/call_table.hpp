@@ -43,6 +43,9 @@ struct reply {
 
   /// The exception that a caller of actor `name` sees. REQUIRES: how != value.
   std::exception_ptr to_exception(const std::string& name) const;
+  /// Was it the request itself that was cancelled, or does a cancellation only come through it?
+  /// That of another call, which the callee made and did not handle, is a failure like any other.
+  bool is_cancellation(const uid& us) const;
 };
 using reply_handler = base::unique_function<void(reply&&)>;
 

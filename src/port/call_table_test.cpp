@@ -45,6 +45,22 @@ TEST_F(CallTable, AValueIsAlwaysAcknowledgedFirstAndAnErrorMayComeInsteadOfTheAc
                                "peer < Error c2 AttributeError: no"}));
 }
 
+TEST_F(CallTable, ACancellationThatOnlyComesThroughACalleeIsAFailure) {
+  const uid us{"us", "1"}, callee{"callee", "2"}, further{"further", "3"};
+  reply r;
+  r.how = reply::kind::error;
+  r.error.type = "ContextCancelled";
+  r.error.path = {callee};
+  r.error.canceller = callee;
+  EXPECT_TRUE(r.is_cancellation(us));  // The callee's own, whoever cancelled it.
+  r.error.path = {further, callee};
+  EXPECT_FALSE(r.is_cancellation(us));
+  r.error.canceller = us;
+  EXPECT_TRUE(r.is_cancellation(us));  // We had cancelled that one.
+  r.error.type = "ValueError";
+  EXPECT_FALSE(r.is_cancellation(us));
+}
+
 TEST_F(CallTable, TheSameCidOfTwoPeersAreTwoCalls) {
   connect(peer);
   connect(other);

@@ -132,7 +132,9 @@ TEST(SignalsRt, LeaveFromAnybodyElseIsIgnored) {
   });
   const pid_t tid = t.tid();
   ASSERT_EQ(::syscall(SYS_tgkill, ::getpid(), tid, signals.leave()), 0);
-  ASSERT_EQ(::pthread_sigqueue(t.native(), signals.leave(), sigval{}), 0);
+  sigval no_order;
+  no_order.sival_ptr = nullptr;  // Of sigval{} only the int would be zero.
+  ASSERT_EQ(::pthread_sigqueue(t.native(), signals.leave(), no_order), 0);
   EXPECT_TRUE(signals.send_kick(tid)) << "it is still there";
   stop = true;
   EXPECT_TRUE(eventually([&] {

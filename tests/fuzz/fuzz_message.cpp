@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a message, any message of the protocol chosen by the first byte: it decodes or
 // throws what decode() says, and what was decoded encodes to bytes that decode to the same.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -73,9 +74,10 @@ void read_in_full(const payload& frame, const message& m) {
 // A stream's frames are cut where the one before had its value.
 void cut(const payload& frame, const yield& m) {
   yield_cutter cutter;
-  cutter.learn(frame, m);
-  const auto value = cutter.cut(frame);
-  COPPICE_ASSERT(!value || (*value == m.pld && cutter.cid() == m.cid), "cutting is decoding");
+  cutter.learn(frame.bytes(), m);
+  const auto value = cutter.cut(frame.bytes());
+  COPPICE_ASSERT(!value || (std::ranges::equal(*value, m.pld.bytes()) && cutter.cid() == m.cid),
+                 "cutting is decoding");
   msgpack::buffer one, both;
   encode_frame(m, one, dialect::coppice);
   encode_yields(m.cid, std::vector<payload>{m.pld, m.pld}, both);

@@ -35,7 +35,7 @@ class stream_hub final : public stream_reader {
   stream_hub& operator=(const stream_hub&) = delete;
 
   stream_subscription<T> subscribe(subscribe_options options) {
-    return stream_subscription<T>(*this, values_.subscribe(options));
+    return stream_subscription<T>(*this, options);
   }
 
   /// One more value to all of them, if there is one.
@@ -65,6 +65,7 @@ class stream_hub final : public stream_reader {
   [[noreturn]] static void throw_shared() { throw_shared_stream(); }
 
  private:
+  friend class stream_subscription<T>;
   void readable() noexcept override {
     if (values_.receivers_waiting() > 0) pull();
   }
@@ -95,13 +96,13 @@ class [[nodiscard("a subscription ends with the object")]] stream_subscription {
 
  private:
   friend class stream_hub<T>;
-  using place = typename broadcast_channel<T>::subscription;
 
-  stream_subscription(stream_hub<T>& hub, place&& at) noexcept
-      : hub_(&hub), place_(std::move(at)) {}
+  // Made in its place: it is a member of a list, and g++ 12 warns of every move of it.
+  stream_subscription(stream_hub<T>& hub, subscribe_options options)
+      : hub_(&hub), place_(hub.values_.subscribe(options)) {}
 
   stream_hub<T>* hub_;  // Kept in one place by the stream, wherever that moves.
-  place place_;
+  typename broadcast_channel<T>::subscription place_;
 };
 
 }  // namespace coppice::detail
