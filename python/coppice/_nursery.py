@@ -3,7 +3,7 @@
 from coppice import _loop, _root, _spawn
 from coppice._exceptions import ActorDied, ActorFailure, CallStuck, RuntimeFailure
 from coppice._native import native
-from coppice._policy import HARD, ExitReport, StopPolicy
+from coppice._policy import HARD, TRACTORS, ExitReport, StopPolicy
 from coppice._portal import Portal
 from coppice._types import (AbstractAsyncContextManager, Any, Gil, Link, LoopName, Mapping,
                             Sequence, StartMethod, TracebackType, Uid)
@@ -165,9 +165,12 @@ class ActorNursery:
                                  + ('is closed' if self._closed else 'is ending'))
         if gil not in ('own', 'shared'):
             raise ValueError(f"gil={gil!r}: write 'own' or 'shared'")
-        policy = stop if stop is not None else self._stop
         process = _spawn.process_options(proc_kwargs)
-        method = start_method or ('process' if 'executable' in process else self._start_method)
+        foreign = 'executable' in process
+        policy = stop if stop is not None else self._stop
+        if foreign and policy == StopPolicy():
+            policy = TRACTORS
+        method = start_method or ('process' if foreign else self._start_method)
         key, reason = _spawn.choose(method)
         if process and key != 'process':
             raise ValueError(f"proc_kwargs= is of a process: use start_method='process' with it, "

@@ -66,7 +66,8 @@ struct supervisor::record final : spawn::child_observer,
       if (r.quarantined) return r.came_back();
       r.report.how = how.how;
       r.report.status = how.status;
-      r.report.detail = std::move(how.detail);
+      // Else the reason why its connection ended, if that came first, is all that is known.
+      if (!how.detail.empty()) r.report.detail = std::move(how.detail);
     });
   }
   void cannot_unwind() override {

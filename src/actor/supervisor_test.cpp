@@ -282,6 +282,7 @@ TEST_F(Supervisor, AChildThatIsLostAndDoesNotEndIsStoppedAfterAMoment) {
     EXPECT_GE(now() - begun, 100ms);
     EXPECT_LT(now() - begun, 150ms);
     EXPECT_EQ(last.report.rung, rung::interrupted) << "nobody can ask it";
+    EXPECT_EQ(last.report.detail, "protocol error: nonsense");
     EXPECT_FALSE(last.requested);
   });
 }

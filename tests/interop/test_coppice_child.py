@@ -418,9 +418,12 @@ def test_what_only_a_tractor_program_can_import_does_not_keep_its_child_from_sta
     assert child.link.call('interop_mod', 'add', x=1, y=2) == 3
 
 
-def test_a_module_that_does_not_import_is_why_its_functions_cannot_be_called(root, tmp_path):
+def test_a_module_that_does_not_import_ends_its_child_which_says_why(root, tmp_path):
     path = tmp_path / 'broken.py'
     path.write_text('import time\ntime.sleep(0.2)\nimport no_such_module')
     child = start(root, tmp_path, {'broken': str(path)})  # The call comes before it has failed.
     error = error_of(child.link.call, 'interop_mod', 'add', x=1, y=2)
     assert error.boxed_type_str == 'ModuleNotFoundError'
+    assert child.process.wait(5) == 1
+    errors = [one.message for one in root.journal.records if one.kind == 'Error']
+    assert [one['boxed_type_str'] for one in errors if one['cid'] is None] == ['ModuleNotFoundError']
