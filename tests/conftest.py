@@ -19,6 +19,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 METHODS = ('subint', 'process')
+TCP = 'process over tcp'  # A `process` reaches others by unix sockets unless told otherwise.
 LOOPS = ('asyncio', 'trio')
 # A shell that starts us in the background has it ignored, and scripts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -153,6 +154,9 @@ def loop(request):
 
 # For tests of what depends on the event loop: their scripts `import either`.
 both_loops = pytest.mark.parametrize('loop', LOOPS, indirect=True)
+# For tests of what has to be the same whatever lies between actors: memory, unix sockets, tcp.
+every_transport = pytest.mark.parametrize('start_method', [*METHODS, TCP], indirect=True)
+every_socket = pytest.mark.parametrize('start_method', ['process', TCP], indirect=True)
 # For tests of what only guests can do, or that are not about children at all.
 guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=True)
@@ -180,9 +184,11 @@ def begin_program(tmp_path):
 def begin_path(native_half, start_method, loop, begin_program):
     """Starts a Python script."""
     def start(path, *, seconds=30, **environment):
+        method, _, transport = start_method.partition(' over ')
         path_of_modules = [*filter(None, [os.environ.get('PYTHONPATH')]), str(HERE)]
         return begin_program([sys.executable, path], seconds=seconds, **{
-            'COPPICE_TEST_START_METHOD': start_method, 'COPPICE_TEST_LOOP': loop,
+            'COPPICE_TEST_START_METHOD': method, 'COPPICE_TEST_TRANSPORT': transport,
+            'COPPICE_TEST_LOOP': loop,
             'PYTHONPATH': os.pathsep.join(path_of_modules), **environment})
 
     return start

@@ -13,6 +13,7 @@ import coppice
 
 METHOD = os.environ.get('COPPICE_TEST_START_METHOD', 'auto')
 LOOP = os.environ.get('COPPICE_TEST_LOOP', 'asyncio')
+TRANSPORT = os.environ.get('COPPICE_TEST_TRANSPORT')
 SETTLE = 0.5  # Seconds. A joined thread is in /proc for a moment longer.
 
 
@@ -83,7 +84,9 @@ def run(main, *args, how='coppice', **options):
         if how == 'asyncio':
             result = asyncio.run(main(*args))
         else:
-            result = coppice.run(main, *args, **{'start_method': METHOD, 'loop': LOOP, **options})
+            transports = {'enable_transports': [TRANSPORT]} if TRANSPORT else {}
+            result = coppice.run(main, *args, **{'start_method': METHOD, 'loop': LOOP,
+                                                 **transports, **options})
         print('RESULT', result, flush=True)
     finally:
         left = nothing_left(before)

@@ -89,7 +89,8 @@ def _awaitable(main: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Aw
 def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
                 start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
                 stop: StopPolicy | None = None, name: str = 'root',
-                registry_addrs: Sequence[Address] | None = None, loglevel: str | None = None) -> R:
+                registry_addrs: Sequence[Address] | None = None, loglevel: str | None = None,
+                **transports: Any) -> R:
     """Runs `await main(*args)` as the root actor of this process, and returns its result.
 
         if __name__ == '__main__':
@@ -102,6 +103,7 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
 
     registry_addrs is where a registrar is looked for: one that is there is joined; where nobody is,
     the root becomes it and listens at all of them. Without, the root is the registrar of its tree.
+    transports are those of open_nursery(), like enable_transports=['tcp'].
     """
     if not callable(main):
         if hasattr(main, 'close'):
@@ -111,7 +113,7 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
     _root.refuse_second_root('coppice.run()')
     _spawn.choose(start_method)
     adapter = _loop.load(loop)
-    options = _root.registry_options(registry_addrs)
+    options = {**_root.registry_options(registry_addrs), **transports}
     result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop, options))
     return result
 
@@ -119,7 +121,8 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
 def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
                registry_addrs: Sequence[Address] | None = None,
                start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
-               stop: StopPolicy | None = None, loglevel: str | None = None) -> None:
+               stop: StopPolicy | None = None, loglevel: str | None = None,
+               **transports: Any) -> None:
     """Runs a root actor that serves the functions of `enable_modules`, and registers others, until
     somebody cancels it (then it returns) or a Ctrl-C does (KeyboardInterrupt).
 
@@ -129,7 +132,7 @@ def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
     _spawn.choose(start_method)
     modules = _spawn.module_paths(enable_modules)
     adapter = _loop.load(loop)
-    options = _root.registry_options(registry_addrs)
+    options = {**_root.registry_options(registry_addrs), **transports}
 
     async def serve() -> None:
         for module, path in modules.items():

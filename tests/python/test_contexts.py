@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contexts, with real actors, on both event loops: tractor's scenarios. SCENARIOS.md lists them."""
-from conftest import both_loops
+from conftest import both_loops, every_transport
 from context_kit import contexts  # noqa: F401: a fixture
 
-pytestmark = both_loops
+pytestmark = [both_loops, every_transport]
 
 
 def test_simple_context(contexts):

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding actors by name: scenarios 27, 47, 71, 72 and 75 of the system that we answer to."""
-import os
+"""Finding actors by name. tests/SCENARIOS.md lists what is tractor's."""
 import signal
+import socket
 import sys
 import textwrap
 import time
 
 import pytest
-from conftest import both_loops, guests_only, processes_only
+from conftest import TCP, both_loops, every_transport, guests_only, processes_only
 
 DAEMON = '''
     import sys
@@ -20,25 +20,41 @@ DAEMON = '''
         return os.getpid()
 
     if __name__ == '__main__':
-        addresses = [(sys.argv[1], sys.argv[2])] if len(sys.argv) > 2 else None
-        coppice.run_daemon(['__main__'], name='daemon', registry_addrs=addresses)
+        where, at, loop = sys.argv[1:]
+        coppice.run_daemon(['__main__'], name='daemon', loop=loop,
+                           registry_addrs=[(where, int(at) if at.isdigit() else at)])
         print('returned')
     '''
 
 
+def is_listened_to(address):
+    with socket.socket(socket.AF_INET if type(address[1]) is int else socket.AF_UNIX) as probe:
+        target = address if probe.family == socket.AF_INET else '/'.join(address)
+        return probe.connect_ex(target) == 0
+
+
 @pytest.fixture
-def daemon(begin_program, native_half, tmp_path):
+def free_address(start_method, tmp_path):
+    """Where nobody listens, for the transport of the test."""
+    if start_method != TCP:
+        return str(tmp_path), 'registry.sock'
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return server.getsockname()
+
+
+@pytest.fixture
+def daemon(begin_program, native_half, tmp_path, free_address, loop):
     """Starts a registrar in another program; gives it and its address."""
-    def start(file='registry.sock', text=DAEMON):
+    def start():
         path = tmp_path / 'daemon.py'
-        path.write_text(textwrap.dedent(text))
-        running = begin_program([sys.executable, path, str(tmp_path), file], seconds=60)
+        path.write_text(textwrap.dedent(DAEMON))
+        running = begin_program([sys.executable, path, *map(str, free_address), loop], seconds=60)
         deadline = time.monotonic() + 40
-        while not (tmp_path / file).exists():
+        while not is_listened_to(free_address):
             assert time.monotonic() < deadline
             # tidy: allow sleep: the start of a program that is not ours has no event
             time.sleep(0.02)
-        return running, (str(tmp_path), file)
+        return running, free_address
 
     return start
 
@@ -71,9 +87,15 @@ def test_an_actor_is_found_by_name_and_by_uuid_and_called(script):
 
 
 @both_loops
-def test_an_actor_is_registered_when_it_has_started_and_not_when_it_has_ended(script):
-    script('''
+@every_transport
+@pytest.mark.parametrize('as_text', [False, True], ids=['tuples', 'multiaddr'])
+def test_reg_then_unreg(script, free_address, as_text):
+    where, at = free_address
+    kind = f'/ip4/{where}/tcp/{at}' if type(at) is int else f'/unix/{where.lstrip("/")}/{at}'
+    script(f'''
         import coppice
+
+        ADDRESS = {(kind if as_text else free_address)!r}
 
         async def main():
             async with coppice.open_nursery() as an:
@@ -82,17 +104,18 @@ def test_an_actor_is_registered_when_it_has_started_and_not_when_it_has_ended(sc
                     key = '.'.join(portal.uid)
                     table = await coppice.get_registry()
                     assert len(table) == 2 and len(table[key]) == 1, table
-                    assert await coppice.query_actor('worker') == table[key]
+                    assert await coppice.query_actor('worker', [ADDRESS]) == table[key]
                     await portal.cancel_actor()
                     assert key not in await coppice.get_registry()
                     assert await coppice.query_actor('worker') is None
-                    async with coppice.find_actor('worker') as found:
+                    async with coppice.find_actor('worker', [ADDRESS]) as found:
                         assert found is None
-        ''')
+        ''', options='registry_addrs=[ADDRESS]')
 
 
 @both_loops
-def test_two_actors_wait_for_each_other_and_call_each_other(script):
+@every_transport
+def test_trynamic_trio(script):
     outcome = script('''
         import coppice, either
 
@@ -223,8 +246,9 @@ def test_an_actor_that_is_killed_is_gone_from_the_registry_and_so_are_its_childr
         ''')
 
 
-@guests_only
-def test_an_entry_that_nobody_answers_to_is_deleted_and_is_none(script, tmp_path):
+@both_loops
+@every_transport
+def test_stale_entry_is_deleted(script, free_address):
     script(f'''
         import coppice
 
@@ -233,7 +257,7 @@ def test_an_entry_that_nobody_answers_to_is_deleted_and_is_none(script, tmp_path
                 async with coppice.find_actor('root') as registrar:
                     await registrar.run_from_ns('self', 'register_actor',
                                                 uid=['ghost', 'no-such-uuid'],
-                                                addr=[{str(tmp_path)!r}, 'nobody.sock'])
+                                                addr={list(free_address)!r})
                 assert await coppice.query_actor('ghost') is not None
                 async with coppice.find_actor('ghost') as found:
                     assert found is None
@@ -368,7 +392,7 @@ def test_methods_that_an_actor_lacks_cost_an_error_only(script):
 
 @both_loops
 @guests_only
-def test_a_registrar_in_another_program_is_joined_and_found_and_cancelled(daemon, script):
+def test_a_registrar_in_another_program_is_joined_and_found(daemon, script):
     running, address = daemon()
     script(f'''
         import coppice
@@ -394,10 +418,23 @@ def test_a_registrar_in_another_program_is_joined_and_found_and_cancelled(daemon
         import coppice
 
         async def main():
+            for key in await coppice.get_registry([{address!r}]):
+                print(key.split('.')[0])
+        ''')
+    assert outcome.said == ['daemon']  # The tree before has ended, and took its actors along.
+    running.process.send_signal(signal.SIGINT)
+    running.wait()
+
+
+@both_loops
+@every_transport
+def test_cancel_remote_registrar(daemon, script):
+    running, address = daemon()
+    outcome = script(f'''
+        import coppice
+
+        async def main():
             address = {address!r}
-            # The one before has ended, and took its actors along.
-            names = sorted(key.split('.')[0] for key in await coppice.get_registry([address]))
-            assert names == ['daemon'], names
             async with coppice.find_actor('daemon', [address]) as found:
                 assert await found.run('__main__:hello') == 'hello'
                 await found.cancel_actor(timeout=5)
@@ -410,7 +447,7 @@ def test_a_registrar_in_another_program_is_joined_and_found_and_cancelled(daemon
     assert outcome.said == ['refused']
     ended = running.wait()
     assert ended.status == 0 and 'returned' in ended.lines, ended
-    assert not os.path.exists('/'.join(address))
+    assert not is_listened_to(address)
 
 
 @guests_only
@@ -462,7 +499,7 @@ def test_a_daemon_ends_with_ctrl_c(daemon):
     running.process.send_signal(signal.SIGINT)
     outcome = running.wait()
     assert outcome.status == 130 or 'KeyboardInterrupt' in outcome.stderr, outcome
-    assert not os.path.exists('/'.join(address))
+    assert not is_listened_to(address)
 
 
 @guests_only

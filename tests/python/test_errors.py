@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of other actors, whole; and each kind of bad input with its own typed error."""
 import pytest
-from conftest import both_loops, guests_only, processes_only
+from conftest import both_loops, every_transport, guests_only, processes_only
 
 
 @both_loops
@@ -93,7 +93,9 @@ def test_a_group_arrives_with_every_member(script):
         ''')
 
 
-def test_an_error_of_a_type_unknown_here_keeps_its_name(script):
+@both_loops
+@every_transport
+def test_reg_err_types(script):
     script('''
         import coppice
 
@@ -106,8 +108,11 @@ def test_an_error_of_a_type_unknown_here_keeps_its_name(script):
                     except coppice.RemoteActorError as error:
                         assert error.src_type_str == 'Refused', error.info
                         assert error.message == 'no credit'
+                        assert 'in refuse' in error.tb_str, error.tb_str
+                        assert error.boxed_type is error.src_type
                         if known:
                             assert error.src_type is shop.Refused
+                            assert type(error.unwrap()) is shop.Refused
                         else:
                             assert error.src_type is None
                             assert error.unwrap() is error

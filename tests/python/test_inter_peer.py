@@ -3,9 +3,9 @@
 import textwrap
 
 import pytest
-from conftest import both_loops
+from conftest import both_loops, every_transport
 
-pytestmark = both_loops
+pytestmark = [both_loops, every_transport]
 
 HEAD = textwrap.dedent('''
     import either

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Payload types of contexts, with real actors, on both event loops."""
-from conftest import both_loops
+from conftest import both_loops, every_transport
 
-pytestmark = both_loops
+pytestmark = [both_loops, every_transport]
 
 
 def test_basic_payload_spec(script):
@@ -19,6 +19,11 @@ def test_basic_payload_spec(script):
         async def child(ctx: coppice.Context, started, result):
             await ctx.started(PldMsg('yo') if started == 'valid' else started)
             return result
+
+        @coppice.context
+        async def untyped(ctx: coppice.Context):
+            await ctx.started(10)
+            return 'yo'
 
         async def main():
             async with coppice.open_nursery() as an:
@@ -64,6 +69,10 @@ def test_basic_payload_spec(script):
                             pass
                         else:
                             raise AssertionError
+                # Nothing is looked at where no type was declared.
+                async with portal.open_context(untyped) as (ctx, first):
+                    assert first == 10
+                assert ctx.outcome == 'yo'
                 await an.cancel()
         ''')
 
@@ -191,5 +200,83 @@ def test_what_travels_without_a_type(script):
                     await portal.run(same, value=[Leg(1j)])
                 except TypeError as error:
                     assert "a 'complex' at kwargs['value'][0]['symbol']" in str(error), error
+                await an.cancel()
+        ''')
+
+
+def test_ext_types_over_ipc(script):
+    script('''
+        import datetime, decimal, enum, uuid
+        import coppice
+        from coppice import Context
+
+        class Color(enum.Enum):
+            RED = 'red'
+
+        class Opaque: pass
+
+        EXT = {'Color': (Color.RED, 'red'), 'UUID': (uuid.UUID(int=1), str(uuid.UUID(int=1))),
+               'Decimal': (decimal.Decimal('1.50'), '1.50'),
+               'date': (datetime.date(2026, 8, 1), '2026-08-01'),
+               'timedelta': (datetime.timedelta(seconds=3), 'PT3S')}
+
+        async def say(ctx, value, heard_as):
+            """The same value in each message that has one."""
+            await ctx.started(value)
+            async with ctx.open_stream() as stream:
+                heard = await stream.receive()
+                assert (type(heard), heard) == (type(heard_as), heard_as), heard
+                await stream.send(value)
+            return value
+
+        @coppice.context
+        async def untyped(ctx: Context, name): return await say(ctx, *EXT[name])
+
+        @coppice.context(pld_spec=Color)
+        async def color(ctx: Context, name): return await say(ctx, *EXT[name][:1] * 2)
+
+        @coppice.context(pld_spec=uuid.UUID)
+        async def uuid_(ctx: Context, name): return await say(ctx, *EXT[name][:1] * 2)
+
+        @coppice.context(pld_spec=decimal.Decimal)
+        async def decimal_(ctx: Context, name): return await say(ctx, *EXT[name][:1] * 2)
+
+        @coppice.context(pld_spec=datetime.date)
+        async def date(ctx: Context, name): return await say(ctx, *EXT[name][:1] * 2)
+
+        @coppice.context(pld_spec=datetime.timedelta)
+        async def timedelta(ctx: Context, name): return await say(ctx, *EXT[name][:1] * 2)
+
+        @coppice.context
+        async def opaque(ctx: Context): await ctx.started([Opaque()])
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                portal = await an.start_actor('ext', enable_modules=[__name__])
+                typed = dict(zip(EXT, (color, uuid_, decimal_, date, timedelta), strict=True))
+                for name, (value, text) in EXT.items():
+                    for endpoint, expected in ((typed[name], value), (untyped, text)):
+                        async with (portal.open_context(endpoint, name=name) as (ctx, first),
+                                    ctx.open_stream() as stream):
+                            await stream.send(value)
+                            got = [first, await stream.receive(), await ctx.wait_for_result()]
+                        assert got == [expected] * 3, got
+                        assert {type(one) for one in got} == {type(expected)}
+                # A spec that is not met, on either side.
+                for name, sent in (('UUID', 'no uuid'), ('Decimal', 'nothing')):
+                    try:
+                        async with (portal.open_context(typed[name], name=name) as (ctx, _),
+                                    ctx.open_stream() as stream):
+                            await stream.send(sent)
+                            await stream.receive()
+                    except coppice.MsgTypeError as error:
+                        assert error.src_uid == portal.uid and error.expected_msg_type == 'Yield'
+                    else:
+                        raise AssertionError(name)
+                try:
+                    async with portal.open_context(opaque):
+                        raise AssertionError
+                except coppice.RemoteActorError as error:
+                    assert error.src_type is TypeError and 'Opaque' in error.message, error
                 await an.cancel()
         ''')

@@ -4,9 +4,9 @@ tractor's."""
 import textwrap
 
 import pytest
-from conftest import both_loops, guests_only
+from conftest import both_loops, every_transport
 
-pytestmark = both_loops
+pytestmark = [both_loops, every_transport]
 
 HEAD = textwrap.dedent('''
     import either
@@ -563,7 +563,6 @@ def test_a_generator_is_not_called_and_a_function_is_no_stream(streams):
             "'__main__:echo' is a context: open it with open_context()"]
 
 
-@guests_only
 def test_tasks_share_a_stream_and_each_value_goes_to_one_of_them(streams):
     streams('''
         async def main():
@@ -584,7 +583,6 @@ def test_tasks_share_a_stream_and_each_value_goes_to_one_of_them(streams):
         ''')
 
 
-@guests_only
 def test_a_task_that_never_has_to_wait_lets_others_run(streams):
     streams('''
         @coppice.context
