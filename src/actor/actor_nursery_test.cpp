@@ -2,6 +2,11 @@
 #include "coppice/actor_nursery.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "coppice/actor.hpp"
 #include "coppice/handle_errors.hpp"
@@ -49,6 +54,29 @@ TEST(ActorNursery, ActorsEndWithTheBlockWithoutBeingTold) {
     auto r = co_await as_result(kept.run(add_e, 1));
     EXPECT_TRUE(r.error<actor_died>()) << "a portal may outlive its actor";
   });
+}
+
+TEST(ActorNursery, AnotherProgramIsStartedAsTractorStartsItsOwn) {
+  char folder[] = "/tmp/cpc-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string program = std::string(folder) + "/program", said = program + ".said";
+  std::ofstream(program) << "#!/bin/sh\necho \"$1 $2 $3 $5\" > " << said << "\nexit 3\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  run_root([&](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      actor_options options;
+      options.executable = program;
+      auto failed = co_await as_result(an.start_actor("a", options));
+      EXPECT_TRUE(failed.error<actor_start_error>());
+      options.backend = spawn::thread;
+      EXPECT_THROW((void)an.start_actor("b", options), backend_unavailable);
+    };
+    co_await open_nursery(self, body);
+  });
+  std::string line;
+  std::getline(std::ifstream(said) >> std::ws, line);
+  EXPECT_EQ(line, "-m tractor._child --uid --parent_addr");
+  std::filesystem::remove_all(folder);
 }
 
 TEST(ActorNursery, EachActorHasItsOwnState) {

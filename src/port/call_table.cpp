@@ -106,6 +106,7 @@ void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects&
   // After the replies: whoever waited learns why before it is told to end.
   if (l == parent_link_) {
     parent_link_.reset();
+    early_.clear();
     out.events.push_back(cancel_requested{"its parent's connection closed: " + why, true});
   }
 }
@@ -223,12 +224,13 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
       state.dialogs.contains(m.cid) || state.requests.contains(m.cid))
     return breach(from, "call id '" + m.cid + "' twice", out);
   const bool to_us = m.ns == "self";
-  const std::size_t open = to_us ? state.waiting.size() : state.served.size();
+  const std::size_t open = to_us ? state.waiting.size() : state.served.size() + early_.size();
   if (open >= limits_.calls_per_peer_max) {
     auto text = fmt::format("actor '{}' serves {} calls of '{}' already (calls_per_peer_max)",
                             self_.name, open, from->peer().name);
     return send_error(from, m.cid, error_of(self_, "LimitExceeded", std::move(text)), out);
   }
+  if (comes_too_early(from, m)) return early_.push_back(std::move(m));
   if (to_us) return on_self_call(from, std::move(m), out);
   if (readiness_ == readiness::failed) return send_error(from, m.cid, start_failure_, out);
   const call_id id = next_id_++;
@@ -241,6 +243,14 @@ void call_table::on_start(const ipc::link_ptr& from, msg::start&& m, effects& ou
   served_.emplace(id, std::move(call));
   out.events.push_back(
       call_started{id, std::move(m.ns), std::move(m.func), std::move(m.kwargs), std::move(m.uid)});
+}
+
+// A parent of tractor's calls without having asked whether we are ready. To cancel an early call is
+// early, too; to end is not.
+bool call_table::comes_too_early(const ipc::link_ptr& from, const msg::start& m) const {
+  if (readiness_ != readiness::starting || from != parent_link_ || from->peer().extensions)
+    return false;
+  return m.ns != "self" || (m.func == "_cancel_task" && !early_.empty());
 }
 
 void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects& out) {
@@ -368,9 +378,8 @@ void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effec
     return answer(from, *cid, std::move(r), out);
   }
   // Without a call id it is the peer's runtime that failed: nothing on this link can be trusted.
-  out.closes.push_back(
-      {from, fmt::format("its runtime failed: {}{}{}", r.error.type,
-                         r.error.message.empty() ? "" : ": ", r.error.message)});
+  out.closes.push_back({from, fmt::format("its runtime failed: {}{}{}", r.error.type,
+                                          r.error.message.empty() ? "" : ": ", r.error.message)});
 }
 
 void call_table::answer(const ipc::link_ptr& from, const std::string& cid, reply&& r,
@@ -536,6 +545,7 @@ void call_table::set_ready(const remote_error_info* failure, effects& out) {
     else
       out.sends.push_back({peer.link, msg::returned{peer.cid, payload()}, ipc::urgency::now});
   }
+  for (auto& m : std::exchange(early_, {})) on_start(parent_link_, std::move(m), out);
   if (failure && parent_link_ && !parent_link_->peer().extensions) fail_unasked(out);
 }
 

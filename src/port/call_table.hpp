@@ -194,7 +194,8 @@ class call_table {
   void finish_stream(call_id id, effects& out);
   void finish(call_id id, remote_error_info error, effects& out);
   /// Serving begins: `wait_ready` requests are answered, with the error if there is one. A parent
-  /// of tractor's asks none: it gets the error for the connection, and this actor is to end.
+  /// of tractor's asks none. Its calls are kept until here, because whoever answers one is
+  /// registered; the error it gets for the whole connection, and this actor is to end.
   void set_ready(const remote_error_info* failure, effects& out);
   /// Everything that this actor ran has ended: whoever asked it to is told.
   void acknowledge_cancel(effects& out);
@@ -318,6 +319,7 @@ class call_table {
                   effects& out, const uid* canceller = nullptr);
   remote_error_info error_of_ours(std::string type, std::string message) const;
   served_call take_served(call_id id);
+  bool comes_too_early(const ipc::link_ptr& from, const msg::start& m) const;
   void fail_unasked(effects& out);
   void ack_cancels(const served_call& call, effects& out);
 
@@ -337,6 +339,7 @@ class call_table {
   std::unordered_map<std::string, child> children_;  // by uuid
   enum class readiness : std::uint8_t { starting, ready, failed } readiness_ = readiness::starting;
   remote_error_info start_failure_;
+  std::vector<msg::start> early_;               // Of the parent: see set_ready().
   std::vector<waiting_peer> wait_ready_;        // wait_ready requests to answer
   std::vector<waiting_peer> cancel_asked_;      // self.cancel requests to acknowledge
   std::unique_ptr<port::registrar> registrar_;  // Null: it is none.

@@ -145,11 +145,38 @@ TEST_F(Family, ASecondConnectionOfTheParentIsNotTheOneThatCounts) {
 }
 
 // A root has no parent, and a peer without a uuid was taken for it: its hanging up ended the tree.
+TEST_F(Family, TheCallsOfAParentThatDoesNotAskWaitUntilItIsReady) {
+  table.set_parent(uid_of("parent").uuid);
+  connect(parent);
+  connect(other);
+  deliver(parent, test::start_of("parent", "k1", "mod", "f"));
+  deliver(parent, test::start_of("parent", "k2", "mod", "g"));
+  EXPECT_TRUE(sent.empty() && events.empty());
+  deliver(other, test::start_of("other", "k1", "mod", "h"));
+  EXPECT_EQ(take(events), lines{"started mod:h by other"}) << "who found us may call us";
+  table.set_ready(nullptr, out);
+  settle();
+  EXPECT_EQ(take(events), (lines{"started mod:f by parent", "started mod:g by parent"}));
+}
+
+TEST_F(Family, TheEarlyCallsOfALostParentAreDropped) {
+  table.set_parent(uid_of("parent").uuid);
+  connect(parent);
+  deliver(parent, test::start_of("parent", "k1", "mod", "f"));
+  lose(parent);
+  take(events);
+  table.set_ready(nullptr, out);
+  settle();
+  EXPECT_TRUE(sent.empty() && events.empty());
+}
+
 TEST_F(Family, AFailedStartIsSaidOfTheConnectionToAParentThatDoesNotAsk) {
   table.set_parent(uid_of("parent").uuid);
   connect(parent);
   parent->peer_announces("credit");
-  const remote_error_info failure{.type = "ImportError", .message = "no such module"};
+  remote_error_info failure;
+  failure.type = failure.source_type = "ImportError";
+  failure.message = "no such module";
   table.set_ready(&failure, out);
   settle();
   EXPECT_TRUE(sent.empty() && events.empty()) << "one of ours asks";

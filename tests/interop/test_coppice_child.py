@@ -426,4 +426,4 @@ def test_a_module_that_does_not_import_ends_its_child_which_says_why(root, tmp_p
     assert error.boxed_type_str == 'ModuleNotFoundError'
     assert child.process.wait(5) == 1
     errors = [one.message for one in root.journal.records if one.kind == 'Error']
-    assert [one['boxed_type_str'] for one in errors if not one['cid']] == ['ModuleNotFoundError']
+    assert errors[-1]['cid'] is None and errors[-1]['boxed_type_str'] == 'ModuleNotFoundError'

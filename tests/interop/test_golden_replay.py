@@ -122,7 +122,7 @@ def assert_fails(player, part, perturb, says, folder):
     ('callee', changed(13, extra=1), ('frame 13 ', 'extra: recorded 1, is missing')),
     ('callee', cid_of(44, 26), ('frame 44 ', 'cid')),
     ('callee', missing(22), ('frame 23 ', 'msg_type')),
-    ('callee', missing(37), ('connection 1', 'frame 39 ')),
+    ('callee', missing(37), ('connection 1', 'frame')),  # Which one: two tasks of ours race.
     ('callee', missing(79), ('connection 1', 'not recorded', 'CancelAck')),
     ('callee', swapped(9, 10), ('frame 9 ', 'msg_type')),
     ('callee', swapped(30, 32), ('frame 31 ', 'pld.echo')),
