@@ -37,7 +37,10 @@ class shared_buffer {
     owned_.bytes = *kept;
     owned_.owner = std::move(kept);
   }
-  explicit shared_buffer(owned_bytes bytes) : owned_(std::move(bytes)) {}
+  /// Bytes of any kind, a mapped file's for example, that stay valid and unchanged for as long as
+  /// `owner` lives. Null: they are static.
+  shared_buffer(std::shared_ptr<const void> owner, std::span<const std::byte> bytes)
+      : owned_{std::move(owner), bytes} {}
   static shared_buffer copy_of(std::span<const std::byte> bytes) {
     return shared_buffer(std::vector<std::byte>(bytes.begin(), bytes.end()));
   }
@@ -46,7 +49,7 @@ class shared_buffer {
   const std::byte* data() const noexcept { return owned_.bytes.data(); }
   std::size_t size() const noexcept { return owned_.bytes.size(); }
   bool empty() const noexcept { return owned_.bytes.empty(); }
-  const owned_bytes& owned() const noexcept { return owned_; }
+  const owned_bytes& owned() const noexcept { return owned_; }  // Once more, with who keeps them.
 
   friend bool operator==(const shared_buffer& a, const shared_buffer& b) {
     return std::ranges::equal(a.bytes(), b.bytes());
@@ -59,7 +62,10 @@ class shared_buffer {
 template <>
 struct codec<shared_buffer> {
   static void encode(msgpack::writer& w, const shared_buffer& v) { w.bin(v.owned()); }
-  static shared_buffer decode(msgpack::reader& r) { return shared_buffer(r.owned_bin()); }
+  static shared_buffer decode(msgpack::reader& r) {
+    owned_bytes got = r.owned_bin();
+    return shared_buffer(std::move(got.owner), got.bytes);
+  }
 };
 
 }  // namespace coppice

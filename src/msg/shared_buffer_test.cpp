@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coppice/kw.hpp"
@@ -88,7 +90,28 @@ TEST(SharedBuffer, ASmallOneIsCopiedAndArrivesAllTheSame) {
   EXPECT_FALSE(small.has_blocks());
   EXPECT_EQ(from_payload<shared_buffer>(small), a_block(smallest - 1));
   msgpack::reader r(small.bytes());  // Bytes that nobody keeps: a copy.
-  EXPECT_EQ(shared_buffer(r.owned_bin()), a_block(smallest - 1));
+  const shared_buffer copy = codec<shared_buffer>::decode(r);
+  EXPECT_EQ(copy, a_block(smallest - 1));
+  EXPECT_NE(copy.data(), from_payload<shared_buffer>(small).data());
+}
+
+TEST(SharedBuffer, BytesOfAnyKindAreKeptByTheirOwner) {
+  auto owner = std::make_shared<std::vector<std::byte>>(large);
+  const std::weak_ptr<const void> watched = owner;
+  const std::span<const std::byte> part = std::span(*owner).subspan(10);
+  shared_buffer b(std::exchange(owner, nullptr), part);
+  const payload sent = to_payload(std::exchange(b, {}));
+  EXPECT_EQ(from_payload<shared_buffer>(sent).data(), part.data());
+  EXPECT_FALSE(watched.expired());
+  // Those that nobody owns may be copied.
+  EXPECT_FALSE(to_payload(shared_buffer(nullptr, part)).has_blocks());
+}
+
+TEST(SharedBuffer, BeyondWhatMsgpackCountsItCannotTravel) {
+  const std::byte one{};
+  const std::span<const std::byte> claimed(&one, std::size_t{1} << 32);  // Never looked at.
+  const shared_buffer b(std::make_shared<int>(), claimed);
+  EXPECT_THROW(to_payload(b), limit_exceeded);
 }
 
 TEST(SharedBuffer, OthersMayViewAndSkipIt) {
