@@ -2,7 +2,7 @@
 // bench_stream memory|uds|guest BYTES MESSAGES: values of so many bytes from one actor to another,
 // through a stream, on two processors. Prints messages/s, and for uds what a message takes on the
 // wire and what one system call of the sender writes. bench_stream send MIB: the median time in us
-// of a call that hands so much to a guest.
+// of a call that hands so much to a guest, in a block that they share.
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -83,7 +83,7 @@ task<> run(portal callee, plan how) {
 }
 
 task<> hand_over(portal callee, std::size_t mib) {
-  const std::vector<std::byte> block(mib << 20);
+  const shared_buffer block(std::vector<std::byte>(mib << 20));
   const auto name = function_name::parse(std::string_view("stream_guest:size"));
   std::vector<double> times;
   for (int i = 0; i < 12; ++i) {

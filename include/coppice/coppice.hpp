@@ -39,6 +39,7 @@
 #include "coppice/generator.hpp"
 #include "coppice/kw.hpp"
 #include "coppice/message.hpp"
+#include "coppice/shared_buffer.hpp"
 #include "coppice/stream.hpp"
 #include "coppice/value.hpp"
 

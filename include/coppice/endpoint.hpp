@@ -122,6 +122,7 @@ class endpoint<R(Param...), Dialog, Function> {
     static_assert((safe_temporary<Arg&&> && ...),
                   "g++ 12 destroys this temporary twice: name it on the line before");
     msgpack::buffer out;
+    out.keep_blocks();
     msgpack::writer w(out);
     w.map(sizeof...(Arg));
     [&]<std::size_t... I>(std::index_sequence<I...>) {

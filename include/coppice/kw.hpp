@@ -94,6 +94,7 @@ payload to_kwargs(const kwarg<V>&... args) {
     }
   }
   msgpack::buffer out;
+  out.keep_blocks();
   msgpack::writer w(out);
   w.map(sizeof...(V));
   ((w.str(args.name()), codec<V>::encode(w, args.value())), ...);

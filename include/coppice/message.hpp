@@ -30,7 +30,7 @@ namespace coppice {
 /// | `char` | str of one ASCII character | `str` |
 /// | enumeration (with a stated underlying type) | int, its number | `int`, as `IntEnum` encodes |
 /// | `std::string`, `std::string_view` | str, UTF-8 checked | `str` |
-/// | `vector`, `span`, `array` of `std::byte` | bin | `bytes` |
+/// | `vector`, `span`, `array` of `std::byte`, `shared_buffer` | bin | `bytes`, `coppice.Buffer` |
 /// | `vector`, `deque`, `array`, `set`, `unordered_set` | array | `list` |
 /// | `pair`, `tuple` | array of that length | `tuple` (sent), `list` (received) |
 /// | `map`, `unordered_map` | map | `dict` |
@@ -94,6 +94,7 @@ template <class T>
 payload to_payload(const T& v) {
   static_assert(message<T>, "this type cannot travel: see the table in coppice/message.hpp");
   msgpack::buffer out;
+  out.keep_blocks();
   msgpack::writer w(out);
   codec<T>::encode(w, v);
   return payload::take(std::move(out));

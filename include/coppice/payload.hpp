@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "coppice/detail/msgpack_buffer.hpp"
+#include "coppice/detail/owned_bytes.hpp"
 
 namespace coppice {
 
@@ -20,6 +21,9 @@ namespace coppice {
 ///
 ///     payload frame = payload::take(std::move(buffer));
 ///     payload part = frame.slice(frame.bytes().subspan(8, 4));
+///
+/// A large block of bytes inside a value (a shared_buffer) may lie apart, where it always lay: then
+/// it is one of blocks(), and bytes() are without it. Who needs one run of bytes takes flat().
 ///
 /// # Why not `std::span`?
 /// Payloads cross threads and outlive the socket's buffer; somebody has to own them.
@@ -34,9 +38,12 @@ class payload {
   payload(const payload&) noexcept = default;
   payload& operator=(const payload&) noexcept = default;
   payload(payload&& other) noexcept  // Leaves nil behind, never bytes without their owner.
-      : owner_(std::move(other.owner_)), bytes_(std::exchange(other.bytes_, {&nil_byte, 1})) {}
+      : owner_(std::move(other.owner_)),
+        apart_(std::exchange(other.apart_, nullptr)),
+        bytes_(std::exchange(other.bytes_, {&nil_byte, 1})) {}
   payload& operator=(payload&& other) noexcept {
     bytes_ = std::exchange(other.bytes_, {&nil_byte, 1});
+    apart_ = std::exchange(other.apart_, nullptr);
     owner_ = std::move(other.owner_);
     return *this;
   }
@@ -45,25 +52,36 @@ class payload {
   /// Moves the buffer's bytes out of it; the buffer is empty afterwards.
   static payload take(msgpack::buffer&& from);
 
-  /// A part of these bytes, kept alive with them. REQUIRES: it lies inside. Of a payload that is
-  /// about to go, it takes over what keeps them.
+  /// A part of bytes() with the blocks that belong into it, kept alive with them. REQUIRES: it lies
+  /// inside. Of a payload that is about to go, it takes over what keeps them.
   payload slice(std::span<const std::byte> part) const&;
   payload slice(std::span<const std::byte> part) &&;
 
-  std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  std::size_t size() const noexcept { return bytes_.size(); }
+  std::span<const std::byte> bytes() const noexcept { return bytes_; }  // Without blocks().
+  bool has_blocks() const noexcept { return apart_ != nullptr; }
+  std::span<const block_apart> blocks() const noexcept;  // By their places in bytes().
+  std::size_t size() const noexcept { return bytes_.size() + (has_blocks() ? blocks_size() : 0); }
+  payload flat() const;  // The same value without blocks: a copy if it has any.
+
+  const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
   bool is_nil() const noexcept { return size() == 1 && bytes_.front() == nil_byte; }
 
   /// The same bytes; msgpack has several spellings of one value, so unequal says little.
-  friend bool operator==(const payload& a, const payload& b) noexcept {
+  friend bool operator==(const payload& a, const payload& b) {
+    if (a.has_blocks() || b.has_blocks()) return equal_flat(a, b);
     return std::ranges::equal(a.bytes_, b.bytes_);
   }
 
  private:
+  struct with_blocks;
   static constexpr std::byte nil_byte{0xc0};
   void check_inside(std::span<const std::byte> part) const;
+  payload slice_with_blocks(std::span<const std::byte> part) const;
+  std::size_t blocks_size() const noexcept;
+  static bool equal_flat(const payload& a, const payload& b);
 
-  std::shared_ptr<const void> owner_;  // Null: the bytes are static.
+  std::shared_ptr<const void> owner_;   // Null: the bytes are static.
+  const with_blocks* apart_ = nullptr;  // Null: it has none. Else it is what owner_ keeps.
   std::span<const std::byte> bytes_{&nil_byte, 1};
 };
 

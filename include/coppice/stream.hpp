@@ -136,6 +136,7 @@ class [[nodiscard("the stream closes with the object")]] stream {
   template <class T>
   payload encoded(const T& v) {
     msgpack::buffer out(bytes_each_);  // Most values are as large as the one before.
+    out.keep_blocks();
     msgpack::writer w(out);
     codec<T>::encode(w, v);
     bytes_each_ = out.size();

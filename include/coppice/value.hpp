@@ -61,7 +61,7 @@ class value {
 
 template <>
 struct codec<value> {
-  static void encode(msgpack::writer& w, const value& v) { w.raw(v.bytes().bytes()); }
+  static void encode(msgpack::writer& w, const value& v) { w.raw(v.bytes()); }
   static value decode(msgpack::reader& r) { return value(r.value()); }
 };
 

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from coppice._stream import MsgStream
 
 __version__: str = _native_half.version
+Buffer = _native_half.Buffer
 
 __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'BroadcastReceiver',
-    'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled',
+    'Buffer', 'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled',
     'EndOfChannel', 'ExitReport', 'Interrupted', 'Lagged', 'LimitExceeded', 'ModuleNotExposed',
     'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
     'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock',
@@ -70,6 +71,6 @@ def __getattr__(name: str) -> object:
 
 
 # Tracebacks and pickles name what users import, not where it is written.
-for _name in set(__all__) - _LATER.keys():
+for _name in set(__all__) - _LATER.keys() - {'Buffer'}:
     globals()[_name].__module__ = __name__
 del _name

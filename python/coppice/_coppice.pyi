@@ -8,7 +8,7 @@ event loop: what has to reach one goes through the `Loop` object that set_loop()
 Start-up rule: `_coppice` imports nothing. A guest whose endpoints are all `def` never imports
 `coppice`, asyncio or traceback unless something fails or its own modules do.
 """
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Buffer as ReadableBuffer, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 type Uid = tuple[str, str]  # (name, uuid)
@@ -18,6 +18,16 @@ version: str
 
 class Interrupted(BaseException):
     """Raised inside running code of a guest that is being stopped, or whose call was cancelled."""
+
+class Buffer:
+    """Immutable bytes that actors of one process share: copied when they are made, and not on their
+    way. A Buffer of a Buffer is itself."""
+
+    def __new__(cls, bytes_like: ReadableBuffer, /) -> Buffer: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...  # bytes, bytearray, memoryview too.
+    def __hash__(self) -> int: ...  # That of bytes.
 
 class Link:
     """A connection to another actor. Opaque; portals hold one."""

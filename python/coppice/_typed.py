@@ -12,7 +12,10 @@ No type costs nothing, and `typing` is imported only where a class has annotatio
 import sys
 
 from coppice._exceptions import MsgTypeError, msg_type_error
+from coppice._native import native
 from coppice._types import Any, Callable, Iterable, Mapping
+
+Buffer = native.Buffer
 
 type Convert = Callable[[Any], Any]
 
@@ -414,7 +417,7 @@ def _bytes_like(cls: Any) -> Convert:
     def convert(value: Any) -> Any:
         if isinstance(value, cls):
             return value
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, (bytes, bytearray, memoryview, Buffer)):
             return cls(value)
         raise Mismatch(_name_of(cls), _got(value))
     return convert
@@ -422,7 +425,7 @@ def _bytes_like(cls: Any) -> Convert:
 
 _SCALARS: dict[Any, Convert] = {
     bool: _bool, int: _int, float: _float, str: _str,
-    **{one: _bytes_like(one) for one in (bytes, bytearray, memoryview)}}
+    **{one: _bytes_like(one) for one in (bytes, bytearray, memoryview, Buffer)}}
 
 # What a container's class, or its abstract one, is made as.
 _CONTAINERS: dict[str, Any] = {

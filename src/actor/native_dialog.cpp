@@ -564,7 +564,7 @@ void throw_misfit(const payload_context& where, std::string expected, const payl
     w.str("cid");
     w.str(where.cid);
     w.str("pld");
-    w.raw(got.bytes());
+    w.raw(got);
   }
   bad_message bad;
   bad.type = where.message;

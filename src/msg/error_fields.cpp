@@ -23,8 +23,9 @@ payload raw_of(const bad_message& bad) {
 }
 
 void keep(const payload& raw, bad_message& in) {
-  if (!raw.is_nil() && raw.size() <= bad_message_bytes_max)
-    in.bytes.assign(raw.bytes().begin(), raw.bytes().end());
+  if (raw.is_nil() || raw.size() > bad_message_bytes_max) return;
+  const payload flat = raw.flat();
+  in.bytes.assign(flat.bytes().begin(), flat.bytes().end());
 }
 
 // Of a tractor peer, which sends the message itself and no more.
@@ -153,7 +154,7 @@ void write_mended(msgpack::writer& w, const std::vector<uid>& path) {
   w.array(path.size());
   for (const uid& hop : path) write_mended(w, hop);
 }
-void write_mended(msgpack::writer& w, const payload& v) { w.raw(v.bytes()); }
+void write_mended(msgpack::writer& w, const payload& v) { w.raw(v); }
 
 void write_mended(msgpack::writer& w, const std::optional<bad_message>& v) {
   w.map(4);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/assert.hpp"
 #include "coppice/errors.hpp"
 
 namespace coppice::msgpack {
@@ -19,6 +20,17 @@ void buffer::grow(std::size_t n) {
   data_ = block.get();
   block_ = std::move(block);
   capacity_ = capacity;
+}
+
+void buffer::append_block(const owned_bytes& block) {
+  if (!apart_) apart_ = std::make_unique<std::vector<block_apart>>();
+  apart_->push_back({size_, block});
+}
+
+void buffer::drop_blocks() noexcept {
+  // One at size_ follows the last byte that is left: its header.
+  while (!apart_->empty() && apart_->back().at > size_) apart_->pop_back();
+  if (apart_->empty()) apart_ = nullptr;
 }
 
 // ---- writer ----
@@ -38,6 +50,28 @@ std::byte* writer::ext_room(std::int8_t type, std::size_t size) {
   std::byte* to = out_->extend(1 + size);
   *to = static_cast<std::byte>(type);
   return to + 1;
+}
+
+void writer::bin(const owned_bytes& block) {
+  const std::size_t size = block.bytes.size();
+  if (size < block_bytes_min || block.owner == nullptr || !out_->keeps_blocks())
+    return bin(block.bytes);
+  if (size > std::numeric_limits<std::uint32_t>::max()) too_long(size);
+  head_and(0xc6, static_cast<std::uint32_t>(size));
+  out_->append_block(block);
+}
+
+void writer::raw_with_blocks(const payload& v) {
+  std::size_t from = 0;
+  for (const block_apart& b : v.blocks()) {
+    out_->append(v.bytes().subspan(from, b.at - from));
+    if (out_->keeps_blocks())
+      out_->append_block(b.block);
+    else
+      out_->append(b.block.bytes);
+    from = b.at;
+  }
+  out_->append(v.bytes().subspan(from));
 }
 
 void writer::too_long(std::size_t size) {
@@ -245,6 +279,7 @@ std::string_view reader::str() {
 
 std::span<const std::byte> reader::bin() {
   if (peek() != kind::bin) fail("bytes");
+  if (const owned_bytes* block = try_block()) return block->bytes;
   const int width = 1 << (byte_at(at_) - 0xc4);
   return sized(1 + static_cast<std::size_t>(width), length(width, "bytes"), "bytes");
 }
@@ -332,9 +367,32 @@ void reader::skip() {
   }
 }
 
+const owned_bytes* reader::try_block() {
+  constexpr std::size_t header = 5;
+  if (owner_ == nullptr || !owner_->has_blocks() || at_ == end_ || byte_at(at_) != 0xc6)
+    return nullptr;
+  const auto blocks = owner_->blocks();
+  const std::size_t at = offset() + header;
+  const auto found = std::ranges::lower_bound(blocks, at, {}, &block_apart::at);
+  if (found == blocks.end() || found->at != at) return nullptr;
+  const owned_bytes& block = found->block;
+  COPPICE_ASSERT(length(4, "bytes") == block.bytes.size(),
+                 "a block has the length its header says");
+  at_ += header;
+  return &block;
+}
+
 payload reader::value() {
   const auto bytes = raw();
   return owner_ != nullptr ? owner_->slice(bytes) : payload::copy_of(bytes);
+}
+
+owned_bytes reader::owned_bin() {
+  if (const owned_bytes* block = try_block()) return *block;
+  const auto bytes = bin();
+  if (owner_ != nullptr) return {owner_->owner(), bytes};
+  const payload copy = payload::copy_of(bytes);
+  return {copy.owner(), copy.bytes()};
 }
 
 void reader::finish() const {

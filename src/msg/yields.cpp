@@ -25,11 +25,11 @@ void encode_yields(const std::string& cid, std::span<const payload> values, msgp
       throw limit_exceeded("Yield of " + std::to_string(size) +
                            " bytes: a frame's length has 32 bits");
     }
-    std::byte* to = out.extend(head + v.size());
+    std::byte* to = out.extend(head);
     for (std::size_t i = 0; i < frame_header_bytes; ++i)
       to[i] = static_cast<std::byte>(size >> (8 * i));
     std::memcpy(to + frame_header_bytes, out.data() + before + frame_header_bytes, body);
-    std::memcpy(to + head, v.bytes().data(), v.size());
+    msgpack::writer(out).raw(v);
   }
 }
 

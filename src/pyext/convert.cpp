@@ -169,10 +169,11 @@ std::optional<bad_message> bad_message_from(PyObject* mapping) {
   const ref message = optional_item(about.get(), "bad_msg");
   if (!message || !PyDict_Check(message.get())) return bad;
   // What cannot travel is why there is an error at all: it goes without.
-  if (const auto bytes = py::encode(message.get(), "bad_msg"); !bytes)
+  msgpack::buffer bytes;
+  if (!py::encode(message.get(), "bad_msg", bytes))
     PyErr_Clear();
-  else if (bytes->size() <= bad_message_bytes_max)
-    bad.bytes.assign(bytes->bytes().begin(), bytes->bytes().end());
+  else if (bytes.size() <= bad_message_bytes_max)
+    bad.bytes.assign(bytes.bytes().begin(), bytes.bytes().end());
   return bad;
 }
 

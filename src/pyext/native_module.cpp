@@ -8,6 +8,7 @@
 #include "coppice/version.hpp"
 #include "pyext/functions.hpp"
 #include "pyext/ref.hpp"
+#include "pyhost/buffer_object.hpp"
 #include "pyhost/guest_side.hpp"
 
 // What each function does is said in python/coppice/_coppice.pyi.
@@ -88,9 +89,11 @@ bool add_link_type(PyObject* module) {
 
 int module_exec(PyObject* module) {
   const ref version = to_str(coppice::version());
-  const bool ok = version && PyModule_AddObjectRef(module, "version", version.get()) == 0 &&
-                  PyModule_AddObjectRef(module, "Interrupted", interrupted_type()) == 0 &&
-                  add_link_type(module);
+  const bool ok =
+      version && PyModule_AddObjectRef(module, "version", version.get()) == 0 &&
+      PyModule_AddObjectRef(module, "Interrupted", interrupted_type()) == 0 &&
+      PyModule_AddObjectRef(module, "Buffer", reinterpret_cast<PyObject*>(buffer_type())) == 0 &&
+      add_link_type(module);
   return ok ? 0 : -1;
 }
 

@@ -10,6 +10,7 @@
 
 #include "coppice/detail/msgpack.hpp"
 #include "coppice/errors.hpp"
+#include "pyhost/buffer_object.hpp"
 #include "pyhost/plain_form.hpp"
 
 namespace coppice::py {
@@ -78,6 +79,7 @@ class encoder {
 
  private:
   bool uncommon(PyObject* o, const place* up) {
+    if (const owned_bytes* block = block_of(o)) return writer_.bin(*block), true;
     if (PyMemoryView_Check(o)) return view(o);
     // Before the containers: a member of `class e(list, enum.Enum)` is a member first.
     if (const int is = is_enum_member(o); is != 0) {
@@ -186,7 +188,15 @@ class encoder {
     } held{};
     // Not PyMemoryView_GET_BUFFER: a view that was released has to say so.
     if (PyObject_GetBuffer(o, &held, PyBUF_FULL_RO) != 0) return false;
-    if (PyBuffer_IsContiguous(&held, 'C')) return bytes(held.buf, held.len);
+    if (PyBuffer_IsContiguous(&held, 'C')) {
+      PyObject* exporter = PyMemoryView_GET_BASE(o);
+      const owned_bytes* block = exporter ? block_of(exporter) : nullptr;
+      if (!block) return bytes(held.buf, held.len);
+      return writer_.bin(
+                 {block->owner,
+                  {static_cast<const std::byte*>(held.buf), static_cast<std::size_t>(held.len)}}),
+             true;
+    }
     std::byte* room = writer_.bin_room(static_cast<std::size_t>(held.len));
     return PyBuffer_ToContiguous(room, &held, held.len, 'C') == 0;
   }
@@ -313,6 +323,7 @@ class decoder {
       case msgpack::kind::str:
         return text(reader_.raw_str());
       case msgpack::kind::bin: {
+        if (const owned_bytes* block = reader_.try_block()) return make_buffer(*block);
         const auto bytes = reader_.bin();
         return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(bytes.data()),
                                          static_cast<Py_ssize_t>(bytes.size()));
@@ -434,6 +445,7 @@ bool encode(PyObject* value, std::string_view what, msgpack::buffer& out) {
 std::optional<payload> encode(PyObject* value, std::string_view what) {
   try {
     msgpack::buffer out;
+    out.keep_blocks();
     if (encode(value, what, out)) return payload::take(std::move(out));
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();

@@ -19,6 +19,7 @@ namespace coppice::py {
 /// | int of -2**63 .. 2**64-1          | itself; OverflowError beyond                            |
 /// | str                               | itself; ValueError if it holds a lone surrogate         |
 /// | bytes, bytearray, memoryview      | bytes                                                   |
+/// | coppice.Buffer, a memoryview of it| coppice.Buffer where it was not copied, else bytes      |
 /// | list, tuple and their subclasses  | list (a named tuple too; as a part of a dict key: tuple)|
 /// | dict and its subclasses           | dict, keys in their order                               |
 /// | set, frozenset                    | list, in no order                                       |

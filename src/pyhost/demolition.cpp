@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "base/assert.hpp"
+#include "pyhost/buffer_object.hpp"
 #include "pyhost/close_handles.hpp"
 
 namespace coppice::py {
@@ -140,7 +141,10 @@ void demolition::park() {
 void demolition::end(PyThreadState* ts) {
   attach_with_bound(guest_, ts);
   const overrun_guard bound(guest_, stuck_in::finalizer, guest_.options.end_bound);
-  if (!inmates_.empty() || interrupted_) close_handles(forced_);
+  const bool dropped_frames = !inmates_.empty();
+  if (dropped_frames || interrupted_) close_handles(forced_);
+  // Held until nobody can look at them.
+  const auto owners = dropped_frames ? take_owners() : decltype(take_owners())();
   Py_EndInterpreter(ts);
 }
 

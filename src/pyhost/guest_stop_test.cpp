@@ -373,6 +373,22 @@ TEST_F(Ladder, RungsThatRaceEndTheGuestExactlyOnce) {
   }
 }
 
+// Users would have lost a 64 MiB argument with every actor that was killed while it worked on it.
+TEST_F(Ladder, BuffersThatTheFramesOfAForcedStopHeldAreLetGo) {
+  guest g(*host, "linger()\ndef work(b):\n  ready()\n  while True: pass\nwork(block())");
+  auto bytes = std::make_shared<std::vector<std::byte>>(100'000);
+  g.talk->block = {bytes, *bytes};
+  const std::weak_ptr<const void> held = std::exchange(bytes, nullptr);
+  g.let_go();
+  g.wait_ready();
+  g.talk->block = {};
+  EXPECT_FALSE(held.expired());
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+  EXPECT_TRUE(held.expired());
+}
+
 TEST_F(Ladder, ManyAtOnceAreForcedInParallel) {
   host->self_test();
   std::vector<std::unique_ptr<guest>> all;

@@ -13,6 +13,8 @@
 #include <sstream>
 #include <thread>
 
+#include "pyhost/buffer_object.hpp"
+
 namespace coppice::py::testkit {
 
 using std::chrono::steady_clock;
@@ -182,6 +184,8 @@ PyObject* py_say(PyObject* self, PyObject* text) {
   Py_RETURN_NONE;
 }
 
+PyObject* py_block(PyObject* self, PyObject*) { return make_buffer(talk_of(self).block); }
+
 void wait_let_go(script_body::talk& t) {
   std::unique_lock lock(t.mutex);
   t.changed.wait(lock, [&] { return t.let_go; });
@@ -202,6 +206,7 @@ PyObject* py_linger(PyObject* self, PyObject*) {
 
 PyMethodDef functions[] = {{"ready", py_ready, METH_NOARGS, nullptr},
                            {"say", py_say, METH_O, nullptr},
+                           {"block", py_block, METH_NOARGS, nullptr},
                            {"hold", py_hold, METH_NOARGS, nullptr},
                            {"linger", py_linger, METH_NOARGS, nullptr}};
 

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "coppice/detail/owned_bytes.hpp"
 #include "pyhost/embed.hpp"
 #include "pyhost/guest_host.hpp"
 #include "pyhost/guest_side.hpp"
@@ -63,7 +64,8 @@ class recorder : public guest_observer {
 };
 
 /// Runs `source` in __main__, with two functions: ready() tells the test that the guest got there
-/// (and who is the calling thread), say(text) appends to what said() returns. Every piece of
+/// (and who is the calling thread), say(text) appends to what said() returns; block() makes a
+/// Buffer of talk::block. Every piece of
 /// `calls` is run after it as call 1, 2, …
 class script_body : public guest_body {
  public:
@@ -73,6 +75,7 @@ class script_body : public guest_body {
 
   // Shared with the test: the body itself is gone when the guest is.
   struct talk {
+    owned_bytes block;  // What the guest's block() gives.
     std::mutex mutex;
     std::condition_variable changed;
     int ready = 0;

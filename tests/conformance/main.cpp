@@ -19,6 +19,9 @@ namespace {
 std::int64_t add(std::int64_t x, std::int64_t y) { return x + y; }
 std::string fail(std::string message) { throw std::invalid_argument(message); }
 totals echo(totals value) { return value; }
+shared_buffer pass_on(shared_buffer block, std::int64_t size) {
+  return std::cmp_equal(block.size(), size) ? block : shared_buffer();
+}
 task<std::int64_t> sleep_ms(std::int64_t ms) {
   co_await sleep_for(std::chrono::milliseconds(ms));
   co_return ms;
@@ -61,6 +64,7 @@ task<> block_ctx(context<>& ctx) {
 inline constexpr endpoint add_e{"kit:add", add, "x", "y"};
 inline constexpr endpoint fail_e{"kit:fail", fail, "message"};
 inline constexpr endpoint echo_e{"kit:echo", echo, "value"};
+inline constexpr endpoint pass_on_e{"kit:pass_on", pass_on, "block", "size"};
 inline constexpr endpoint sleep_e{"kit:sleep_ms", sleep_ms, "ms"};
 inline constexpr endpoint pid_e{"kit:pid", pid};
 inline constexpr endpoint leave_e{"kit:leave_with", leave_with, "status"};
@@ -72,8 +76,9 @@ inline constexpr endpoint block_ctx_e{"kit:block_ctx", block_ctx};
 
 }  // namespace
 
-const std::vector<exposed> endpoints = {add_e,  fail_e,  echo_e,   sleep_e,    pid_e,      leave_e,
-                                        kill_e, group_e, nested_e, echo_ctx_e, block_ctx_e};
+const std::vector<exposed> endpoints = {add_e,   fail_e,   echo_e,     pass_on_e,
+                                        sleep_e, pid_e,    leave_e,    kill_e,
+                                        group_e, nested_e, echo_ctx_e, block_ctx_e};
 
 std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},

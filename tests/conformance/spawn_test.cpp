@@ -55,6 +55,21 @@ TEST_P(SpawnBackend, ValuesOfEveryTypeSurviveTheRoundTrip) {
   EXPECT_EQ(out.list, in.list);
 }
 
+TEST_P(SpawnBackend, ASharedBufferIsTheSameMemoryOnBothSidesWithinTheProcess) {
+  const bool within = GetParam().backend != spawn::process;
+  const shared_buffer in(std::vector<std::byte>(1 << 20, std::byte{7}));
+  const auto size = static_cast<std::int64_t>(in.size());
+  shared_buffer out;
+  const std::string name = fn("pass_on");
+  EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
+              out = co_await p.run<shared_buffer>(function_name::parse(name), kw("block", in),
+                                                  kw("size", size));
+            }));
+  // What came back outlives the actor that sent it.
+  EXPECT_EQ(out, in);
+  EXPECT_EQ(out.data() == in.data(), within);
+}
+
 TEST_P(SpawnBackend, AnErrorArrivesWithTypeMessageAndPath) {
   const std::string name = fn("fail");
   std::optional<remote_actor_error> error;

@@ -203,7 +203,7 @@ struct codec<std::array<std::byte, N>> {
 /// Anything, undecoded: a slice of the frame it arrived in.
 template <>
 struct codec<payload> {
-  static void encode(msgpack::writer& w, const payload& v) { w.raw(v.bytes()); }
+  static void encode(msgpack::writer& w, const payload& v) { w.raw(v); }
   static payload decode(msgpack::reader& r) { return r.value(); }
 };
 

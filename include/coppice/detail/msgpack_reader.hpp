@@ -101,14 +101,18 @@ class reader {
   std::string_view str();  // Checked: UTF-8.
   std::string_view raw_str();
   std::span<const std::byte> bin();
+  /// The same with who keeps it: a block that lies apart, or the whole payload. Else a copy.
+  owned_bytes owned_bin();
+  /// Takes a bin if it is a block that lies apart from the payload's bytes; null: takes nothing.
+  const owned_bytes* try_block();
   std::size_t array();  // The number of values that follow.
   std::size_t map();    // The number of pairs that follow.
 
   /// Whatever comes next; of a container its header.
   token next();
 
-  /// Takes one value, whatever it is and however deep, unread but checked for form; its bytes, or a
-  /// payload of them.
+  /// Takes one value, whatever it is and however deep, unread but checked for form; its bytes
+  /// without blocks that lie apart, or a payload with them.
   std::span<const std::byte> raw() {
     const std::byte* from = at_;
     skip();

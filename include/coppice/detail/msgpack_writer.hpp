@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "coppice/detail/msgpack_buffer.hpp"
+#include "coppice/payload.hpp"
 
 namespace coppice::msgpack {
 
@@ -32,6 +33,9 @@ namespace coppice::msgpack {
 /// Owner: the caller's stack. Thread: the buffer's.
 class writer {
  public:
+  // Smaller blocks are copied: that costs less than to share them. All others have the same header.
+  static constexpr std::size_t block_bytes_min = 64u << 10;
+
   explicit writer(buffer& out) noexcept : out_(&out) {}
 
   void nil() { head(0xc0); }
@@ -49,6 +53,8 @@ class writer {
   void bin(std::span<const std::byte> bytes) {
     copy(bin_room(bytes.size()), bytes.data(), bytes.size());
   }
+  /// Kept apart if it is large, has an owner, and the buffer keeps blocks.
+  void bin(const owned_bytes& block);
   void ext(std::int8_t type, std::span<const std::byte> bytes) {
     copy(ext_room(type, bytes.size()), bytes.data(), bytes.size());
   }
@@ -62,6 +68,11 @@ class writer {
 
   /// Whole values that are msgpack already.
   void raw(std::span<const std::byte> values) { out_->append(values); }
+  void raw(const payload& v) {
+    if (v.has_blocks()) [[unlikely]]
+      return raw_with_blocks(v);
+    out_->append(v.bytes());
+  }
 
   buffer& out() noexcept { return *out_; }
 
@@ -111,6 +122,7 @@ class writer {
     big_endian(to + 1, size);
     return to + 1 + sizeof(T);
   }
+  void raw_with_blocks(const payload& v);
   [[noreturn]] static void too_long(std::size_t size);
 
   buffer* out_;

@@ -20,6 +20,22 @@ class Interrupted(BaseException):
     pass
 
 
+class Buffer:
+    """Immutable bytes."""
+
+    def __init__(self, bytes_like):
+        self.content = bytes(bytes_like)
+
+    def __buffer__(self, flags):
+        return memoryview(self.content)
+
+    def __eq__(self, other):
+        return self.content == other
+
+    def __hash__(self):
+        return hash(self.content)
+
+
 class Link:
     def __init__(self, peer, actor):
         self.peer = peer
@@ -93,6 +109,7 @@ class Native(types.ModuleType):
     def __init__(self):
         super().__init__('_coppice')
         self.Interrupted = Interrupted
+        self.Buffer = Buffer
         self.Link = Link
         self.make = None
         self.reset()

@@ -19,6 +19,7 @@ sys.path.insert(0, {str(PACKAGE.parent)!r})
 native = sys.modules['_coppice'] = types.ModuleType('_coppice')
 native.Interrupted = type('Interrupted', (BaseException,), {{}})
 native.set_error_factory = native.register_remote_error = lambda what: None
+native.Buffer = type('Buffer', (), {{}})
 native.version = '0'
 from time import process_time
 before, began = set(sys.modules), process_time()

@@ -93,6 +93,7 @@ LEG = {'symbol': 'A', 'price': 1.5}
 @pytest.mark.parametrize(('spec', 'plain', 'value'), [
     (None, None, None), (bool, True, True), (int, 3, 3), (float, 1.5, 1.5), (float, 2, 2.0),
     (str, 'x', 'x'), (bytes, b'x', b'x'), (bytearray, b'x', bytearray(b'x')),
+    (coppice.Buffer, b'x', coppice.Buffer(b'x')), (bytes, coppice.Buffer(b'x'), b'x'),
     (list, [1, 'x'], [1, 'x']), (list[int], [1, 2], [1, 2]), (tuple, [1], (1,)),
     (tuple[int, str], [1, 'x'], (1, 'x')), (tuple[int, ...], [1, 2], (1, 2)), (tuple[()], [], ()),
     (set[int], [1, 2], {1, 2}), (frozenset[str], ['a'], frozenset('a')), (dict, {1: 2}, {1: 2}),
