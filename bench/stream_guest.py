@@ -4,7 +4,7 @@ import coppice
 
 
 @coppice.context
-async def drain(ctx, messages):
+async def drain(ctx: coppice.Context, messages):
     await ctx.started(0)
     n = 0
     async with ctx.open_stream() as stream:
