@@ -78,6 +78,10 @@ struct actor_options {
   text cwd = {};  // Of a process; empty: ours.
   /// "uds", "tcp": a process reaches its parent by the first of these; none: by the runtime's.
   name_list enable_transports = {};
+  /// An actor of tractor's in a process of its own: `<executable> -m tractor._child …`, where
+  /// executable is the path of a Python that has tractor, or of what speaks its protocol. Empty: an
+  /// actor of ours. Such a one needs half a second to end: `.stop = {.ask = 1500ms}`.
+  text executable = {};
 };
 static_assert(std::is_trivially_destructible_v<actor_options>);
 

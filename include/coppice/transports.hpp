@@ -26,8 +26,8 @@ struct tls_files {
 ///
 ///     main_options o;
 ///     o.transports.enable = {"tcp"};
-///     o.transports.tls = {.certificate_file = "me.pem", .key_file = "me.key", .ca_file =
-///     "ca.pem"};
+///     o.transports.tls = {.certificate_file = "me.pem", .key_file = "me.key",
+///                         .ca_file = "ca.pem"};
 struct transport_settings {
   std::vector<std::string> enable = {};  // "uds" (none), or "tcp": how children reach their parent.
   /// A peer that takes nothing of what waits for it, answers no ping, or whose host answers nothing

@@ -133,7 +133,7 @@ def start_child(name: str, options: Mapping[str, Any],
     options: 'start_method': str, 'gil': 'own'|'shared', 'enable_modules': Mapping[str, str] (name to
     file path, '' if unknown), 'main': Mapping[str, str] (init_main_from_name or init_main_from_path,
     or {}), 'sys_path': list[str], 'loop': str, 'stop': Stop, 'start_within': float, 'cwd': str,
-    'runtime_vars': Mapping. BackendUnavailable / ValueError at once for a bad start_method."""
+    'executable': str, 'env': Mapping[str, str], 'runtime_vars': Mapping. BackendUnavailable / ValueError at once for a bad start_method."""
 def stop_child(uuid: str, stop: Stop | None) -> None: ...  # 'ended' follows. Idempotent.
 def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or None)
 

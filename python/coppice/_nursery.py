@@ -3,7 +3,7 @@
 from coppice import _loop, _root, _spawn
 from coppice._exceptions import ActorDied, ActorFailure, CallStuck, RuntimeFailure
 from coppice._native import native
-from coppice._policy import HARD, ExitReport, StopPolicy
+from coppice._policy import HARD, TRACTORS, ExitReport, StopPolicy
 from coppice._portal import Portal
 from coppice._types import (AbstractAsyncContextManager, Any, Gil, Link, LoopName, Mapping,
                             Sequence, StartMethod, TracebackType, Uid)
@@ -140,7 +140,9 @@ class ActorNursery:
                           start_method: StartMethod | None = None, gil: Gil = 'own',
                           loop: LoopName | None = None, stop: StopPolicy | None = None,
                           start_within: float = 10.0, cwd: str | None = None,
-                          inherit_parent_main: bool = True, loglevel: str | None = None,
+                          inherit_parent_main: bool = True,
+                          proc_kwargs: Mapping[str, Any] | None = None,
+                          loglevel: str | None = None,
                           enable_transports: Sequence[str] | None = None) -> Portal:
         """Starts an actor that lives until it is cancelled, and returns the portal to it.
 
@@ -149,8 +151,10 @@ class ActorNursery:
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
         ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
         inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
-        respected). loglevel: tractor's; nothing is logged yet. enable_transports: a process
-        reaches us by the first, 'uds' or 'tcp'; the root's, else 'uds'.
+        respected). proc_kwargs: {'executable': path}, a Python that has tractor: the actor is one
+        of tractor's (docs/tractor.md); {'env': mapping} is the environment of any process.
+        loglevel: tractor's; nothing is logged yet. enable_transports: a process reaches us by the
+        first, 'uds' or 'tcp'; the root's, else 'uds'.
 
         Raises ActorFailure or RemoteActorError if it does not come up, BackendUnavailable or
         ValueError for a start method that cannot be had.
@@ -163,8 +167,16 @@ class ActorNursery:
                                  + ('is closed' if self._closed else 'is ending'))
         if gil not in ('own', 'shared'):
             raise ValueError(f"gil={gil!r}: write 'own' or 'shared'")
+        process = _spawn.process_options(proc_kwargs)
+        foreign = 'executable' in process
         policy = stop if stop is not None else self._stop
-        key, reason = _spawn.choose(start_method or self._start_method)
+        if foreign and policy == StopPolicy():
+            policy = TRACTORS
+        method = start_method or ('process' if foreign else self._start_method)
+        key, reason = _spawn.choose(method)
+        if process and key != 'process':
+            raise ValueError(f"proc_kwargs= is of a process: use start_method='process' with it, "
+                             f'not {key!r}')
         if cwd is not None and key == 'subint':
             raise ValueError("cwd= is of a whole process: use start_method='process' with it")
         options: dict[str, Any] = {
@@ -172,7 +184,7 @@ class ActorNursery:
             'start_method': key, 'gil': gil, 'stop': policy._native(),
             'loop': _loop.check(loop if loop is not None else self._adapter.name),
             'start_within': float(start_within), 'runtime_vars': native.runtime_vars(),
-        }
+            **process}
         if cwd is not None:
             options['cwd'] = str(cwd)
         if enable_transports is not None:

@@ -87,6 +87,9 @@ class StopPolicy(_Record):
                 self.may_force)
 
 
+# Of an actor of tractor's, where nobody says otherwise: it needs half a second to leave in peace.
+TRACTORS = StopPolicy(ask=1.5)
+
 # What `cancel(hard_kill=True)` means: no polite request, and one quick interruption, which takes
 # milliseconds and leaves nothing behind, before force, which leaves the dead frames' memory.
 HARD = StopPolicy(ask=0, unseen=0, interrupt=0.05, force=0.5, total=1)

@@ -5,7 +5,7 @@ import sys
 
 from coppice._exceptions import BackendUnavailable
 from coppice._native import native
-from coppice._types import Any, Iterable
+from coppice._types import Any, Iterable, Mapping
 
 ALIASES = {'trio': 'process', 'mp_spawn': 'process', 'mp_forkserver': 'forkserver',
            'main_thread_forkserver': 'forkserver'}
@@ -86,6 +86,32 @@ def start_data(enable_modules: Iterable[str] | None, inherit_main: bool) -> dict
             + ('inherit_parent_main is off' if not inherit_main else
                'a prompt, `python -c` and `python -m package` have no file that it could run'))
     return {'enable_modules': modules, 'main': main, 'sys_path': search_path()}
+
+
+def process_options(proc_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options of `_coppice.start_child` that say how the process of a child is started: those
+    of the keywords of tractor's proc_kwargs that there are here."""
+    options = dict(proc_kwargs or {})
+    unknown = options.keys() - {'executable', 'env'}
+    if unknown:
+        raise TypeError(f'proc_kwargs has {", ".join(sorted(map(repr, unknown)))}: there are '
+                        "'executable' and 'env'")
+    if 'executable' in options:
+        options['executable'] = _program_at(os.fspath(options['executable']))
+    if 'env' in options:
+        options['env'] = dict(options['env'])
+    return options
+
+
+def _program_at(path: str) -> str:
+    """As a shell finds it: children may have another working directory, and look nowhere."""
+    if os.sep in path:
+        return os.path.abspath(path)
+    for folder in os.get_exec_path():
+        found = os.path.join(folder, path)
+        if os.access(found, os.X_OK):
+            return os.path.abspath(found)
+    raise FileNotFoundError(f'proc_kwargs: there is no program {path!r} on the PATH')
 
 
 def search_path() -> list[str]:

@@ -43,6 +43,10 @@ msg::aid aid_of_guest(const uid& who, bool is_registrar) {
   return a;
 }
 
+std::vector<std::string> tractor_child_program(std::string executable) {
+  return {std::move(executable), "-m", "tractor._child"};
+}
+
 namespace {
 
 std::string own_executable() {

@@ -25,6 +25,9 @@ struct backend_choices {
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices);
 
+/// What to execute for an actor of tractor's: see actor_options::executable.
+std::vector<std::string> tractor_child_program(std::string executable);
+
 /// The Aid of an actor of this process.
 msg::aid aid_of(const uid& who, bool is_registrar = false);
 /// The same of an actor whose sockets are on the control loop: it answers pings at any time. A loop

@@ -137,11 +137,13 @@ task<> discovery::close() {
 
 // A Coppice registrar sees the end of the connection; a tractor one has to be told.
 task<> discovery::leave() {
+  auto all = listing_;
+  for (const auto& [uuid, e] : listed_) all.emplace(uuid, uid_of(e.port->self()));
   for (auto& [where, place] : places_) {
     const session_ptr session = place.session;
-    if (!place.joined || where.empty() || !session->connected() || session->is_coppice()) continue;
-    for (const auto& [uuid, e] : listed_)
-      co_await ask_within(session.get(), "unregister_actor", uid_argument(uid_of(e.port->self())),
+    if (!place.joined || where.empty() || session->is_coppice()) continue;
+    for (const auto& [uuid, who] : all)
+      co_await ask_within(session.get(), "unregister_actor", uid_argument(who),
                           options_.unregister_within);
   }
 }
@@ -242,16 +244,22 @@ void discovery::join(const port::actor_port_ptr& main, addresses at, listed done
   enlist(uid_of(*main_), std::move(done));
 }
 
-void discovery::addresses_for_children(std::function<void(addresses)> then,
+void discovery::addresses_for_children(std::function<void(tree_addresses)> then,
                                        std::function<void(std::exception_ptr)> failed) {
   if (registrar_ && bound_.empty())
     return listen(
-        registrar_, [then = std::move(then)](msg::wire_address at) { then({std::move(at)}); },
+        registrar_,
+        [then = std::move(then), uuid = registrar_->self().uuid](const msg::wire_address& at) {
+          then({{at}, {at}, uuid});
+        },
         std::move(failed));
-  addresses all = bound_;
+  tree_addresses known{bound_, bound_, registrar_ ? registrar_->self().uuid : ""};
   for (const auto& [where, place] : places_)
-    if (place.joined && !where.empty()) all.push_back(place.at);
-  then(std::move(all));
+    if (place.joined && !where.empty()) known.registrars.push_back(place.at);
+  if (const auto main = main_ ? listed_.find(main_->uuid) : listed_.end();
+      !registrar_ && main != listed_.end())
+    known.root.push_back(main->second.at);
+  then(std::move(known));
 }
 
 // An actor whose loop is stuck never says where it listens.
@@ -324,6 +332,7 @@ task<> discovery::register_at_all(port::actor_port_ptr who, msg::wire_address at
   std::vector<registrar_place*> joined;
   for (auto& [where, place] : places_)
     if (place.joined) joined.push_back(&place);
+  listing_.emplace(id.uuid, id);
   for (registrar_place* place : joined) {
     port::reply r = co_await ask_within(place->session.get(), "register_actor", entry_of(id, at),
                                         options_.answer_within);
@@ -334,6 +343,7 @@ task<> discovery::register_at_all(port::actor_port_ptr who, msg::wire_address at
     why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", describe(place->at),
                        r.how == port::reply::kind::error ? r.error.message : r.why);
   }
+  listing_.erase(id.uuid);
   if (registered == 0)
     co_return done(std::make_exception_ptr(
         actor_start_error(fmt::format("actor '{}' cannot be registered at {}", id.name, why))));
@@ -349,18 +359,18 @@ task<> discovery::register_at_all(port::actor_port_ptr who, msg::wire_address at
 
 // The connection was lost, and with it what it held; the registrar may be another process by now.
 void discovery::register_again(const registrar_place& place) {
-  if (!place.joined) return;
+  if (!place.joined || !place.session->is_coppice()) return;
   for (const auto& [uuid, e] : listed_)
     place.session->ask("register_actor", entry_of(uid_of(e.port->self()), e.at), {});
 }
 
-void discovery::strike_off(const uid& who) {
+void discovery::strike_off(const uid& who, bool has_left) {
   here_.erase(who.uuid);
   pool_.drop(who.uuid);
   const bool was_listed = listed_.erase(who.uuid) != 0;
   for (auto& [where, place] : places_) {
     if (!place.joined) continue;
-    if (place.session->connected()) place.session->ask("unregister_actor", uid_argument(who), {});
+    if (was_listed || !has_left) place.session->ask("unregister_actor", uid_argument(who), {});
     if (was_listed) place.session->release();
   }
 }

@@ -96,13 +96,19 @@ class discovery final : public directory {
   /// This process's main actor, a root or a process child, is registered at registrars elsewhere,
   /// as are all others from now on.
   void join(const port::actor_port_ptr& main, std::vector<msg::wire_address> at, listed done);
-  /// Where a process child finds the registrars; none: it does without.
-  void addresses_for_children(std::function<void(std::vector<msg::wire_address>)> then,
+  /// What a process child is told of its tree.
+  struct tree_addresses {
+    std::vector<msg::wire_address> registrars;  // None: it does without.
+    std::vector<msg::wire_address>
+        root;               // Of this process's main actor; none: nobody asked it yet.
+    std::string registrar;  // Its uuid if it is here.
+  };
+  void addresses_for_children(std::function<void(tree_addresses)> then,
                               std::function<void(std::exception_ptr)> failed);
 
   // --- directory: the supervisor's side ---
   void enlist(const uid& who, listed done) override;
-  void strike_off(const uid& who) override;
+  void strike_off(const uid& who, bool has_left) override;
 
  private:
   using session_ptr = std::shared_ptr<registrar_session>;
@@ -157,6 +163,7 @@ class discovery final : public directory {
   std::optional<msg::aid> main_;          // In whose name registrars are asked.
   std::map<std::string, registrar_place> places_;  // By address; "" is the registrar here.
   std::map<std::string, entry> listed_;            // By uuid.
+  std::map<std::string, uid> listing_;             // Likewise: those whose registration goes on.
   std::map<std::uint64_t, std::unique_ptr<core::alarm>> listening_;  // Actors that are asked to.
   std::map<lookup_id, std::shared_ptr<running>> lookups_;
 };

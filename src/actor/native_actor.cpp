@@ -334,6 +334,7 @@ void native_actor::act(port::cancel_requested&& e) {
 }
 
 void native_actor::act(port::spec_arrived&& e) {
+  runtime_vars_ = std::move(e.spec.runtime_vars);
   for (const auto& [name, path] : e.spec.enable_modules.list) enabled_.push_back(name);
   if (!alone_) return ready(nullptr);
   // The only one who can register a process is itself.
@@ -460,10 +461,11 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   spec.cwd = options.cwd.view();
   if (!options.enable_transports.empty())
     spec.transport = ipc::parse_transport(*options.enable_transports.begin());
-  const payload empty_map = to_payload(std::map<std::string, std::string>());
-  spec.spec.parent_main_data = empty_map;
-  spec.spec.runtime_vars = empty_map;
-  spec.native = true;
+  if (!options.executable.empty())
+    spec.program = tractor_child_program(std::string(options.executable.view()));
+  spec.spec.parent_main_data = to_payload(std::map<std::string, std::string>());
+  spec.spec.runtime_vars = runtime_vars_;
+  spec.native = spec.program.empty();
   for (std::string_view module : options.enable_modules) {
     spec.spec.enable_modules.list.emplace_back(std::string(module), std::string());
     const bool ours = std::ranges::any_of(
@@ -472,7 +474,7 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   }
   std::string key(options.backend.text());
   if (key == "subint") spec.native = false;
-  if (key == "auto") key = spec.native ? "thread" : "subint";
+  if (key == "auto") key = !spec.program.empty() ? "process" : spec.native ? "thread" : "subint";
   auto& backend = runtime_.backend_for(key, spec);
 
   auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});

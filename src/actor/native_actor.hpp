@@ -184,6 +184,7 @@ class native_actor final : public port::actor_port,
   std::vector<slot_entry> slots_;
   std::map<std::string, std::uint32_t> slot_of_;           // By uuid.
   std::vector<std::shared_ptr<ipc::listener>> listeners_;  // Shared with the runtime's list.
+  payload runtime_vars_ = to_payload(std::map<std::string, std::string>());  // Handed on.
   std::optional<std::string> cancel_why_;
   bool alone_ = false;
   bool left_ = false;

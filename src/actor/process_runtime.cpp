@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "actor/one_copy.hpp"
+#include "actor/runtime_vars.hpp"
 #include "base/assert.hpp"
 #include "base/forked.hpp"
 #include "coppice/errors.hpp"
@@ -193,6 +194,9 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
   std::string known;
   for (auto& b : backends_) {
     if (b->key() == wanted) {
+      if (!spec.program.empty() && b->can().in_process)
+        throw backend_unavailable(fmt::format("{}: {} is another program, which needs a process",
+                                              wanted, spec.program.front()));
       if (auto why = b->refusal(spec)) throw backend_unavailable(*why);
       return *b;
     }
@@ -268,12 +272,24 @@ void process_runtime::start_outside(port::actor_port_ptr parent,
                      if (e) return failed(e);
                      request->spec.parent_address = std::move(at.front());
                      discovery_->addresses_for_children(
-                         [this, request](std::vector<msg::wire_address> registrars) {
-                           request->spec.spec.reg_addrs = std::move(registrars);
-                           supervisor_->start(std::move(*request));
+                         [this, request](discovery::tree_addresses known) {
+                           start_at(request, std::move(known));
                          },
                          failed);
                    });
+}
+
+void process_runtime::start_at(const std::shared_ptr<start_request>& request,
+                               discovery::tree_addresses known) {
+  spawn::child_spec& spec = request->spec;
+  // An actor of tractor's has one transport for all that it does: the registrar's.
+  if (!spec.program.empty() && known.registrar == spec.parent.uuid)
+    spec.parent_address = known.registrars.front();
+  if (known.root.empty()) known.root.push_back(spec.parent_address->wire());
+  spec.spec.runtime_vars = runtime_vars_for_child(spec.spec.runtime_vars, known.root,
+                                                  known.registrars, *spec.parent_address);
+  spec.spec.reg_addrs = std::move(known.registrars);
+  supervisor_->start(std::move(*request));
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,

@@ -136,6 +136,7 @@ class process_runtime {
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
   void start_outside(port::actor_port_ptr parent, std::shared_ptr<start_request> request);
+  void start_at(const std::shared_ptr<start_request>& request, discovery::tree_addresses known);
   void describe_here(base::tree_writer& w) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);

@@ -56,6 +56,7 @@ void registrar_session::opened(const ipc::link_ptr& l) {
   dialing_ = false;
   if (!closed_.empty()) return l->close(closed_);
   link_ = l;
+  is_coppice_ = l->peer().extensions.has_value();
   port::effects out;
   table_.connected(l, out);
   apply(std::move(out));
@@ -140,7 +141,9 @@ void registrar_session::release() {
 }
 
 void registrar_session::look_if_idle() {
-  if (!link_ || holds_ != 0 || !open_.empty()) return;
+  if (!link_ || !open_.empty()) return;
+  if (!is_coppice_) return std::exchange(link_, nullptr)->close("the question was answered");
+  if (holds_ != 0) return;
   idle_.set(idle_within_, [this] {
     if (link_ && holds_ == 0 && open_.empty()) link_->close("nobody asks the registrar any more");
   });

@@ -16,7 +16,8 @@
 namespace coppice::tree {
 
 /// Asks a registrar, for every actor of this process: connects when there is something to ask, and
-/// closes when nobody has asked or held it open for `idle_within`.
+/// closes when nobody has asked or held it open for `idle_within`. To a tractor registrar, for
+/// which a connection means nothing, it connects for each question, as tractor's own actors do.
 ///
 /// Promises: each ask() gets one reply, unless it is withdrawn: the registrar's, or `closed` with
 /// why it could not be asked. A withdrawn one is cancelled at the registrar. Asks keep their order.
@@ -49,7 +50,8 @@ class registrar_session final : public ipc::link_sink,
   /// What the registrar asks of us on this connection: to end.
   void when_cancelled(std::function<void(std::string)> f) { when_cancelled_ = std::move(f); }
   bool connected() const noexcept { return link_ != nullptr; }
-  bool is_coppice() const noexcept { return link_ && link_->peer().extensions.has_value(); }
+  /// Is it a registrar of ours? False: not, or nobody has reached it yet.
+  bool is_coppice() const noexcept { return is_coppice_; }
   /// Asks from now on are refused with `why`, and those under way end with it.
   void close(const std::string& why);
 
@@ -83,6 +85,7 @@ class registrar_session final : public ipc::link_sink,
   port::call_table table_;
   ipc::link_ptr link_;
   bool dialing_ = false;
+  bool is_coppice_ = false;
   std::string closed_;
   ticket last_ = 0;
   std::map<ticket, question> open_;

@@ -66,7 +66,8 @@ struct supervisor::record final : spawn::child_observer,
       if (r.quarantined) return r.came_back();
       r.report.how = how.how;
       r.report.status = how.status;
-      r.report.detail = std::move(how.detail);
+      // Else the reason why its connection ended, if that came first, is all that is known.
+      if (!how.detail.empty()) r.report.detail = std::move(how.detail);
     });
   }
   void cannot_unwind() override {
@@ -196,7 +197,9 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
     if (r->child && !r->has_ended && !r->quarantined) give_up(r);
   }
   records_.erase(r->uuid());
-  if (directory_) directory_->strike_off({r->name(), r->uuid()});
+  const bool has_left = !r->request.backend->can().in_process && r->report.status == 0 &&
+                        r->report.how == exit_report::cause::exited;
+  if (directory_) directory_->strike_off({r->name(), r->uuid()}, has_left);
   announce(*r);
   r->done.set();
   if (r->has_ended) r->child.reset();
@@ -247,9 +250,14 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   if (!r->up && !r->start_error) r->start_error = why_not_up(*r);
 }
 
-// The child has connected: it is told what it is to be, and asked whether it can serve.
+// The child has connected: it is told what it is to be, and asked whether it can serve. One of
+// tractor's would end over that question; it takes calls at once, and answers when it can.
 void supervisor::greet(const std::shared_ptr<record>& r) {
   r->link->send(r->request.spec.spec);
+  if (!r->link->peer().extensions) {
+    r->up = !r->start_error;
+    return;
+  }
   r->request.parent->request(r->link, "self", "wait_ready", no_arguments(),
                              [r](port::reply&& reply) {
                                if (reply.how == port::reply::kind::value)

@@ -40,8 +40,9 @@ class directory {
   /// A child in this process can serve: `done` is told, perhaps at once, that it is registered, or
   /// why it cannot be.
   virtual void enlist(const uid& who, std::function<void(std::exception_ptr)> done) = 0;
-  /// A child, wherever it was, has ended.
-  virtual void strike_off(const uid& who) = 0;
+  /// A child, wherever it was, has ended. `has_left`: in a process of its own, in good order, so
+  /// that it has unregistered itself.
+  virtual void strike_off(const uid& who, bool has_left) = 0;
 };
 
 /// Every child of every actor in this process has one supervising task here, on the control loop.

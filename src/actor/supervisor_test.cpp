@@ -32,6 +32,22 @@ TEST_F(Supervisor, AChildIsStartedWhenItIsReadyAndNotBefore) {
   });
 }
 
+TEST_F(Supervisor, AChildThatIsNotOursIsNotAskedWhetherItIsReady) {
+  run([&]() -> task<> {
+    fake_child* c = co_await start("a");
+    c->spec.self.extensions.reset();
+    c->connect();
+    co_await settle();
+    drain();
+    EXPECT_EQ(last.what, port::child_changed::kind::started);
+    base::tree_writer asked;
+    c->port->describe(asked);
+    EXPECT_EQ(asked.text().find("wait_ready"), std::string::npos) << asked.text();
+    c->end();
+    co_await settle();
+  });
+}
+
 TEST_F(Supervisor, AChildThatEndsBeforeItConnectsIsAFailedStartAtOnce) {
   run([&]() -> task<> {
     const auto begun = now();
@@ -266,6 +282,7 @@ TEST_F(Supervisor, AChildThatIsLostAndDoesNotEndIsStoppedAfterAMoment) {
     EXPECT_GE(now() - begun, 100ms);
     EXPECT_LT(now() - begun, 150ms);
     EXPECT_EQ(last.report.rung, rung::interrupted) << "nobody can ask it";
+    EXPECT_EQ(last.report.detail, "protocol error: nonsense");
     EXPECT_FALSE(last.requested);
   });
 }

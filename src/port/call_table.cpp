@@ -369,7 +369,8 @@ void call_table::on_error(const ipc::link_ptr& from, msg::boxed_error&& m, effec
   }
   // Without a call id it is the peer's runtime that failed: nothing on this link can be trusted.
   out.closes.push_back(
-      {from, fmt::format("its runtime failed: {}: {}", r.error.type, r.error.message)});
+      {from, fmt::format("its runtime failed: {}{}{}", r.error.type,
+                         r.error.message.empty() ? "" : ": ", r.error.message)});
 }
 
 void call_table::answer(const ipc::link_ptr& from, const std::string& cid, reply&& r,
@@ -535,6 +536,13 @@ void call_table::set_ready(const remote_error_info* failure, effects& out) {
     else
       out.sends.push_back({peer.link, msg::returned{peer.cid, payload()}, ipc::urgency::now});
   }
+  if (failure && parent_link_ && !parent_link_->peer().extensions) fail_unasked(out);
+}
+
+void call_table::fail_unasked(effects& out) {
+  out.sends.push_back(
+      {parent_link_, msg::to_message(start_failure_, std::nullopt), ipc::urgency::now});
+  out.events.push_back(cancel_requested{"it cannot serve: " + start_failure_.message});
 }
 
 void call_table::acknowledge_cancel(effects& out) {

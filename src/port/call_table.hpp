@@ -193,7 +193,8 @@ class call_table {
   /// An async generator has ended: by Stop, which is all that its caller hears.
   void finish_stream(call_id id, effects& out);
   void finish(call_id id, remote_error_info error, effects& out);
-  /// Serving begins: `wait_ready` requests are answered, with the error if there is one.
+  /// Serving begins: `wait_ready` requests are answered, with the error if there is one. A parent
+  /// of tractor's asks none: it gets the error for the connection, and this actor is to end.
   void set_ready(const remote_error_info* failure, effects& out);
   /// Everything that this actor ran has ended: whoever asked it to is told.
   void acknowledge_cancel(effects& out);
@@ -317,6 +318,7 @@ class call_table {
                   effects& out, const uid* canceller = nullptr);
   remote_error_info error_of_ours(std::string type, std::string message) const;
   served_call take_served(call_id id);
+  void fail_unasked(effects& out);
   void ack_cancels(const served_call& call, effects& out);
 
   const uid self_;

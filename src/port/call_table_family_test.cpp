@@ -145,6 +145,27 @@ TEST_F(Family, ASecondConnectionOfTheParentIsNotTheOneThatCounts) {
 }
 
 // A root has no parent, and a peer without a uuid was taken for it: its hanging up ended the tree.
+TEST_F(Family, AFailedStartIsSaidOfTheConnectionToAParentThatDoesNotAsk) {
+  table.set_parent(uid_of("parent").uuid);
+  connect(parent);
+  parent->peer_announces("credit");
+  const remote_error_info failure{.type = "ImportError", .message = "no such module"};
+  table.set_ready(&failure, out);
+  settle();
+  EXPECT_TRUE(sent.empty() && events.empty()) << "one of ours asks";
+  const link tractors = link_to("tractors");
+  table.set_parent(uid_of("tractors").uuid);
+  lose(parent);
+  connect(tractors);
+  take(events);
+  table.set_ready(&failure, out);
+  settle();
+  const auto& error = std::get<msg::boxed_error>(last);
+  EXPECT_EQ(error.cid, std::nullopt);
+  EXPECT_EQ(error.boxed_type_str, "ImportError");
+  EXPECT_EQ(take(events), lines{"end: it cannot serve: no such module"});
+}
+
 TEST_F(Family, APeerWithoutAUuidIsNobodysParent) {
   const link nameless = link_to("nameless");
   nameless->set_peer_uuid("");

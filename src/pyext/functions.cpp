@@ -219,6 +219,13 @@ start_options start_options_from(const std::string& name, PyObject* mapping) {
   auto& spec = out.spec;
   spec.self = tree::aid_of({name, base::new_uuid()});
   spec.cwd = options.text("cwd", "");
+  if (auto executable = options.text("executable", ""); !executable.empty())
+    spec.program = tree::tractor_child_program(std::move(executable));
+  if (PyObject* environment = options.find("env")) {
+    spec.environment.emplace();
+    for (const auto& [variable, value] : pairs_from(environment, "env"))
+      spec.environment->push_back(variable + "=" + value);
+  }
   const std::string gil = options.text("gil", "own");
   if (gil != "own" && gil != "shared")
     throw std::invalid_argument(fmt::format("gil='{}': write 'own' or 'shared'", gil));

@@ -31,7 +31,11 @@ struct child_spec {
   msg::spawn_spec spec;  // Sent to the child after the handshake, by its supervisor.
   bool native = false;   // In C++: exposes the endpoints of this program.
   gil_mode gil = gil_mode::own;
-  std::string cwd;                              // Of a process; empty: ours.
+  std::string cwd;  // Of a process; empty: ours.
+  // Of a process: another program than ours, without the actor's own arguments; empty: ours.
+  std::vector<std::string> program;
+  // Of a process: "NAME=value", the whole of it; none: ours.
+  std::optional<std::vector<std::string>> environment;
   std::shared_ptr<ipc::link_sink> parent_sink;  // A child in this process joins it by memory link.
   // A child in another process connects back to its parent: over this (none: the runtime's), there.
   std::optional<ipc::transport> transport;

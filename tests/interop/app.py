@@ -28,8 +28,9 @@ def forever():
         threading.Event().wait(0.005)
 
 
-def forever_call():
-    threading.Event().wait(PATIENCE / 10)
+def slow_call():
+    """Longer than its caller waits for it; a plain function cannot be told to end."""
+    threading.Event().wait(PATIENCE / 40)
 
 
 @context
@@ -74,7 +75,7 @@ def flood_ctx(ctx: Task, n):
 
 
 MODULES = {'appmod': {'add': add, 'fail': fail, 'gen': gen, 'forever': forever,
-                      'forever_call': forever_call,
+                      'slow_call': slow_call,
                       'echo_ctx': echo_ctx, 'block_ctx': block_ctx, 'fail_ctx': fail_ctx,
                       'flood_ctx': flood_ctx,
                       'stop_first_ctx': stop_first_ctx}}

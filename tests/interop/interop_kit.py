@@ -13,6 +13,11 @@ REPOSITORY = HERE.parent.parent
 CHILD = Path(os.environ.get('COPPICE_BUILD_DIR', REPOSITORY / 'build')) / 'python/coppice/_child.py'
 
 
+# Of the Coppice side; its own start method does not matter where it starts no guest.
+both_loops = pytest.mark.parametrize('loop', ['asyncio', 'trio'], indirect=True)
+guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
+
+
 @pytest.fixture
 def folder():
     """For sockets: tmp_path is too long a name for them."""

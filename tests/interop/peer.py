@@ -15,6 +15,7 @@ import collections
 import inspect
 import os
 import queue
+import socket
 import subprocess
 import threading
 import traceback
@@ -278,7 +279,10 @@ class Link:
         if task is not None:
             task.cancel_by(self.aid.uid)
             task.ended.wait(PATIENCE)
-        self.wire.send(CancelAck(start.cid, True))
+        try:
+            self.wire.send(CancelAck(start.cid, True))
+        except OSError:
+            pass  # Who asked has not waited.
 
     def _cancel_all(self, start: Start) -> None:
         self.wire.send(StartAck(start.cid, 'asyncfunc'))
@@ -414,6 +418,11 @@ class Peer:
                 os.unlink('/'.join(self.addr))
             except FileNotFoundError:
                 pass
+
+    def stop_listening(self) -> None:
+        """Who dials from now on is refused."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # Or the thread in accept() would keep it.
+        self._listener.close()
 
     # Connections.
 

@@ -116,11 +116,11 @@ def crediting_root(native_half, folder, transport):
         yield peer
 
 
-def start(root, folder, more=None, **how):
+def start(root, folder, more=None, registers=False, **how):
     path = folder / 'interop_mod.py'
     path.write_text(textwrap.dedent(MODULE))
     return root.spawn([sys.executable, '-P', str(CHILD)],
-                      {'interop_mod': str(path), **(more or {})}, registers=False,
+                      {'interop_mod': str(path), **(more or {})}, registers=registers,
                       environment={'PYTHONPATH': path_with(folder)}, **how)
 
 
@@ -205,6 +205,26 @@ def test_a_cancelled_actor_answers_and_exits_cleanly(root, child):
     sleeper.expect(StartAck)
     assert child.cancel() == 0
     assert error_of(sleeper.result).boxed_type_str == 'ContextCancelled'
+
+
+def test_a_child_is_registered_until_its_end_and_keeps_no_connection_for_it(root, tmp_path):
+    child = start(root, tmp_path, registers=True)
+    where = root.registry.find_actor('child')
+    assert root.dial(where[0]).call('interop_mod', 'add', x=5, y=6) == 11
+    assert child.cancel() == 0
+    assert root.registry.entries == []
+    asked = [one for one in root.journal.records if one.kind == 'Start' and one.direction == 'got']
+    assert [one.message['func'] for one in asked] == ['register_actor', 'unregister_actor']
+    assert len({one.link for one in asked}) == 2
+
+
+def test_a_registrar_that_is_gone_holds_no_child_up(native_half, folder, transport, tmp_path):
+    with Peer('root', transport, folder, is_registrar=True) as root:
+        child = start(root, tmp_path, registers=True)
+        root.stop_listening()
+        began = time.monotonic()
+        assert child.cancel() == 0
+        assert time.monotonic() - began < 2
 
 
 def test_a_lost_parent_ends_its_child(child):
@@ -398,9 +418,12 @@ def test_what_only_a_tractor_program_can_import_does_not_keep_its_child_from_sta
     assert child.link.call('interop_mod', 'add', x=1, y=2) == 3
 
 
-def test_a_module_that_does_not_import_is_why_its_functions_cannot_be_called(root, tmp_path):
+def test_a_module_that_does_not_import_ends_its_child_which_says_why(root, tmp_path):
     path = tmp_path / 'broken.py'
     path.write_text('import time\ntime.sleep(0.2)\nimport no_such_module')
     child = start(root, tmp_path, {'broken': str(path)})  # The call comes before it has failed.
     error = error_of(child.link.call, 'interop_mod', 'add', x=1, y=2)
     assert error.boxed_type_str == 'ModuleNotFoundError'
+    assert child.process.wait(5) == 1
+    errors = [one.message for one in root.journal.records if one.kind == 'Error']
+    assert [one['boxed_type_str'] for one in errors if one['cid'] is None] == ['ModuleNotFoundError']

@@ -53,23 +53,9 @@ def test_every_frame_of_the_independent_actor_equals_the_recorded_one(part, fold
     assert_equals_the_recording('peer', part, folder)
 
 
-def without_the_leaf(lines):
-    """What callee said to its parent and in registering, but for the context in which it starts an
-    actor, for the root that finds it by name, and for its last word to the registrar."""
-    return [line for line in lines
-            if line['connection'] == 2
-            or line['connection'] == 1 and (line['n'] < 45 or line['n'] in (77, 78, 79))]
-
-
-def test_every_frame_of_coppice_as_the_callee_equals_the_recorded_one(native_half, folder):
-    assert_equals_the_recording('coppice', 'callee', folder, without_the_leaf(recording()))
-
-
-def test_a_perturbed_recording_fails_for_coppice_too(native_half, folder):
-    lines = recording()
-    changed(35, pld={'echo': [3, None, 4.5, {'$bytes': '01'}]})(lines)
-    with pytest.raises(Difference, match='frame 35 '):
-        replay('coppice', 'callee', folder, without_the_leaf(lines), patience=2)
+@pytest.mark.parametrize('part', PARTS)
+def test_every_frame_of_coppice_equals_the_recorded_one(native_half, part, folder):
+    assert_equals_the_recording('coppice', part, folder)
 
 
 def test_every_recorded_frame_is_held_against_ours_in_some_part():
@@ -116,6 +102,15 @@ def without_key(n, key):
     return perturb
 
 
+def assert_fails(player, part, perturb, says, folder):
+    lines = recording()
+    perturb(lines)
+    with pytest.raises(Difference) as found:
+        replay(player, part, folder, lines, patience=2)
+    text = str(found.value).partition('--- what passed')[0]
+    assert all(one in text for one in says), text
+
+
 @pytest.mark.parametrize('part, perturb, says', [
     ('callee', changed(10, pld=4), ('frame 10 ', 'pld: recorded 4, got 3')),
     ('callee', changed(28, functype='asyncfunc'), ('frame 28 ', 'functype')),
@@ -143,12 +138,24 @@ def without_key(n, key):
     ('leaf', changed(64, func='other'), ('frame 64 ', 'func')),
 ], ids=lambda one: '' if callable(one) else None)
 def test_a_perturbed_recording_fails_and_says_where(part, perturb, says, folder):
-    lines = recording()
-    perturb(lines)
-    with pytest.raises(Difference) as found:
-        replay('peer', part, folder, lines, patience=2)
-    text = str(found.value).partition('--- what passed')[0]
-    assert all(one in text for one in says), text
+    assert_fails('peer', part, perturb, says, folder)
+
+
+@pytest.mark.parametrize('part, perturb, says', [
+    ('callee', changed(35, pld={'echo': [3, None, 4.5, {'$bytes': '01'}]}), ('frame 35 ', 'pld')),
+    ('callee', changed(50, reg_addrs=[]), ('frame 50 ', 'reg_addrs')),
+    ('callee', changed(68, relay_path=[]), ('frame 68 ', 'relay_path')),
+    ('callee', missing(82), ('connection 7', 'unregister_actor')),
+    ('root', changed(2, _parent_main_data={}), ('frame 2 ', 'init_main_from_path')),
+    ('root', changed(7, functype='context'), ('frame 7 ', 'functype')),
+    ('root', missing(69), ('frame 77 ', 'func')),
+    ('root', changed(74, func='other'), ('frame 74 ', 'func')),
+    ('leaf', changed(54, ns='other'), ('frame 54 ', 'ns')),
+    ('leaf', changed(58, src_type_str='KeyError'), ('frame 58 ', 'src_type_str')),
+    ('leaf', missing(61), ('frame',)),
+], ids=lambda one: '' if callable(one) else None)
+def test_a_perturbed_recording_fails_for_coppice_too(native_half, part, perturb, says, folder):
+    assert_fails('coppice', part, perturb, says, folder)
 
 
 def test_ids_are_mapped_one_to_one():

@@ -241,6 +241,7 @@ def listen(transport: str, folder: str = '', file: str = '') -> tuple[socket.soc
     """A listening socket and its address as it goes on the wire."""
     if transport == 'tcp':
         sock = socket.create_server(('127.0.0.1', 0), backlog=128)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # What it accepts inherits it.
         return sock, sock.getsockname()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(f'{folder}/{file}')

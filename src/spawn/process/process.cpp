@@ -150,7 +150,10 @@ class process_backend final : public backend {
     c.argv.push_back(ipc::tuple_text(spec.self.name, spec.self.uuid));
     c.argv.push_back("--parent_addr");
     c.argv.push_back(spec.parent_address->text());
-    for (char** e = environ; *e; ++e) c.environment.emplace_back(*e);
+    if (spec.environment)
+      c.environment = *spec.environment;
+    else
+      for (char** e = environ; *e; ++e) c.environment.emplace_back(*e);
     c.cwd = spec.cwd;
     auto state = std::make_shared<process_state>(control_, spawner_, std::move(observer));
     spawner_.start(std::move(c), [state, name](started_process p) {
@@ -164,6 +167,7 @@ class process_backend final : public backend {
 
  private:
   std::vector<std::string> program(const child_spec& spec) const {
+    if (!spec.program.empty()) return spec.program;
     return spec.native ? programs_.native() : programs_.python();
   }
 

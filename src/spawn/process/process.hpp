@@ -24,7 +24,8 @@ struct process_programs {
 /// uninterruptible sleep in the kernel can end `abandoned`.
 ///
 /// The child is started with `--uid "('name', 'uuid')" --parent_addr "('dir', 'file')"` and
-/// inherits stdin, stdout, stderr and the environment.
+/// inherits stdin, stdout, stderr and, unless its spec has one, the environment. A spec that names
+/// a program gets that one.
 ///
 /// Owner: process_runtime. Thread: the control loop.
 std::unique_ptr<backend> make_process_backend(std::shared_ptr<core::loop> control,

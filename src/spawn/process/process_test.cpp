@@ -91,6 +91,25 @@ TEST_F(ProcessBackend, ReportsAnExitStatus) {
   EXPECT_EQ(seen->report.status, 3);
 }
 
+TEST_F(ProcessBackend, AProgramOfTheSpecsIsExecutedInTheSpecsEnvironment) {
+  argv = me("--exit", "1");
+  child_spec spec;
+  spec.self.name = "kid";
+  spec.self.uuid = "00000000-0000-4000-8000-000000000000";
+  spec.parent_address = ipc::address::uds("/run", "p.sock");
+  const std::string check =
+      R"sh([ "$2" = "('kid', '00000000-0000-4000-8000-000000000000')" ] &&)sh"
+      R"sh( [ "$1 $3 $4" = "--uid --parent_addr ('/run', 'p.sock')" ] && exit $STATUS)sh";
+  spec.program = {"/bin/sh", "-c", check, "sh"};
+  spec.environment = {"STATUS=7"};
+  EXPECT_EQ(tested->refusal(spec), std::nullopt);
+  run([&]() -> task<> {
+    auto c = tested->start(spec, seen);
+    EXPECT_TRUE(co_await ended());
+  });
+  EXPECT_EQ(seen->report.status, 7);
+}
+
 TEST_F(ProcessBackend, ReportsASignalByName) {
   run([&]() -> task<> {
     auto c = start(me("--wait"));

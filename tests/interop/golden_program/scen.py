@@ -49,4 +49,4 @@ async def main():
 
 
 if __name__ == '__main__':
-    coppice.run(main, name='root', registry_addrs=[('127.0.0.1', 0)], enable_transports=['tcp'])
+    coppice.run(main, name='root', registry_addrs=[('127.0.0.1', 0)])

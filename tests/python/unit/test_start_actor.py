@@ -35,7 +35,27 @@ def test_the_options_of_a_child_are_complete(run, native):
     assert options['main'] == {}
 
 
+def test_another_program_is_a_process_found_on_the_path(run, native, monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere:/bin')
+
+    async def main():
+        async with coppice.open_nursery(start_method='subint') as an:
+            portal = await an.start_actor('a', proc_kwargs={'executable': 'sh', 'env': {'A': 'b'}})
+            assert portal.start_method == 'process'
+            await an.start_actor('b', start_method='process', proc_kwargs={'env': {}})
+            await an.cancel()
+
+    run(main)
+    options = native.actor('a').options
+    assert (options['executable'], options['env']) == ('/bin/sh', {'A': 'b'})
+    options = native.actor('b').options
+    assert 'executable' not in options and options['env'] == {}
+
+
 @pytest.mark.parametrize('arguments, kind, error', [
+    (dict(proc_kwargs={'shell': True}), TypeError, "'shell'.*'executable' and 'env'"),
+    (dict(proc_kwargs={'executable': 'no-such-program'}), FileNotFoundError, 'on the PATH'),
+    (dict(proc_kwargs={'env': {}}, start_method='subint'), ValueError, 'is of a process'),
     (dict(start_method='bogus'), ValueError,
      r"no start method 'bogus': use one of auto, process, subint"),
     (dict(start_method='forkserver'), coppice.BackendUnavailable,
