@@ -99,9 +99,9 @@ task<> ask_to_break(endings* to, portal p, std::string name, std::string how) {
   auto work = [&]() -> task<> { co_await p.run(function_name::parse(name), kw("how", how)); };
   co_await note(to, "who asked for it", work);
 }
-// What a peer that does not read leaves lying: more than a socket holds.
-task<> keep_writing(portal p, std::string echo) {
-  const totals much{.a = 1, .b = 2, .text = std::string(8u << 20, 'x'), .list = {}};
+// For one who does not read, more than a socket holds.
+task<> keep_writing(portal p, std::string echo, std::size_t bytes) {
+  const totals much{.a = 1, .b = 2, .text = std::string(bytes, 'x'), .list = {}};
   auto work = [&]() -> task<> {
     co_await p.run<totals>(function_name::parse(echo), kw("value", much));
   };
@@ -133,7 +133,7 @@ outcome_of_fault wait_while(const kind& k, const std::string& how, transport_set
         co_await sleep_for(100ms);  // Until the sender's window is full, too.
         out.broken = steady::now();
         n.start_soon(ask_to_break, to, p, breaks, how);
-        n.start_soon(keep_writing, p, echo);
+        n.start_soon(keep_writing, p, echo, how == "stop" ? std::size_t(2) << 20 : 1);
         while (to->size() < waiters) co_await sleep_for(10ms);
       };
       // An actor that ends by itself, because its parent is lost to it, has not failed.

@@ -85,6 +85,12 @@ const std::vector<exposed> endpoints = {add_e,       fail_e,       echo_e,  slee
                                         leave_e,     kill_e,       group_e, nested_e, echo_ctx_e,
                                         block_ctx_e, silent_ctx_e, break_e};
 
+std::vector<exposed> all_endpoints() {
+  std::vector<exposed> all = endpoints;
+  all.insert(all.end(), endpoints_of_scenarios.begin(), endpoints_of_scenarios.end());
+  return all;
+}
+
 std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},
           {"process", spawn::process, false},
@@ -111,7 +117,7 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports) 
   char* argv[] = {program, nullptr};
   auto root = [body](actor& self) -> task<> { co_await body(self); };
   main_options options;
-  options.endpoints = endpoints;
+  options.endpoints = all_endpoints();
   options.handled = signals::none;
   options.transports = std::move(transports);
   const int status = run_main(1, argv, root, std::move(options));
@@ -140,7 +146,7 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--coppice-child") == 0) {
     auto none = [](actor&) -> task<> { co_return; };
     main_options options;
-    options.endpoints = conformance::endpoints;
+    options.endpoints = conformance::all_endpoints();
     return run_main(argc, argv, none, std::move(options));
   }
   conformance::let_python_children_find_asan();

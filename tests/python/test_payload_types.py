@@ -204,8 +204,7 @@ def test_what_travels_without_a_type(script):
         ''')
 
 
-def test_ext_types_over_ipc(script):
-    script('''
+EXT_TYPES = '''
         import datetime, decimal, enum, uuid
         import coppice
         from coppice import Context
@@ -249,7 +248,11 @@ def test_ext_types_over_ipc(script):
 
         @coppice.context
         async def opaque(ctx: Context): await ctx.started([Opaque()])
+'''
 
+
+def test_ext_types_over_ipc(script):
+    script(EXT_TYPES + '''
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('ext', enable_modules=[__name__])

@@ -40,8 +40,7 @@ def test_local_task_fanout_from_stream(script):
         ''')
 
 
-def test_dynamic_pub_sub(script):
-    script('''
+PUB_SUB = '''
         import itertools
         import coppice
         import either
@@ -87,7 +86,11 @@ def test_dynamic_pub_sub(script):
                         if count == rounds_of:
                             break
                     wanted = {'even': ['odd'], 'odd': ['even']}[wanted[0]]
+'''
 
+
+def test_dynamic_pub_sub(script):
+    script(PUB_SUB + '''
         async def tree(user_leaves):
             async with coppice.open_nursery() as an:
                 publisher = await an.start_actor('publisher', enable_modules=[__name__])
