@@ -267,10 +267,23 @@ def tests_by_name(files: tree) -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.cache
+def python_tests(files: tree) -> frozenset[str]:
+    """file.py::test of each function of a pytest file."""
+    return frozenset(
+        f"{file.path.rsplit('/', 1)[-1]}::{name}" for file in files.files.values()
+        if file.is_python and re.fullmatch(r"tests/.*/test_\w+\.py", file.path)
+        for name in re.findall(r"^def (test_\w+)\(", file.text, re.M))
+
+
 def named_test(file: source_file, files: tree) -> Findings:
-    """A test that docs/internals names exists."""
-    if not re.fullmatch(r"docs/internals/.*\.md", file.path):
+    """A test that docs/internals or a table of tests names exists."""
+    if not re.fullmatch(r"docs/internals/.*\.md|tests/.*\.md", file.path):
         return
+    for found in re.finditer(r"`(test_\w+\.py::\w+)`", file.text):
+        if found[1] not in python_tests(files):
+            yield line_of(file.text, found.start()), (
+                f"there is no test {found[1]}: name the one that checks this, or write it")
     for found in re.finditer(r"`([A-Z]\w*\.[A-Z]\w*|\w+_guard\.\w+)`", file.text):
         if found[1] not in tests_by_name(files):
             yield line_of(file.text, found.start()), (

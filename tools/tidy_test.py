@@ -209,6 +209,11 @@ class TidyTest(unittest.TestCase):
         self.assert_clean(table("`Lock.IsFair`, `Event.StaysSet`, `A.B`, `core_guard.named_task`"))
         self.assert_clean(table("`ToThread.*`, `lock.acquire`, Lock.IsGone without marks"))
         self.assert_clean({**tests, "docs/a.md": "`Lock.IsGone`\n"})
+        tests["tests/python/test_a.py"] = HEAD.replace("//", "#") + "def test_b(): pass\n"
+        for missing in ("`test_a.py::test_c`", "`test_c.py::test_b`", "`Lock.IsUnfair`"):
+            self.assert_breaks("named-test", {**tests, "tests/SCENARIOS.md": missing},
+                               "there is no test", 1)
+        self.assert_clean({**tests, "tests/SCENARIOS.md": "`test_a.py::test_b`, `Lock.IsFair`\n"})
 
     def test_gcc12_shape_in_conditions(self):
         for code in ("if (co_await x()) f();", "while (!co_await x()) f();",

@@ -33,7 +33,9 @@ struct totals {
   std::string text;
   std::vector<std::int64_t> list;
 };
-extern const std::vector<exposed> endpoints;
+extern const std::vector<exposed> endpoints;               // For every kind.
+extern const std::vector<exposed> endpoints_of_scenarios;  // In C++ only.
+std::vector<exposed> all_endpoints();
 
 /// Runs `body` as the root actor of a tree of its own, on this thread, and gives the exit status.
 /// Afterwards fails the test unless threads, processes, descriptors and socket files are as before.

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/conformance/breaks.hpp"
 #include "tests/conformance/kit.hpp"
 #include "tests/conformance/resources.hpp"
 
@@ -60,6 +61,12 @@ task<> block_ctx(context<>& ctx) {
   co_await ctx.started(0);
   co_await sleep_forever();
 }
+// Its stream is open, and nothing comes or is taken.
+task<> silent_ctx(context<>& ctx) {
+  co_await ctx.started(0);
+  auto s = ctx.open_stream();
+  co_await sleep_forever();
+}
 
 inline constexpr endpoint add_e{"kit:add", add, "x", "y"};
 inline constexpr endpoint fail_e{"kit:fail", fail, "message"};
@@ -73,12 +80,20 @@ inline constexpr endpoint group_e{"kit:group", group, "n"};
 inline constexpr endpoint nested_e{"kit:nested", nested, "x"};
 inline constexpr endpoint echo_ctx_e{"kit:echo_ctx", echo_ctx, "first"};
 inline constexpr endpoint block_ctx_e{"kit:block_ctx", block_ctx};
+inline constexpr endpoint silent_ctx_e{"kit:silent_ctx", silent_ctx};
+inline constexpr endpoint break_e{"kit:break_connection", break_connection, "how"};
 
 }  // namespace
 
-const std::vector<exposed> endpoints = {add_e,   fail_e,   echo_e,     pass_on_e,
-                                        sleep_e, pid_e,    leave_e,    kill_e,
-                                        group_e, nested_e, echo_ctx_e, block_ctx_e};
+const std::vector<exposed> endpoints = {add_e,      fail_e,      echo_e,       pass_on_e, sleep_e,
+                                        pid_e,      leave_e,     kill_e,       group_e,   nested_e,
+                                        echo_ctx_e, block_ctx_e, silent_ctx_e, break_e};
+
+std::vector<exposed> all_endpoints() {
+  std::vector<exposed> all = endpoints;
+  all.insert(all.end(), endpoints_of_scenarios.begin(), endpoints_of_scenarios.end());
+  return all;
+}
 
 std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},
@@ -106,7 +121,7 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports) 
   char* argv[] = {program, nullptr};
   auto root = [body](actor& self) -> task<> { co_await body(self); };
   main_options options;
-  options.endpoints = endpoints;
+  options.endpoints = all_endpoints();
   options.handled = signals::none;
   options.transports = std::move(transports);
   const int status = run_main(1, argv, root, std::move(options));
@@ -135,7 +150,7 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--coppice-child") == 0) {
     auto none = [](actor&) -> task<> { co_return; };
     main_options options;
-    options.endpoints = conformance::endpoints;
+    options.endpoints = conformance::all_endpoints();
     return run_main(argc, argv, none, std::move(options));
   }
   conformance::let_python_children_find_asan();

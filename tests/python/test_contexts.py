@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contexts, with real actors, on both event loops: tractor's scenarios. SCENARIOS.md lists them."""
+"""Contexts, with real actors, on both event loops: tractor's scenarios."""
 from conftest import both_loops, every_transport
 from context_kit import contexts  # noqa: F401: a fixture
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contexts between actors that are no parent and child, on both event loops: see SCENARIOS.md."""
+"""Contexts between actors that are no parent and child, on both event loops."""
 import textwrap
 
 import pytest

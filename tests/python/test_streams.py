@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams, two-way and one-way, with real actors, on both event loops. SCENARIOS.md lists what is
-tractor's."""
+"""Streams, two-way and one-way, with real actors, on both event loops. tests/SCENARIOS.md
+lists what is tractor's."""
 import textwrap
 
 import pytest
