@@ -61,7 +61,17 @@ msgpack::buffer& out_queue::tail() {
 void out_queue::push_shared(payload body) {
   if (body.is_nil()) return;
   size_ += body.size();
-  pieces_.emplace_back().shared = std::move(body);
+  if (!body.has_blocks()) {
+    pieces_.emplace_back().shared = std::move(body);
+    return;
+  }
+  std::size_t from = 0;
+  for (const block_apart& b : body.blocks()) {
+    tail().append(body.bytes().subspan(from, b.at - from));
+    pieces_.emplace_back().shared = payload(b.block.owner, b.block.bytes);
+    from = b.at;
+  }
+  if (from < body.bytes().size()) tail().append(body.bytes().subspan(from));
 }
 
 void out_queue::push(msg::message&& m, msg::dialect to) {

@@ -10,6 +10,7 @@
 
 #include "coppice/errors.hpp"
 #include "coppice/message.hpp"
+#include "coppice/shared_buffer.hpp"
 #include "ipc/link_test_kit.hpp"
 
 namespace coppice::ipc {
@@ -95,6 +96,21 @@ TEST(OutQueue, ALargePayloadThatEndsItsFrameIsNotCopied) {
   q.push(msg::returned{"c", to_payload(std::string(100, 'x'))}, msg::dialect::coppice);
   std::array<boost::asio::const_buffer, 8> parts;
   EXPECT_EQ(q.gather(parts), 1u) << "a small one is not worth a buffer of its own";
+}
+
+TEST(OutQueue, BlocksOfAPayloadAreSharedWhereTheyBelong) {
+  const shared_buffer block(std::vector<std::byte>(100'000));
+  const msg::message m =
+      msg::returned{"c", to_payload(std::vector<payload>{to_payload(block), to_payload(1)})};
+  out_queue q;
+  q.push(msg::message(m), msg::dialect::coppice);
+  std::array<boost::asio::const_buffer, 8> parts;
+  ASSERT_EQ(q.gather(parts), 3u);
+  EXPECT_EQ(parts[1].data(), block.data());
+  EXPECT_EQ(parts_of(q), bytes_of(m));
+  EXPECT_EQ(q.size(), bytes_of(m).size());
+  q.pop(q.size());
+  EXPECT_EQ(parts_of(q), "");
 }
 
 TEST(OutQueue, WhatCannotBeEncodedLeavesItAsItWas) {
