@@ -133,6 +133,7 @@ outcome_of_fault wait_while(const kind& k, const std::string& how, transport_set
         co_await sleep_for(100ms);  // Until the sender's window is full, too.
         out.broken = steady::now();
         n.start_soon(ask_to_break, to, p, breaks, how);
+        co_await sleep_for(20ms);  // What is written now is not read any more.
         n.start_soon(keep_writing, p, echo, how == "stop" ? std::size_t(2) << 20 : 1);
         while (to->size() < waiters) co_await sleep_for(10ms);
       };
