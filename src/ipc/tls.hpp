@@ -13,13 +13,13 @@ namespace coppice::ipc {
 /// Files are PEM. Both sides show a certificate and look at the other's: who connects looks for the
 /// host's name in it, who listens wants one that `ca_file` has signed.
 struct tls_options {
-  std::string certificate_file;  // Ours, and the chain above it.
-  std::string key_file;
+  std::string certificate_file = {};  // Ours, and the chain above it.
+  std::string key_file = {};
   std::string ca_file;  // Who signs the certificates of the peers that we believe.
   std::string server_name =
       {};  // To be found in a server's certificate; empty: the host connected to.
   bool clients_need_certificate = true;
-  std::string library;  // Of TLS; empty: libcoppice_tls.so beside ours.
+  std::string library = {};  // Of TLS; empty: libcoppice_tls.so beside ours.
 };
 
 /// One conversation, without a socket: bytes of the network in and out, plain ones out and in. A
