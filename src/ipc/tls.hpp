@@ -15,9 +15,9 @@ namespace coppice::ipc {
 struct tls_options {
   std::string certificate_file = {};  // Ours, and the chain above it.
   std::string key_file = {};
-  std::string ca_file;  // Who signs the certificates of the peers that we believe.
-  std::string server_name =
-      {};  // To be found in a server's certificate; empty: the host connected to.
+  std::string ca_file = {};  // Who signs the certificates of the peers that we believe.
+  // To be found in a server's certificate; empty: the host connected to.
+  std::string server_name = {};
   bool clients_need_certificate = true;
   std::string library = {};  // Of TLS; empty: libcoppice_tls.so beside ours.
 };
