@@ -116,8 +116,8 @@ async def main():
         call = either.start(portal.run(async_swallow))
         await either.sleep(0.3)
         began = time.monotonic()
-        await portal.cancel_actor(timeout=0.5)
-        assert time.monotonic() - began < 1.5
+        await portal.cancel_actor(timeout=1.5)
+        assert time.monotonic() - began < 4
         await either.outcomes(call)
 ''')
 
