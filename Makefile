@@ -1,6 +1,6 @@
 # The front door. Each target does its own set-up; a second run takes seconds.
 #
-#   make run     set up, build, then the tour              make check   all that CI checks
+#   make run     set up, build, then the tour              make check   what CI checks besides
 #   make test    set up, build, all tests                  make bench   writes build/bench.json
 #   make format  lays out the C++ sources                  make clean   removes build/, keeps .deps/
 #   make sim SEEDS=n   n seeds of the simulation (tests/sim), 1,000 unless said

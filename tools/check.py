@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""All that has to hold before a change is merged: `make check`. Goes on after a failure and reports
-everything in one list; each check counts like a test.
+"""All that has to hold before a change is merged, besides `make test`: `make check`. Goes on after
+a failure and reports everything in one list; each check counts like a test.
 
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
@@ -70,16 +70,15 @@ def static() -> list[case]:
 
 
 def dev() -> list[case]:
-    """clang: the build that `make test` uses, what needs its compile commands, and its tests."""
+    """clang: the build that `make test` uses and tests, and what needs its compile commands."""
     begin("clang")
     cases = [built("dev", werror=False)]
     if cases[0].outcome == FAILED:
         return cases
     cases.append(built("dev", werror=False, targets=("check_headers",)))
     begin("coroutine shapes, clang-tidy")
-    cases += [report.from_command("coroutine shapes", tool("coroutine_shapes.py")),
-              report.from_command("clang-tidy", tool("clang_tidy.py"))]
-    return cases + test.run_all("dev", ("ctest",), labels="unit,conformance")
+    return cases + [report.from_command("coroutine shapes", tool("coroutine_shapes.py")),
+                    report.from_command("clang-tidy", tool("clang_tidy.py"))]
 
 
 def broken_on_purpose() -> list[case]:

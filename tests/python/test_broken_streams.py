@@ -102,8 +102,8 @@ def test_stream_closed_right_after_ipc_break_and_zombie_lord_engages(script):
                 pass
             else:
                 raise AssertionError
-            # Nobody could ask it, and it did not look: its parent's nursery had it ended, or its own
-            # runtime, which misses its parent, was faster.
+            # Nobody could ask it, and it did not look: its parent's nursery had it ended, or its
+            # own runtime, which misses its parent, was faster.
             assert time.monotonic() - began < 8
             report, = an.exits.values()
             assert report.rung in ('none', 'asked', 'interrupted'), report
