@@ -77,8 +77,8 @@ TEST_P(Network, ThatDropsEveryPacketIsADeadPeerAtTheBound) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == as_promised) << status;
 }
 
-INSTANTIATE_TEST_SUITE_P(, Network, testing::Values(false, true), [](const auto& info) {
-  return std::string(info.param ? "python" : "native");
+INSTANTIATE_TEST_SUITE_P(, Network, testing::Values(false, true), [](const auto& one) {
+  return std::string(one.param ? "python" : "native");
 });
 
 }  // namespace

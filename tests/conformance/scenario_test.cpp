@@ -450,12 +450,13 @@ TEST_P(Scenario, RespawnConsumerTask) {
   EXPECT_EQ(got, expected);
 }
 
+struct untyped {
+  using started = value;
+};
+
 TEST_P(Scenario, BasicPayloadSpec) {
   std::vector<std::string> types;
   with_actor([&](actor&, portal p) -> task<> {
-    struct untyped {
-      using started = value;
-    };
     const function_name name("kit:says_text");
     auto first = [&]() -> task<> { co_await p.open_context<numbers, std::string>(name, rests); };
     auto nothing = [](remote_context<untyped>&, value) -> task<> { co_await checkpoint(); };
