@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 namespace coppice::sim {
@@ -29,7 +30,7 @@ ended run(const std::string& command) {
   return out;
 }
 std::string program(const std::string& name) {
-  return std::string(COPPICE_SIM_FOLDER) + "/" + name;
+  return (std::filesystem::path(COPPICE_SIM_FOLDER) / name).string();
 }
 
 /// The rest of the last line that begins so; empty: there is none.
