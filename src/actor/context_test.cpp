@@ -167,7 +167,8 @@ TEST_F(Context, ByNameByStructByMemberAndUntypedItIsTheSame) {
     auto quiet = [](remote_context<silent>&) {};
     auto a = co_await p.open_context<silent, int>("t:answer", quiet);
     EXPECT_EQ(a, 42);
-    auto b = co_await p.open_context(repeat_e, {.text = "ab", .times = 2}, quiet);
+    const by_name twice{.text = "ab", .times = 2};
+    auto b = co_await p.open_context(repeat_e, twice, quiet);
     EXPECT_EQ(b, "callee:abab");
     EXPECT_EQ(co_await p.open_context(bank_e, 2, quiet), 2);
     EXPECT_EQ(co_await p.open_context(bank_e, 3, quiet), 5) << "the actor's one bank";

@@ -480,8 +480,10 @@ task<bool> discovery::answer_from(running* mine, port::actor_port_ptr asker, con
   const std::string where = session == local_session() ? "this process" : describe(place->at);
   if (wanted->wanted == lookup::what::query || wanted->wanted == lookup::what::registry) {
     const bool all = wanted->wanted == lookup::what::registry;
-    port::reply r = co_await ask_within(session.get(), all ? "get_registry" : "find_actor",
-                                        all ? no_arguments() : plain_name(wanted->name),
+    // Named: g++ 12 would destroy what comes of a ?: twice.
+    std::string method = all ? "get_registry" : "find_actor";
+    auto kwargs = all ? no_arguments() : plain_name(wanted->name);
+    port::reply r = co_await ask_within(session.get(), std::move(method), std::move(kwargs),
                                         options_.answer_within);
     payload value = value_of(std::move(r), where);
     if (value.is_nil()) co_return false;

@@ -83,16 +83,17 @@ task<std::vector<std::string>> query(tree::native_actor* me, lookup wanted) {
   const auto id = me->runtime().lookups().new_id();
   lookup_result r = co_await look_up(me, id, std::move(wanted));
   if (r.raw.is_nil()) co_return std::vector<std::string>();
-  co_return texts_of(from_payload<addresses>(r.raw));
+  const auto at = from_payload<addresses>(r.raw);  // Named: g++ 12 would destroy it twice.
+  co_return texts_of(at);
 }
 
 task<std::map<std::string, std::vector<std::string>>> all_of(tree::native_actor* me,
                                                              lookup wanted) {
   const auto id = me->runtime().lookups().new_id();
   lookup_result r = co_await look_up(me, id, std::move(wanted));
+  const auto all = from_payload<std::map<std::string, addresses>>(r.raw);
   std::map<std::string, std::vector<std::string>> out;
-  for (const auto& [key, at] : from_payload<std::map<std::string, addresses>>(r.raw))
-    out.emplace(key, texts_of(at));
+  for (const auto& [key, at] : all) out.emplace(key, texts_of(at));
   co_return out;
 }
 

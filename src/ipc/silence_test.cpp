@@ -122,8 +122,9 @@ TEST_F(Silence, WhoAnswersOrSaysAnythingElseIsThere) {
       const auto asked = co_await peer.receive();
       EXPECT_TRUE(asked) << sink->why();
       if (!asked) break;
-      co_await peer.send(answer ? msg::message(msg::pong{std::get<msg::ping>(*asked).n})
-                                : numbered(7));
+      const msg::message said =
+          answer ? msg::message(msg::pong{std::get<msg::ping>(*asked).n}) : numbered(7);
+      co_await peer.send(said);
     }
     EXPECT_EQ(sink->closed(), 0u) << sink->why();
   });
