@@ -141,10 +141,17 @@ TEST_P(SpawnBackend, CancelActorEndsItByAskingAndLaterCallsSayThatItDied) {
   const std::string add = fn("add");
   exit_report how;
   std::string after;
-  EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              how = co_await p.cancel_actor();
-              auto r = co_await as_result(p.run(function_name::parse(add), kw("x", 1), kw("y", 2)));
-              if (auto* e = r.error<actor_died>()) after = e->what();
+  EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
+              auto inside = [&](actor_nursery& an) -> task<> {
+                actor_options patient = options_for(GetParam());
+                patient.stop.ask = 10s;  // A sanitizer looks for leaks before a process ends.
+                portal p = co_await an.start_actor("subject", patient);
+                how = co_await p.cancel_actor();
+                auto r =
+                    co_await as_result(p.run(function_name::parse(add), kw("x", 1), kw("y", 2)));
+                if (auto* e = r.error<actor_died>()) after = e->what();
+              };
+              co_await open_nursery(self, inside);
             }));
   EXPECT_EQ(how.rung, rung::asked) << how.text();
   EXPECT_NE(after.find("'subject'"), std::string::npos) << after;
