@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipc/out_queue.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cstdint>
-#include <limits>
 #include <string>
 #include <utility>
 
-#include "coppice/errors.hpp"
 #include "msg/yields.hpp"
 
 namespace coppice::ipc {
@@ -40,14 +35,13 @@ payload encode_frame_shared(msg::message&& m, msgpack::buffer& out, msg::dialect
   const std::size_t from = out.size();
   msg::encode_frame(m, out, to);
   out.truncate(out.size() - 1);  // The nil in its place.
-  const std::size_t length = out.size() - from - msg::frame_header_bytes + body.size();
-  if (length > std::numeric_limits<std::uint32_t>::max()) {
+  try {
+    const std::size_t head = out.size() - from - msg::frame_header_bytes;
+    std::ranges::copy(msg::frame_header(msg::type_name(m), head + body.size()), out.data() + from);
+  } catch (...) {
     out.truncate(from);
-    throw limit_exceeded(
-        fmt::format("{} of {} bytes: a frame's length has 32 bits", msg::type_name(m), length));
+    throw;
   }
-  for (std::size_t i = 0; i < msg::frame_header_bytes; ++i)
-    out.data()[from + i] = static_cast<std::byte>(length >> (8 * i));
   return body;
 }
 

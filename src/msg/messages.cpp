@@ -459,6 +459,18 @@ std::uint32_t frame_length(std::span<const std::byte, frame_header_bytes> header
   return length;
 }
 
+std::array<std::byte, frame_header_bytes> frame_header(std::string_view type, std::size_t size) {
+  if (size > std::numeric_limits<std::uint32_t>::max()) {
+    throw limit_exceeded(std::string(type) + " of " + std::to_string(size) +
+                         " bytes: a frame's length has 32 bits");
+  }
+  std::array<std::byte, frame_header_bytes> header;
+  for (std::size_t i = 0; i < frame_header_bytes; ++i) {
+    header[i] = static_cast<std::byte>(size >> (8 * i));
+  }
+  return header;
+}
+
 void encode(const message& m, msgpack::buffer& out, dialect to) {
   const std::size_t before = out.size();
   try {
@@ -474,14 +486,8 @@ void encode_frame(const message& m, msgpack::buffer& out, dialect to) {
   out.extend(frame_header_bytes);
   try {
     encode(m, out, to);
-    const std::size_t size = out.size() - before - frame_header_bytes;
-    if (size > std::numeric_limits<std::uint32_t>::max()) {
-      throw limit_exceeded(std::string(type_name(m)) + " of " + std::to_string(size) +
-                           " bytes: a frame's length has 32 bits");
-    }
-    for (std::size_t i = 0; i < frame_header_bytes; ++i) {
-      out.data()[before + i] = static_cast<std::byte>(size >> (8 * i));
-    }
+    const auto header = frame_header(type_name(m), out.size() - before - frame_header_bytes);
+    std::ranges::copy(header, out.data() + before);
   } catch (...) {
     out.truncate(before);
     throw;

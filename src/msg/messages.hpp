@@ -2,6 +2,7 @@
 // The messages of the wire protocol, tractor's ten and ours, to and from their bytes.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -197,6 +198,8 @@ enum class dialect : std::uint8_t { tractor, coppice };
 /// A frame is a length, 4 bytes little-endian, and that many bytes: one message.
 inline constexpr std::size_t frame_header_bytes = 4;
 std::uint32_t frame_length(std::span<const std::byte, frame_header_bytes> header) noexcept;
+/// The length of a message of this type and size. Throws limit_exceeded beyond 4 GiB.
+std::array<std::byte, frame_header_bytes> frame_header(std::string_view type, std::size_t size);
 
 /// Appends the message without its length. Throws message_type_error if a text in it is not UTF-8
 /// (those of a boxed_error are mended instead: an error must always get through), if `kwargs` is no

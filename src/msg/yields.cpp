@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "msg/yields.hpp"
 
+#include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "coppice/errors.hpp"
 
@@ -18,18 +18,16 @@ void encode_yields(const std::string& cid, std::span<const payload> values, msgp
   std::size_t total = 0;
   for (const payload& v : values) total += head + v.size();
   out.reserve(before + total);
-  for (const payload& v : values.subspan(1)) {
-    const std::size_t size = body + v.size();
-    if (size > std::numeric_limits<std::uint32_t>::max()) {
-      out.truncate(before);
-      throw limit_exceeded("Yield of " + std::to_string(size) +
-                           " bytes: a frame's length has 32 bits");
+  try {
+    for (const payload& v : values.subspan(1)) {
+      const auto header = frame_header("Yield", body + v.size());
+      std::byte* to = std::ranges::copy(header, out.extend(head)).out;
+      std::memcpy(to, out.data() + before + frame_header_bytes, body);
+      msgpack::writer(out).raw(v);
     }
-    std::byte* to = out.extend(head);
-    for (std::size_t i = 0; i < frame_header_bytes; ++i)
-      to[i] = static_cast<std::byte>(size >> (8 * i));
-    std::memcpy(to + frame_header_bytes, out.data() + before + frame_header_bytes, body);
-    msgpack::writer(out).raw(v);
+  } catch (...) {
+    out.truncate(before);
+    throw;
   }
 }
 
