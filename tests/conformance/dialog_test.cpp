@@ -9,13 +9,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct chat {
-  using started = std::int64_t;
-  using to_callee = std::int64_t;
-  using to_caller = std::int64_t;
-};
-using chat_stream = stream<std::int64_t, std::int64_t>;
-
 class Dialog : public testing::TestWithParam<kind> {
  protected:
   void SetUp() override {
@@ -43,7 +36,7 @@ TEST_P(Dialog, EachSideHearsTheOtherAndTheResultComesLast) {
   std::vector<std::int64_t> heard;
   const std::string echo = fn("echo_ctx");
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              auto body = [&](remote_context<chat>& ctx, std::int64_t first) -> task<> {
+              auto body = [&](remote_context<numbers>& ctx, std::int64_t first) -> task<> {
                 heard.push_back(first);
                 auto s = ctx.open_stream();
                 for (std::int64_t i = 0; i < 10; ++i) {
@@ -52,8 +45,8 @@ TEST_P(Dialog, EachSideHearsTheOtherAndTheResultComesLast) {
                   heard.push_back(back.value_or(-1));
                 }
               };
-              result = co_await p.open_context<chat, std::int64_t>(function_name::parse(echo),
-                                                                   kw("first", 7), body);
+              result = co_await p.open_context<numbers, std::int64_t>(function_name::parse(echo),
+                                                                      kw("first", 7), body);
             }));
   EXPECT_EQ(result, 10);
   EXPECT_EQ(heard, (std::vector<std::int64_t>{7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
@@ -64,9 +57,9 @@ TEST_P(Dialog, ManyValuesAtOnceAllArriveInOrder) {
   std::int64_t in_order = 0;
   const std::string echo = fn("echo_ctx");
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              auto body = [&](remote_context<chat>& ctx, std::int64_t) -> task<> {
+              auto body = [&](remote_context<numbers>& ctx, std::int64_t) -> task<> {
                 auto s = ctx.open_stream();
-                auto send = [](chat_stream& to) -> task<> {
+                auto send = [](number_stream& to) -> task<> {
                   for (std::int64_t i = 0; i < many; ++i) co_await to.send(i);
                 };
                 auto inside = [&](nursery& n) -> task<> {
@@ -79,7 +72,7 @@ TEST_P(Dialog, ManyValuesAtOnceAllArriveInOrder) {
                 };
                 co_await open_nursery(inside);
               };
-              co_await p.open_context<chat>(function_name::parse(echo), kw("first", 0), body);
+              co_await p.open_context<numbers>(function_name::parse(echo), kw("first", 0), body);
             }));
   EXPECT_EQ(in_order, many);
 }
@@ -89,7 +82,7 @@ TEST_P(Dialog, CancelledByItsCallerItEndsAndTheActorGoesOn) {
   std::int64_t sum = 0;
   const std::string block = fn("block_ctx"), add = fn("add");
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              auto body = [&](remote_context<chat>& ctx, std::int64_t) -> task<> {
+              auto body = [&](remote_context<numbers>& ctx, std::int64_t) -> task<> {
                 ctx.cancel();
                 auto rest = []() -> task<> { co_await sleep_forever(); };
                 auto waiting = detail::take(rest());
@@ -97,7 +90,7 @@ TEST_P(Dialog, CancelledByItsCallerItEndsAndTheActorGoesOn) {
                 by_us = ctx.cancel_acked() && ctx.canceller()->name == "root";
                 std::rethrow_exception(how.error());
               };
-              done = co_await p.open_context<chat, void>(function_name::parse(block), body);
+              done = co_await p.open_context<numbers, void>(function_name::parse(block), body);
               sum = co_await p.run<std::int64_t>(function_name::parse(add), kw("x", 1), kw("y", 2));
             }));
   EXPECT_FALSE(done);
@@ -109,12 +102,12 @@ TEST_P(Dialog, AnErrorOfTheBodyEndsTheCallee) {
   std::string what;
   const std::string block = fn("block_ctx");
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              auto body = [](remote_context<chat>&, std::int64_t) -> task<> {
+              auto body = [](remote_context<numbers>&, std::int64_t) -> task<> {
                 co_await checkpoint();
                 throw std::domain_error("mine");
               };
-              auto r =
-                  co_await as_result(p.open_context<chat, void>(function_name::parse(block), body));
+              auto r = co_await as_result(
+                  p.open_context<numbers, void>(function_name::parse(block), body));
               if (auto* e = r.error<std::domain_error>()) what = e->what();
             }));
   EXPECT_EQ(what, "mine");
@@ -124,12 +117,12 @@ TEST_P(Dialog, AnActorThatIsCancelledSaysWhoAskedToEveryDialog) {
   std::string canceller;
   const std::string block = fn("block_ctx");
   EXPECT_EQ(0, with_actor([&](portal p) -> task<> {
-              auto body = [&](remote_context<chat>&, std::int64_t) -> task<> {
+              auto body = [&](remote_context<numbers>&, std::int64_t) -> task<> {
                 co_await p.cancel_actor();
                 co_await sleep_forever();
               };
-              auto r =
-                  co_await as_result(p.open_context<chat, void>(function_name::parse(block), body));
+              auto r = co_await as_result(
+                  p.open_context<numbers, void>(function_name::parse(block), body));
               if (auto* e = r.error<context_cancelled>()) canceller = e->canceller()->name;
             }));
   EXPECT_EQ(canceller, "root");
@@ -143,14 +136,14 @@ TEST_P(Dialog, KillNineEndsEveryWaitWithATypedErrorWithinATenthOfASecond) {
   EXPECT_EQ(1, with_actor([&](portal p) -> task<> {
               const auto id = co_await p.run<std::int64_t>(function_name::parse(pid));
               std::chrono::steady_clock::time_point killed;
-              auto body = [&](remote_context<chat>& ctx, std::int64_t) -> task<> {
+              auto body = [&](remote_context<numbers>& ctx, std::int64_t) -> task<> {
                 auto s = ctx.open_stream();
                 killed = std::chrono::steady_clock::now();
                 ::kill(static_cast<pid_t>(id), SIGKILL);
                 (void)co_await s.receive();
               };
               auto r = co_await as_result(
-                  p.open_context<chat>(function_name::parse(echo), kw("first", 0), body));
+                  p.open_context<numbers>(function_name::parse(echo), kw("first", 0), body));
               took = std::chrono::steady_clock::now() - killed;
               died = r.error<actor_died>() != nullptr;
             }));

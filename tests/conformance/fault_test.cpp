@@ -12,12 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
-struct numbers {
-  using started = std::int64_t;
-  using to_callee = std::int64_t;
-  using to_caller = std::int64_t;
-};
-
 // How each of those who waited for the victim ended.
 struct ending {
   std::string who;
@@ -49,25 +43,26 @@ task<> wait_in_call(endings* to, portal p, std::string sleep) {
   };
   co_await note(to, "call", work);
 }
+template <class Body>
+task<> note_dialog(endings* to, portal p, std::string callee, Body body, const char* who) {
+  auto work = [&]() -> task<> {
+    co_await p.open_context<numbers, void>(function_name::parse(callee), body);
+  };
+  co_await note(to, who, work);
+}
 task<> wait_in_context(endings* to, portal p, std::string block) {
   auto body = [to](remote_context<numbers>&, std::int64_t) -> task<> {
     ++to->begun;
     co_await sleep_forever();
   };
-  auto work = [&]() -> task<> {
-    co_await p.open_context<numbers, void>(function_name::parse(block), body);
-  };
-  co_await note(to, "context", work);
+  co_await note_dialog(to, p, block, body, "context");
 }
 task<> wait_for_result(endings* to, portal p, std::string block) {
   auto body = [to](remote_context<numbers>&, std::int64_t) -> task<> {
     ++to->begun;
     co_await checkpoint();
   };
-  auto work = [&]() -> task<> {
-    co_await p.open_context<numbers, void>(function_name::parse(block), body);
-  };
-  co_await note(to, "result", work);
+  co_await note_dialog(to, p, block, body, "result");
 }
 task<> wait_in_receive(endings* to, portal p, std::string silent) {
   auto body = [to](remote_context<numbers>& ctx, std::int64_t) -> task<> {
@@ -76,10 +71,7 @@ task<> wait_in_receive(endings* to, portal p, std::string silent) {
     auto work = [&]() -> task<> { (void)co_await s.receive(); };
     co_await note(to, "receive", work);
   };
-  auto work = [&]() -> task<> {
-    co_await p.open_context<numbers, void>(function_name::parse(silent), body);
-  };
-  co_await note(to, "its block", work);
+  co_await note_dialog(to, p, silent, body, "its block");
 }
 task<> wait_in_send(endings* to, portal p, std::string silent) {
   auto body = [to](remote_context<numbers>& ctx, std::int64_t) -> task<> {
@@ -90,10 +82,7 @@ task<> wait_in_send(endings* to, portal p, std::string silent) {
     };
     co_await note(to, "send", work);
   };
-  auto work = [&]() -> task<> {
-    co_await p.open_context<numbers, void>(function_name::parse(silent), body);
-  };
-  co_await note(to, "its block", work);
+  co_await note_dialog(to, p, silent, body, "its block");
 }
 task<> ask_to_break(endings* to, portal p, std::string name, std::string how) {
   auto work = [&]() -> task<> { co_await p.run(function_name::parse(name), kw("how", how)); };

@@ -25,14 +25,19 @@ inline void PrintTo(const kind& k, std::ostream* out) {
 std::vector<kind> all_kinds();
 inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }
 
-// --- in C++; tests/conformance/kit_py.py has the same in Python
-// ------------------------------------
+// --- in C++; tests/conformance/kit_py.py has the same in Python ----------------------------------
 struct totals {
   std::int64_t a = 0;
   double b = 0;
   std::string text;
   std::vector<std::int64_t> list;
 };
+struct numbers {  // A dialog, all of whose payloads are numbers.
+  using started = std::int64_t;
+  using to_callee = std::int64_t;
+  using to_caller = std::int64_t;
+};
+using number_stream = stream<std::int64_t, std::int64_t>;
 extern const std::vector<exposed> endpoints;               // For every kind.
 extern const std::vector<exposed> endpoints_of_scenarios;  // In C++ only.
 std::vector<exposed> all_endpoints();

@@ -10,13 +10,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct numbers {
-  using started = std::int64_t;
-  using to_callee = std::int64_t;
-  using to_caller = std::int64_t;
-};
-using number_stream = stream<std::int64_t, std::int64_t>;
-
 task<> rest() { co_await sleep_forever(); }
 std::vector<std::string> seen;  // By the callee, in its own process or this one.
 std::vector<std::string> what_was_seen() { return std::exchange(seen, {}); }
