@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The block that actors live in: what it starts has ended when it is left."""
 from coppice import _loop, _root, _spawn
-from coppice._exceptions import ActorDied, ActorFailure, CallStuck, RuntimeFailure
+from coppice._exceptions import (ActorDied, ActorFailure, CallStuck, RuntimeFailure,
+                                 TransportClosed)
 from coppice._native import native
 from coppice._policy import HARD, TRACTORS, ExitReport, StopPolicy
 from coppice._portal import Portal
@@ -337,10 +338,10 @@ def _by_sigint(report: ExitReport) -> bool:
 
 
 def _uids_of_the_dead(error: BaseException | None) -> set[Uid]:
-    """Of the actors whose deaths `error` tells of already."""
+    """Of the actors whose deaths, or loss, `error` tells of already."""
     if isinstance(error, BaseExceptionGroup):
         return set().union(*map(_uids_of_the_dead, error.exceptions))
-    if isinstance(error, ActorDied) and error.uid is not None:
+    if isinstance(error, TransportClosed) and error.uid is not None:
         return {error.uid}
     return set()
 

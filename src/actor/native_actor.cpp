@@ -132,6 +132,10 @@ void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, p
 void native_actor::child_changed(port::child_changed change) {
   on_loop([change = std::move(change)](native_actor& me) mutable {
     port::effects out;
+    if (change.what == port::child_changed::kind::lost) {
+      me.table_.child_lost(change.uuid, change.report.detail, out);
+      return me.apply(std::move(out));
+    }
     if (change.what != port::child_changed::kind::started)
       me.table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
@@ -365,6 +369,8 @@ void native_actor::act(port::child_changed&& e) {
       c.up = true;
       c.settled.set();
       break;
+    case port::child_changed::kind::lost:
+      break;  // Its requests have been answered.
     case port::child_changed::kind::start_failed:
       c.start_error = e.error;
       c.report = std::move(e.report);

@@ -18,7 +18,7 @@ namespace {
 constexpr time_point never = time_point::max();
 // A child's connection is gone: for so long we wait to hear how it ended before we end it
 // ourselves.
-constexpr duration lost_grace = std::chrono::milliseconds(100);
+constexpr duration lost_grace = std::chrono::milliseconds(50);
 // A child has ended: for so long we wait for the end of its connection. Somebody who was forked
 // from it may keep that open, and those who wait for its answers are to hear of its end soon.
 constexpr duration hear_out_within = std::chrono::milliseconds(50);
@@ -307,7 +307,15 @@ task<> supervisor::enlist(std::shared_ptr<record> r) {
 
 task<> supervisor::watch(std::shared_ptr<record> r) {
   co_await wait(r, [](const record& x) { return x.over() || x.link_lost; }, never);
-  if (r->link_lost) co_await wait_for_report(r);
+  if (!r->link_lost) co_return;
+  co_await wait_for_report(r);
+  if (r->has_ended) co_return;
+  // It may take its whole ladder to end: whoever waits for it learns now that it is lost.
+  port::child_changed change;
+  change.what = port::child_changed::kind::lost;
+  change.uuid = r->uuid();
+  change.report.detail = r->lost_why;
+  r->request.parent->child_changed(std::move(change));
 }
 
 // Its connection is gone: most likely it has ended, and its backend is about to say how.

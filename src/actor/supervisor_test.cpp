@@ -279,8 +279,8 @@ TEST_F(Supervisor, AChildThatIsLostAndDoesNotEndIsStoppedAfterAMoment) {
     c->on_interrupt = [](fake_child& me) { me.end(); };
     c->port->close("protocol error: nonsense");
     EXPECT_TRUE(co_await hears("kid", "started ended"));
-    EXPECT_GE(now() - begun, 100ms);
-    EXPECT_LT(now() - begun, 150ms);
+    EXPECT_GE(now() - begun, 50ms);
+    EXPECT_LT(now() - begun, 100ms);
     EXPECT_EQ(last.report.rung, rung::interrupted) << "nobody can ask it";
     EXPECT_EQ(last.report.detail, "protocol error: nonsense");
     EXPECT_FALSE(last.requested);
@@ -291,7 +291,7 @@ TEST_F(Supervisor, AChildThatIsLostBecauseItEndedIsReportedWithItsEnd) {
   run([&]() -> task<> {
     fake_child* c = co_await start_up("kid");
     c->port->close("reset");
-    co_await sleep_for(50ms);
+    co_await sleep_for(30ms);
     exit_report report;
     report.how = exit_report::cause::exited;
     report.status = 3;

@@ -148,6 +148,13 @@ void call_table::child_ended(const std::string& uuid, const exit_report& report,
   out.closes.push_back({node.mapped().link, "the actor has ended: " + report.text()});
 }
 
+void call_table::child_lost(const std::string& uuid, const std::string& why, effects& out) {
+  auto it = children_.find(uuid);
+  if (it == children_.end() || !it->second.link) return;
+  it->second.given_up = true;
+  fail_requests(it->second.link, closed_reply(why), out);
+}
+
 void call_table::close(const std::string& why, effects& out) {
   if (closed_.empty()) closed_ = why.empty() ? "the actor has ended" : why;
   std::vector<request_id> all;
@@ -428,7 +435,7 @@ request_id call_table::start_request(open_request request, std::string_view ns,
   if (it == links_.end()) {
     // A child whose report is still to come answers through child_ended().
     auto found = children_.find(to->peer().uuid);
-    if (found == children_.end() || found->second.link != to)
+    if (found == children_.end() || found->second.link != to || found->second.given_up)
       complete(id, closed_reply("it had ended before the call"), out);
     return id;
   }

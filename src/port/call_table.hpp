@@ -86,15 +86,15 @@ struct cancel_requested {
 struct spec_arrived {
   msg::spawn_spec spec;
 };
-/// A child of this actor. Sent by its supervisor, in this order: at most one `connected`, then
-/// exactly one of `start_failed` or `ended`.
+/// A child of this actor. Sent by its supervisor, in this order: at most one `started`, at most one
+/// `lost`, which answers requests and is no event, then exactly one of `start_failed` or `ended`.
 struct child_changed {
-  enum class kind : std::uint8_t { started, start_failed, ended };
+  enum class kind : std::uint8_t { started, lost, start_failed, ended };
   kind what = kind::ended;
   std::string uuid;
   ipc::link_ptr link;        // started
   std::exception_ptr error;  // start_failed
-  exit_report report;        // ended
+  exit_report report;        // ended; lost: `detail` says why
   bool requested = false;    // ended: somebody had asked for it.
 };
 using event = std::variant<call_started, call_cancelled, dialog_changed, reply_arrived,
@@ -236,6 +236,9 @@ class call_table {
   /// The child's OS-level end is known, or its start has failed: every request on its link is
   /// answered with the report.
   void child_ended(const std::string& uuid, const exit_report& report, effects& out);
+  /// Its connection has gone, and no report came: nobody waits for that any longer. Every request
+  /// is answered with the reason, and so is every later one.
+  void child_lost(const std::string& uuid, const std::string& why, effects& out);
 
   /// Closes every link; every request is answered.
   void close(const std::string& why, effects& out);
@@ -281,6 +284,7 @@ class call_table {
   struct child {
     child_watch watch;
     ipc::link_ptr link;
+    bool given_up = false;  // See child_lost().
   };
   struct waiting_peer {
     ipc::link_ptr link;

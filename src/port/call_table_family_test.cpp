@@ -32,6 +32,10 @@ class Family : public test::table_fixture {
     table.child_ended(uid_of(name).uuid, report, out);
     settle();
   }
+  void give_up(const std::string& name, const std::string& why) {
+    table.child_lost(uid_of(name).uuid, why, out);
+    settle();
+  }
   lines news;
   link child = link_to("child"), parent = link_to("parent");
 };
@@ -68,6 +72,22 @@ TEST_F(Family, CallsToAChildThatIsLostWaitForItsReport) {
   }
   call(child, "late");
   EXPECT_EQ(replies["late"][0].how, reply::kind::closed);
+}
+
+TEST_F(Family, CallsToAChildThatIsGivenUpAreAnsweredWithoutItsReport) {
+  adopt("child");
+  connect(child);
+  call(child, "before");
+  lose(child);
+  EXPECT_TRUE(replies.empty());
+  give_up("child", "the peer has been silent");
+  call(child, "after");
+  for (const char* name : {"before", "after"}) {
+    ASSERT_EQ(replies[name].size(), 1u) << name;
+    EXPECT_EQ(replies[name][0].how, reply::kind::closed);
+  }
+  end("child");
+  EXPECT_EQ(replies["before"].size(), 1u) << "once";
 }
 
 TEST_F(Family, AReportThatComesBeforeTheLossAnswersCallsAndClosesTheLink) {

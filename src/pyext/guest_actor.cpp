@@ -600,6 +600,8 @@ void guest_actor::act(port::child_changed&& e) {
     case kind::started:
       with = make_link(e.link);
       break;
+    case kind::lost:
+      return;  // Its requests have been answered.
     case kind::start_failed:
       what = "start_failed";
       with = errors_.make_start_error(e.error);
