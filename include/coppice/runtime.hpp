@@ -67,9 +67,10 @@ root_function make_root(Root root) {
 }  // namespace detail
 
 /// Runs `root(self)` as the root actor of this process, on this thread, and gives the exit status:
-/// root's own, 1 after an error (one line on stderr), 130 after SIGINT, 143 after SIGTERM. When it
-/// returns, nothing that the root started is left. If native code is in quarantine it does not
-/// return: it flushes stdio and leaves the process with that status.
+/// root's own, 0 if another actor cancelled the root, 1 after an error (one line on stderr), 130
+/// after SIGINT, 143 after SIGTERM. When it returns, nothing that the root started is left. If
+/// native code is in quarantine it does not return: it flushes stdio and leaves the process with
+/// that status.
 ///
 /// Children of the `process` backend run the same main(): it must reach run_main() early, and pass
 /// argc and argv on unchanged.

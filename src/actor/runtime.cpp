@@ -138,7 +138,7 @@ int run_child(const child_arguments& arguments, const main_options& options) {
 }  // namespace
 
 int detail::run_main_erased(int argc, char** argv, root_function root, main_options options) {
-  int status = 1;
+  int status = 0;  // Of a root that was cancelled before it gave its own.
   bool clean = true;
   try {
     if (auto child = child_arguments_of(argc, argv)) return run_child(*child, options);

@@ -92,6 +92,7 @@ const std::vector<exposed> endpoints = {add_e,      fail_e,      echo_e,       p
 std::vector<exposed> all_endpoints() {
   std::vector<exposed> all = endpoints;
   all.insert(all.end(), endpoints_of_scenarios.begin(), endpoints_of_scenarios.end());
+  all.insert(all.end(), endpoints_of_services.begin(), endpoints_of_services.end());
   return all;
 }
 
@@ -122,11 +123,26 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports) 
   auto root = [body](actor& self) -> task<> { co_await body(self); };
   main_options options;
   options.endpoints = all_endpoints();
+  options.errors = errors_of_services;
   options.handled = signals::none;
   options.transports = std::move(transports);
   const int status = run_main(1, argv, root, std::move(options));
   expect_settled(before);
   return status;
+}
+
+// A registrar in a program of its own: says on stdout that it is up, and serves until it is ended.
+int run_registrar(const char* address) {
+  char program[] = "registrar";
+  char* argv[] = {program, nullptr};
+  auto root = [](actor&) -> task<> {
+    if (::write(STDOUT_FILENO, "+", 1) != 1) throw error("nobody wants to know that it is up");
+    co_await sleep_forever();
+  };
+  main_options options;
+  options.name = "registrar";
+  options.registry_addrs = {address};
+  return run_main(1, argv, root, std::move(options));
 }
 
 // Under AddressSanitizer a Python child needs its runtime before anything else.
@@ -151,8 +167,11 @@ int main(int argc, char** argv) {
     auto none = [](actor&) -> task<> { co_return; };
     main_options options;
     options.endpoints = conformance::all_endpoints();
+    options.errors = conformance::errors_of_services;
     return run_main(argc, argv, none, std::move(options));
   }
+  if (argc > 2 && std::strcmp(argv[1], "--registrar") == 0)
+    return conformance::run_registrar(argv[2]);
   conformance::let_python_children_find_asan();
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

@@ -3,14 +3,39 @@
 #include <algorithm>
 #include <numeric>
 
-#include "tests/conformance/kit.hpp"
+#include "tests/conformance/scenario.hpp"
+
+namespace coppice::conformance {
+namespace {
+
+class celsius {  // An invariant: a codec of its own.
+ public:
+  explicit celsius(double degrees) : degrees_(degrees) {}
+  double degrees() const { return degrees_; }
+
+ private:
+  double degrees_;
+};
+
+}  // namespace
+}  // namespace coppice::conformance
+
+template <>
+struct coppice::codec<coppice::conformance::celsius> {
+  using celsius = conformance::celsius;
+  static void encode(msgpack::writer& w, const celsius& c) { w.number(c.degrees()); }
+  static celsius decode(msgpack::reader& r) {
+    const double degrees = r.number();
+    if (degrees < -273.15) r.fail_with("colder than absolute zero");
+    return celsius(degrees);
+  }
+};
 
 namespace coppice::conformance {
 namespace {
 
 using namespace std::chrono_literals;
 
-task<> rest() { co_await sleep_forever(); }
 std::vector<std::string> seen;  // By the callee, in its own process or this one.
 std::vector<std::string> what_was_seen() { return std::exchange(seen, {}); }
 
@@ -90,6 +115,9 @@ generator<std::int64_t> counter(std::int64_t n) {
 }
 inline constexpr endpoint counter_e{"kit:counter", counter, "n"};
 
+// Fails before its first word, and on its way out cancels what it has open with another actor.
+task<> fails_early(actor& self, context<numbers>&);
+
 // The values of two streamers, each once.
 task<> aggregates(actor& self, context<numbers>& ctx, std::int64_t n) {
   co_await ctx.started(1);
@@ -125,6 +153,21 @@ task<> cancels_another(actor& self, std::string other) {
   co_await them->cancel_actor();
 }
 
+struct thermometer {
+  using started = celsius;
+  using to_callee = celsius;
+  using to_caller = celsius;
+};
+// Says the same in each message that has a value, after one of the caller's.
+task<celsius> measures(context<thermometer>& ctx, celsius degrees) {
+  co_await ctx.started(degrees);
+  auto s = ctx.open_stream();
+  if (auto heard = co_await s.receive()) co_await s.send(*heard);
+  co_return degrees;
+}
+
+task<> says_a_number(context<>& ctx, double n) { co_await ctx.started(n); }
+
 inline constexpr endpoint seen_e{"kit:what_was_seen", what_was_seen};
 inline constexpr endpoint twice_e{"kit:starts_twice", starts_twice};
 inline constexpr endpoint early_e{"kit:streams_too_early", streams_too_early};
@@ -141,50 +184,30 @@ inline constexpr endpoint aggregates_e{"kit:aggregates", aggregates, "n"};
 inline constexpr endpoint says_text_e{"kit:says_text", says_text};
 inline constexpr endpoint meets_e{"kit:meets", meets, "other"};
 inline constexpr endpoint cancels_e{"kit:cancels_another", cancels_another, "other"};
+inline constexpr endpoint early_failure_e{"kit:fails_early", fails_early};
+inline constexpr endpoint says_a_number_e{"kit:says_a_number", says_a_number, "n"};
+inline constexpr endpoint measures_e{"kit:measures", measures, "degrees"};
 
-class Scenario : public testing::TestWithParam<kind> {
- protected:
-  /// Starts "subject", runs `body(self, portal)`, ends it. True: no error came out.
-  template <class Body>
-  void with_actor(Body body) {
-    EXPECT_EQ(0, run_tree([body](actor& self) -> task<> {
-                auto inside = [&](actor_nursery& an) -> task<> {
-                  portal p = co_await an.start_actor("subject", options_for(GetParam()));
-                  co_await body(self, p);
-                };
-                co_await open_nursery(self, inside);
-              }));
-  }
-  template <class Body>
-  void with_two(const char* a, const char* b, Body body) {
-    EXPECT_EQ(0, run_tree([=](actor& self) -> task<> {
-                auto inside = [&](actor_nursery& an) -> task<> {
-                  portal first = co_await an.start_actor(a, options_for(GetParam()));
-                  portal second = co_await an.start_actor(b, options_for(GetParam()));
-                  co_await body(self, first, second);
-                };
-                co_await open_nursery(self, inside);
-              }));
-  }
-};
+task<> fails_early(actor& self, context<numbers>&) {
+  auto body = [&](actor_nursery& an) -> task<> {
+    portal sleeper = co_await an.start_actor("sleeper", {.backend = spawn::thread});
+    auto leaves = [](remote_context<numbers>& with, std::int64_t) -> task<> {
+      co_await checkpoint();
+      try {
+        throw std::invalid_argument("too early");
+      } catch (...) {
+        with.cancel();
+        throw;
+      }
+    };
+    co_await sleeper.open_context(never_opens_e, leaves);
+  };
+  co_await open_nursery(self, body);
+}
+
 auto rests = [](remote_context<numbers>&, std::int64_t) -> task<> { co_await sleep_forever(); };
 auto does_nothing = [](remote_context<numbers>&, std::int64_t) -> task<> { co_await checkpoint(); };
 
-/// The error that `work` ends with, under the name by which it travels.
-template <class Work>
-task<std::string> error_name(Work work) {
-  auto r = co_await as_result(work());
-  if (auto* remote = r.template error<remote_actor_error>()) co_return remote->info().source_type;
-  if (r.template error<stream_overrun>()) co_return "StreamOverrun";
-  if (r.exception()) co_return describe_exception(r.exception());
-  co_return "none";
-}
-
-std::vector<kind> native_kinds() {
-  std::vector<kind> out = all_kinds();
-  std::erase_if(out, [](const kind& k) { return k.python; });
-  return out;
-}
 INSTANTIATE_TEST_SUITE_P(, Scenario, testing::ValuesIn(native_kinds()), kind_name);
 
 TEST_P(Scenario, StartedMisuse) {
@@ -330,6 +353,28 @@ TEST_P(Scenario, UnmaskedRemoteExc) {
   EXPECT_EQ(name, "ArithmeticError");  // As Python calls std::domain_error.
 }
 
+TEST_P(Scenario, DoNotSwallowErrorBeforeStartedByRemoteContextcancelled) {
+  std::string name, message, later;
+  bool body_ran = false;
+  with_actor([&](actor&, portal p) -> task<> {
+    auto body = [&](remote_context<numbers>&, std::int64_t) -> task<> {
+      body_ran = true;
+      co_await checkpoint();
+    };
+    auto work = [&]() -> task<> { co_await p.open_context(early_failure_e, body); };
+    auto r = co_await as_result(work());
+    if (auto* e = r.error<remote_actor_error>()) {
+      name = e->info().source_type;
+      message = e->message();
+    }
+    later = co_await p.run(whoami_e);
+  });
+  EXPECT_EQ(name, "ValueError");
+  EXPECT_EQ(message, "too early");
+  EXPECT_FALSE(body_ran);
+  EXPECT_EQ(later, "subject");
+}
+
 TEST_P(Scenario, PeerCanceller) {
   std::string who, later;
   with_two("sleeper", "canceller", [&](actor&, portal sleeper, portal canceller) -> task<> {
@@ -462,6 +507,71 @@ TEST_P(Scenario, BasicPayloadSpec) {
   EXPECT_EQ(types, (std::vector<std::string>{"Started", "Return"}));
 }
 
+TEST_P(Scenario, ExtTypesOverIpc) {
+  std::vector<double> heard;
+  with_actor([&](actor&, portal p) -> task<> {
+    auto body = [&](remote_context<thermometer>& ctx, celsius first) -> task<> {
+      auto s = ctx.open_stream();
+      const celsius warm(30.5);
+      co_await s.send(warm);
+      auto back = co_await s.receive();
+      heard.push_back(first.degrees());
+      if (back) heard.push_back(back->degrees());
+    };
+    const celsius cool(4.25);
+    auto result = co_await p.open_context(measures_e, cool, body);
+    if (result) heard.push_back(result->degrees());
+  });
+  EXPECT_EQ(heard, (std::vector<double>{4.25, 30.5, 4.25}));
+}
+
+struct any_number {
+  using started = double;
+  using to_callee = double;
+  using to_caller = celsius;
+};
+
+TEST_P(Scenario, ExtTypesOverIpcAreValidatedOnEitherSide) {
+  std::vector<std::string> bad, texts;
+  with_actor([&](actor&, portal p) -> task<> {
+    const function_name name("kit:measures");
+    const auto note = [&](const remote_error_info& at_the_callee) {
+      bad.push_back(at_the_callee.source.name + ": " + at_the_callee.source_type + ", " +
+                    (at_the_callee.bad_msg ? at_the_callee.bad_msg->type : "no message"));
+      texts.push_back(at_the_callee.message);
+    };
+    auto sends = [](remote_context<any_number>& ctx, double) -> task<> {
+      auto s = ctx.open_stream();
+      co_await s.send(-300);
+      (void)co_await s.receive();
+    };
+    auto in_stream = [&]() -> task<> {
+      co_await p.open_context<any_number, double>(name, kw("degrees", 20.0), sends);
+    };
+    auto as_argument = [&]() -> task<> {
+      co_await p.open_context<any_number, double>(name, kw("degrees", -300.0), sends);
+    };
+    auto r = co_await as_result(in_stream());
+    if (auto* e = r.error<remote_actor_error>()) note(e->info());
+    auto r2 = co_await as_result(as_argument());
+    if (auto* e = r2.error<remote_actor_error>()) note(e->info());
+    auto here = [&]() -> task<> {
+      auto nothing = [](remote_context<thermometer>&, celsius) -> task<> { co_await checkpoint(); };
+      const function_name any("kit:says_a_number");
+      co_await p.open_context<thermometer, double>(any, kw("n", -300.0), nothing);
+    };
+    auto r3 = co_await as_result(here());
+    if (auto* e = r3.error<message_type_error>()) {
+      bad.push_back(e->bad() ? "here: " + e->bad()->type : "no message");
+      texts.emplace_back(e->what());
+    }
+  });
+  EXPECT_EQ(bad, (std::vector<std::string>{"subject: MsgTypeError, Yield",
+                                           "subject: TypeError, no message", "here: Started"}));
+  for (const std::string& text : texts)
+    EXPECT_NE(text.find("colder than absolute zero"), std::string::npos) << text;
+}
+
 TEST_P(Scenario, RegThenUnreg) {
   std::vector<bool> there;
   EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
@@ -504,8 +614,8 @@ TEST_P(Scenario, CtxWithSelfActor) {
 }  // namespace
 
 const std::vector<exposed> endpoints_of_scenarios = {
-    seen_e,        twice_e,   early_e,     notes_e,   closes_e,  selfish_e,
-    never_opens_e, floods_e,  sums_e,      unwinds_e, answers_e, counts_e,
-    aggregates_e,  counter_e, says_text_e, whoami_e,  meets_e,   cancels_e};
+    seen_e,      twice_e,  early_e,   notes_e,   closes_e,        selfish_e,    never_opens_e,
+    floods_e,    sums_e,   unwinds_e, answers_e, counts_e,        aggregates_e, counter_e,
+    says_text_e, whoami_e, meets_e,   cancels_e, early_failure_e, measures_e,   says_a_number_e};
 
 }  // namespace coppice::conformance
