@@ -36,8 +36,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::vector<std::string> seen;  // By the callee, in its own process or this one.
-std::vector<std::string> what_was_seen() { return std::exchange(seen, {}); }
+struct sightings {  // Of one actor.
+  std::vector<std::string> names;
+};
+std::vector<std::string> what_was_seen(actor& self) {
+  return std::exchange(self.local<sightings>().names, {});
+}
 
 task<> starts_twice(context<numbers>& ctx) {
   co_await ctx.started(1);
@@ -47,12 +51,12 @@ task<> streams_too_early(context<numbers>& ctx) {
   auto s = ctx.open_stream();
   co_await ctx.started(1);
 }
-task<> notes_its_end(context<numbers>& ctx) {
+task<> notes_its_end(actor& self, context<numbers>& ctx) {
   co_await ctx.started(1);
   auto s = ctx.open_stream();
   auto resting = detail::take(rest());
   auto how = co_await detail::captured<void>(std::move(resting));
-  seen.push_back(ctx.canceller() ? ctx.canceller()->name : "nobody");
+  self.local<sightings>().names.push_back(ctx.canceller() ? ctx.canceller()->name : "nobody");
   std::rethrow_exception(how.error());
 }
 task<> only_closes(context<numbers>& ctx) {
