@@ -36,6 +36,11 @@ target_compile_options(coppice_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -fno-omit-frame-pointer
   $<$<BOOL:${COPPICE_WERROR}>:-Werror>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-undefined-var-template>)
+# In a unity build g++ takes every file for a header, which has no types without linkage, and calls
+# it a shadow when a local bears the name of another file's type.
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(coppice_flags INTERFACE -Wno-subobject-linkage -Wno-shadow)
+endif()
 # In a layer, no static with a destructor: it would run while guests and threads may still be there.
 set(is_layer $<STREQUAL:$<TARGET_PROPERTY:TYPE>,STATIC_LIBRARY>
   $<STREQUAL:$<TARGET_PROPERTY:TYPE>,OBJECT_LIBRARY>)

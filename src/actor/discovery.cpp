@@ -46,7 +46,7 @@ registrar_session::arguments address_argument(msg::wire_address at) {
 registrar_session::arguments plain_name(std::string name) {
   return [name = std::move(name)](const ipc::link&) { return to_kwargs(kw("name", name)); };
 }
-registrar_session::arguments no_arguments() {
+registrar_session::arguments nothing() {
   return [](const ipc::link&) { return to_payload(std::map<std::string, std::string>()); };
 }
 
@@ -72,8 +72,6 @@ payload value_of(port::reply&& r, const std::string& where) {
     std::rethrow_exception(r.to_exception("registrar at " + where));
   throw transport_closed(fmt::format("the registrar at {} cannot be asked: {}", where, r.why));
 }
-
-task<port::reply> wait_for(core::one_shot<port::reply>* slot) { co_return co_await slot->wait(); }
 
 task<port::reply> ask(registrar_session* session, std::string method,
                       registrar_session::arguments kwargs) {
@@ -482,7 +480,7 @@ task<bool> discovery::answer_from(running* mine, port::actor_port_ptr asker, con
     const bool all = wanted->wanted == lookup::what::registry;
     // Named: g++ 12 would destroy what comes of a ?: twice.
     std::string method = all ? "get_registry" : "find_actor";
-    auto kwargs = all ? no_arguments() : plain_name(wanted->name);
+    auto kwargs = all ? nothing() : plain_name(wanted->name);
     port::reply r = co_await ask_within(session.get(), std::move(method), std::move(kwargs),
                                         options_.answer_within);
     payload value = value_of(std::move(r), where);

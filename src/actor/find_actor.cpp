@@ -44,8 +44,6 @@ lookup lookup_of(lookup::what what, std::string_view name, const lookup_options&
   return wanted;
 }
 
-task<lookup_result> wait_for(slot* s) { co_return co_await s->wait(); }
-
 /// What it keeps open, its id does.
 task<lookup_result> look_up(tree::native_actor* me, std::uint64_t id, lookup wanted) {
   // Shared: it is told also when nobody waits any more.

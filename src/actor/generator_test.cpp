@@ -12,15 +12,15 @@ struct noted {
   ~noted() { to.push_back("destroyed"); }
   lines& to;
 };
-lines seen;
+lines noted_lines;
 
 generator<int> ticks(int n, int ms) {
-  noted end(seen);
+  noted end(noted_lines);
   for (int i = 0; i < n; ++i) {
     co_await sleep_for(std::chrono::milliseconds(ms));
     co_yield i;
   }
-  seen.push_back("done");
+  noted_lines.push_back("done");
 }
 generator<std::string> fails_after(int n) {
   for (int i = 0; i < n; ++i) co_yield std::to_string(i);
@@ -31,50 +31,50 @@ generator<int> in_a_scope() {
   co_await open_nursery(body);
   co_yield 1;
 }
-generator<int> stubborn() {
+generator<int> stays() {
   co_yield 1;
   co_await finally(sleep_forever(), {.within = 1h}, sleep_for(2s));
 }
 int plain() { return 1; }
 
 inline constexpr endpoint ticks_e{"t:ticks", ticks, "n", "ms"};
-inline constexpr endpoint fails_e{"t:fails_after", fails_after, "n"};
-inline constexpr endpoint stubborn_e{"t:stubborn", stubborn};
+inline constexpr endpoint fails_after_e{"t:fails_after", fails_after, "n"};
+inline constexpr endpoint stays_e{"t:stubborn", stays};
 inline constexpr endpoint plain_e{"t:plain", plain};
-inline constexpr endpoint<generator<int>(int, int)> declared_e{"t:ticks", "n", "ms"};
+inline constexpr endpoint<generator<int>(int, int)> only_named_e{"t:ticks", "n", "ms"};
 
 class Generator : public dialogs {
  protected:
   Generator() {
-    seen.clear();
-    endpoints = {ticks_e, fails_e, stubborn_e, plain_e};
+    noted_lines.clear();
+    endpoints = {ticks_e, fails_after_e, stays_e, plain_e};
   }
 };
 
 COPPICE_TEST(LocalGenerator, GivesItsValuesInTheTaskThatAsks) {
-  seen.clear();
+  noted_lines.clear();
   auto g = ticks(3, 1000);
   std::vector<int> got;
   while (auto v = co_await g.next()) got.push_back(*v);
   EXPECT_EQ(got, (std::vector<int>{0, 1, 2}));
   EXPECT_EQ(t.elapsed(), 3s);
-  EXPECT_EQ(seen, (lines{"done", "destroyed"}));
+  EXPECT_EQ(noted_lines, (lines{"done", "destroyed"}));
   auto again = co_await g.next();
   EXPECT_FALSE(again) << "it has ended";
 }
 
 COPPICE_TEST(LocalGenerator, IsLazyAndEndsWhereItIsDestroyed) {
-  seen.clear();
+  noted_lines.clear();
   {
     auto g = ticks(3, 0);
   }
-  EXPECT_TRUE(seen.empty()) << "nothing of it ran";
+  EXPECT_TRUE(noted_lines.empty()) << "nothing of it ran";
   {
     auto g = ticks(3, 0);
     auto v = co_await g.next();
     EXPECT_EQ(v, 0);
   }
-  EXPECT_EQ(seen, (lines{"destroyed"}));
+  EXPECT_EQ(noted_lines, (lines{"destroyed"}));
 }
 
 COPPICE_TEST(LocalGenerator, WhatItThrowsComesOutOfNextOnce) {
@@ -109,7 +109,8 @@ TEST_F(Generator, AsAnEndpointItIsAOneWayStream) {
     };
     EXPECT_EQ(co_await p.open_stream_from(ticks_e, 3, 10, body), 5) << "the body's value";
     EXPECT_EQ(
-        co_await p.open_stream_from(declared_e, stream_options{.messages_max = 1}, 3, 10, body), 5);
+        co_await p.open_stream_from(only_named_e, stream_options{.messages_max = 1}, 3, 10, body),
+        5);
     EXPECT_EQ(co_await p.open_stream_from<int>("t:ticks", kw("n", 1), kw("ms", 0), body), 5);
     EXPECT_EQ(got, (std::vector<int>{0, 1, 2, 0, 1, 2, 0}));
   });
@@ -126,7 +127,7 @@ TEST_F(Generator, ABodyThatLeavesEarlyCancelsIt) {
     co_await p.open_stream_from(ticks_e, 100, 1000, body);
     EXPECT_EQ(since(begun), 1s);
   });
-  EXPECT_EQ(seen, (lines{"destroyed"}));
+  EXPECT_EQ(noted_lines, (lines{"destroyed"}));
   const auto stop = std::ranges::find(told, "Stop"),
              cancel = std::ranges::find(told, "_cancel_task");
   EXPECT_TRUE(stop < cancel && cancel != told.end());
@@ -150,7 +151,7 @@ TEST_F(Generator, ItsErrorComesAfterItsValues) {
     auto body = [&](stream<void, std::string>& values) -> task<> {
       while (auto v = co_await values.receive()) got.push_back(*v);
     };
-    auto r = co_await as_result(p.open_stream_from(fails_e, 3, body));
+    auto r = co_await as_result(p.open_stream_from(fails_after_e, 3, body));
     auto* e = r.error<remote_actor_error>();
     EXPECT_TRUE(e && e->is<std::domain_error>()) << describe_exception(r.exception());
     EXPECT_LE(got.size(), 3u);
@@ -177,7 +178,7 @@ TEST_F(Generator, OneThatDoesNotEndWhenItIsCancelledIsStuck) {
       (void)co_await values.receive();
       co_await settle();
     };
-    auto r = co_await as_result(p.open_stream_from(stubborn_e, body));
+    auto r = co_await as_result(p.open_stream_from(stays_e, body));
     EXPECT_TRUE(r.error<call_stuck>()) << describe_exception(r.exception());
   });
 }
@@ -202,7 +203,7 @@ TEST_F(Generator, AnErrorOfTheBodyCancelsItAndIsThrown) {
     EXPECT_TRUE(r.error<std::runtime_error>()) << describe_exception(r.exception());
     EXPECT_FALSE(r.error<remote_actor_error>());
   });
-  EXPECT_EQ(seen, (lines{"destroyed"}));
+  EXPECT_EQ(noted_lines, (lines{"destroyed"}));
 }
 
 }  // namespace

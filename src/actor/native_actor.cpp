@@ -549,10 +549,6 @@ task<exit_report> native_actor::cancel_child(detail::call_target t) {
   co_return c->report;
 }
 
-static task<port::reply> wait_for(core::one_shot<port::reply>* answer) {
-  co_return co_await answer->wait();
-}
-
 // Asked by a message, and given as long as a call: its own parent has the ladder.
 task<exit_report> native_actor::cancel_peer(child_slot& c) {
   if (c.ended) co_return exit_report{};

@@ -62,8 +62,6 @@ peer_pool::~peer_pool() = default;
 
 const ipc::link_ptr& peer_pool::link_of(const connection_ptr& c) { return c->link; }
 
-static task<bool> wait_for(core::one_shot<bool>* slot) { co_return co_await slot->wait(); }
-
 task<peer_pool::connection_ptr> peer_pool::connect(port::actor_port_ptr asker,
                                                    msg::wire_address to) {
   const key where{asker->self().uuid, describe(to)};

@@ -31,7 +31,7 @@ namespace {
 using namespace std::chrono_literals;
 
 std::int64_t twice(std::int64_t x) { return 2 * x; }
-std::int64_t fail(std::string why) { throw std::domain_error(why); }
+std::int64_t fail_with(std::string why) { throw std::domain_error(why); }
 task<std::int64_t> sleeping(std::int64_t ms) {
   co_await sleep_for(std::chrono::milliseconds(ms));
   co_return ms;
@@ -39,24 +39,24 @@ task<std::int64_t> sleeping(std::int64_t ms) {
 std::atomic<bool> let_go{false};
 void blocks() { let_go.wait(false); }
 void refuse() { throw refused("no credit"); }
-std::string whoami(actor& self) { return std::string(self.name()); }
+std::string own_name(actor& self) { return std::string(self.name()); }
 inline constexpr endpoint twice_e{"rt:twice", twice, "x"};
-inline constexpr endpoint fail_e{"rt:fail", fail, "why"};
+inline constexpr endpoint refuses_e{"rt:fail", fail_with, "why"};
 inline constexpr endpoint sleeping_e{"rt:sleeping", sleeping, "ms"};
 inline constexpr endpoint blocks_e{"rt:blocks", blocks};
 inline constexpr endpoint refuse_e{"rt:refuse", refuse};
-inline constexpr endpoint whoami_e{"rt:whoami", whoami};
+inline constexpr endpoint own_name_e{"rt:whoami", own_name};
 
-main_options options() {
+main_options runtime_options() {
   main_options o;
-  o.endpoints = {twice_e, fail_e, sleeping_e, blocks_e, refuse_e, whoami_e};
+  o.endpoints = {twice_e, refuses_e, sleeping_e, blocks_e, refuse_e, own_name_e};
   o.handled = signals::none;
   o.stalls = {.after = 0s};
   return o;
 }
 
 TEST(Runtime, BlockingCallsFromAThreadThatIsNoLoop) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_EQ(p.run(twice_e, 21), 42);
   EXPECT_EQ(p.run<std::int64_t>("rt:twice", kw("x", 4)), 8);
@@ -68,14 +68,14 @@ TEST(Runtime, BlockingCallsFromAThreadThatIsNoLoop) {
 }
 
 TEST(Runtime, ErrorsOfCallsAreThrownAndTheActorGoesOn) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
-  EXPECT_THROW(p.run(fail_e, "no"), remote_actor_error);
+  EXPECT_THROW(p.run(refuses_e, "no"), remote_actor_error);
   EXPECT_EQ(p.run(twice_e, 1), 2);
 }
 
 TEST(Runtime, AnErrorOfTheProgramsOwnThatIsListedTravelsUnderItsName) {
-  main_options o = options();
+  main_options o = runtime_options();
   o.errors = {error_type<refused>};
   runtime rt(std::move(o));
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
@@ -91,14 +91,14 @@ TEST(Runtime, AnErrorOfTheProgramsOwnThatIsListedTravelsUnderItsName) {
 }
 
 TEST(Runtime, ACallWithADeadlineIsCancelledAtIt) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_THROW(rt.call<std::int64_t>(20ms, p, "rt:sleeping", kw("ms", 100'000)), timeout_error);
   EXPECT_EQ(rt.call<std::int64_t>(10s, p, "rt:twice", kw("x", 3)), 6);
 }
 
 TEST(Runtime, RunsAWholeScopeAndGivesItsValue) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto sum = rt.run([](actor& self) -> task<std::int64_t> {
     auto body = [](actor_nursery& an) -> task<std::int64_t> {
       portal a = co_await an.start_actor("a", {.backend = spawn::thread});
@@ -113,7 +113,7 @@ TEST(Runtime, RunsAWholeScopeAndGivesItsValue) {
 TEST(Runtime, AnActorsTaskThatKeepsItsLoopIsReported) {
   std::atomic<int> reports{0};
   std::string who;
-  main_options o = options();
+  main_options o = runtime_options();
   o.stalls = {.after = 20ms, .handler = [&](const stall_report& report) {
                 if (reports == 0) who = report.loop + ": " + report.task;
                 ++reports;
@@ -129,7 +129,7 @@ TEST(Runtime, AnActorsTaskThatKeepsItsLoopIsReported) {
 }
 
 TEST(Runtime, AStartThatIsRefusedSaysWhy) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   EXPECT_THROW(rt.start_actor("x", {.backend = spawn::key("no_such")}), backend_unavailable);
   EXPECT_THROW(rt.start_actor("x", {.backend = spawn::process}), backend_unavailable)
       << "this program does not reach run_main()";
@@ -137,14 +137,14 @@ TEST(Runtime, AStartThatIsRefusedSaysWhy) {
 
 TEST(Runtime, OneAfterAnotherButNeverTwoAtOnce) {
   for (int i = 0; i < 3; ++i) {
-    runtime rt(options());
-    EXPECT_THROW(runtime second{options()}, error);
+    runtime rt(runtime_options());
+    EXPECT_THROW(runtime second{runtime_options()}, error);
     EXPECT_EQ(rt.start_actor("w", {.backend = spawn::thread}).run(twice_e, i), 2 * i);
   }
 }
 
 TEST(Runtime, StopIsIdempotentAndCallsAfterItThrow) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_TRUE(rt.stop());
   EXPECT_TRUE(rt.stop());
@@ -155,15 +155,15 @@ TEST(Runtime, StopIsIdempotentAndCallsAfterItThrow) {
 // --- calls with a deadline
 
 TEST(Runtime, ACallWithADeadlineTakesEndpointsToo) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_EQ(rt.call(10s, p, twice_e, 3), 6);
   EXPECT_THROW(rt.call(20ms, p, sleeping_e, 100'000), timeout_error);
-  EXPECT_THROW(rt.call(10s, p, fail_e, "no"), remote_actor_error);
+  EXPECT_THROW(rt.call(10s, p, refuses_e, "no"), remote_actor_error);
 }
 
 TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   let_go = false;
   const auto began = std::chrono::steady_clock::now();
@@ -176,7 +176,7 @@ TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
 TEST(Runtime, ACallWhoseRootIsStuckEndsAtItsDeadlineTooAndStopIsBounded) {
   auto open = std::make_shared<std::atomic<bool>>(false);
   auto keeps = std::make_shared<std::atomic<bool>>(false);
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   base::os_thread culprit("culprit", [&rt, open, keeps] {
     rt.run([&](actor&) -> task<> {
@@ -223,7 +223,7 @@ struct mailbox {
 
 TEST(Runtime, AStartedCallIsDoneOnceAndWakesFromTheRootsThread) {
   mailbox mail;
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   auto typed = p.start({.on_done = mail.wake()}, twice_e, 21);
   mail.wait(1);
@@ -239,9 +239,9 @@ TEST(Runtime, AStartedCallIsDoneOnceAndWakesFromTheRootsThread) {
 }
 
 TEST(Runtime, AStartedCallGivesItsErrorWhenTaken) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
-  auto fails = p.start({}, fail_e, "no");
+  auto fails = p.start({}, refuses_e, "no");
   EXPECT_TRUE(fails.wait_for(10s));
   EXPECT_THROW(fails.take(), remote_actor_error);
   auto late = p.start({.within = 20ms}, sleeping_e, 100'000);
@@ -251,7 +251,7 @@ TEST(Runtime, AStartedCallGivesItsErrorWhenTaken) {
 
 TEST(Runtime, AStartedCallThatIsNotDoneIsNotReadyAndCanBeCancelled) {
   mailbox mail;
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   auto c = p.start({.on_done = mail.wake()}, sleeping_e, 100'000);
   EXPECT_FALSE(c.ready());
@@ -263,7 +263,7 @@ TEST(Runtime, AStartedCallThatIsNotDoneIsNotReadyAndCanBeCancelled) {
 
 TEST(Runtime, DestroyingAStartedCallCancelsItAndItIsStillToldOf) {
   mailbox mail;
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   {
     auto c = p.start({.on_done = mail.wake()}, sleeping_e, 100'000);
@@ -273,7 +273,7 @@ TEST(Runtime, DestroyingAStartedCallCancelsItAndItIsStillToldOf) {
 
 TEST(Runtime, StopEndsStartedCallsWithAnErrorBeforeItReturns) {
   mailbox mail;
-  auto rt = std::make_unique<runtime>(options());
+  auto rt = std::make_unique<runtime>(runtime_options());
   auto p = rt->start_actor("worker", {.backend = spawn::thread});
   std::vector<pending<std::int64_t>> calls;
   for (int i = 0; i < 20; ++i)
@@ -291,7 +291,7 @@ TEST(Runtime, StopEndsStartedCallsWithAnErrorBeforeItReturns) {
 TEST(Runtime, CallsAreStartedAndStoppedFromManyThreadsAtOnce) {
   constexpr int threads = 4, calls = 200;
   std::atomic<int> told{0}, begun{0}, done{0}, refused{0};
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   std::vector<base::os_thread> all;
   for (int t = 0; t < threads; ++t) {
@@ -322,7 +322,7 @@ TEST(Runtime, CallsAreStartedAndStoppedFromManyThreadsAtOnce) {
 
 TEST(Runtime, OnceTheRootHasEndedCallsThrowAndSayWhy) {
   for (int round = 0; round < 2; ++round) {
-    main_options o = options();
+    main_options o = runtime_options();
     o.handled = signals::interrupt;
     runtime rt(std::move(o));  // Of the second round: it is none the worse for the first.
     auto p = rt.start_actor("worker", {.backend = spawn::thread});
@@ -372,7 +372,7 @@ void abandon_work(runtime& rt, std::shared_ptr<std::atomic<bool>> open) {
 
 TEST(Runtime, AbandonedWorkIsQuarantineUntilItReturns) {
   auto open = std::make_shared<std::atomic<bool>>(false);
-  runtime rt(options());
+  runtime rt(runtime_options());
   EXPECT_EQ(rt.quarantined(), 0u);
   abandon_work(rt, open);
   EXPECT_EQ(rt.quarantined(), 1u);
@@ -385,7 +385,7 @@ TEST(Runtime, AbandonedWorkIsQuarantineUntilItReturns) {
 TEST(Runtime, StopIsFalseWhileAbandonedWorkGoesOnAndItsCountGoesDownWithIt) {
   auto open = std::make_shared<std::atomic<bool>>(false);
   {
-    runtime rt(options());
+    runtime rt(runtime_options());
     abandon_work(rt, open);
     EXPECT_FALSE(rt.stop());
     EXPECT_FALSE(rt.stop()) << "what the first call said";
@@ -394,12 +394,12 @@ TEST(Runtime, StopIsFalseWhileAbandonedWorkGoesOnAndItsCountGoesDownWithIt) {
     open->notify_all();
     while (rt.quarantined() != 0) ::sched_yield();
   }
-  runtime next(options());
+  runtime next(runtime_options());
   EXPECT_EQ(next.quarantined(), 0u);
 }
 
 TEST(Runtime, CancelActorReportsHowItEnded) {
-  runtime rt(options());
+  runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
   EXPECT_EQ(p.cancel_actor().rung, rung::asked);
   EXPECT_THROW(p.run(twice_e, 1), actor_died);
@@ -409,7 +409,7 @@ TEST(RuntimeDeathTest, ABlockingCallOnALoopAborts) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
-        runtime rt(options());
+        runtime rt(runtime_options());
         auto p = rt.start_actor("worker", {.backend = spawn::thread});
         rt.run([&](actor&) -> task<> {
           p.run(twice_e, 1);
@@ -427,8 +427,8 @@ TEST(RunMain, GivesTheRootsStatusAndOneAfterAnError) {
     throw std::runtime_error("boom");
     co_return;
   };
-  EXPECT_EQ(run_main(1, argv, seven, options()), 7);
-  EXPECT_EQ(run_main(1, argv, fails, options()), 1);
+  EXPECT_EQ(run_main(1, argv, seven, runtime_options()), 7);
+  EXPECT_EQ(run_main(1, argv, fails, runtime_options()), 1);
 }
 
 }  // namespace

@@ -133,7 +133,7 @@ TEST_F(Supervisor, AChildThatDiesBeforeItIsUpIsReportedWithItsDeath) {
     c->connect();
     co_await settle();
     c->port->close("reset");
-    co_await sleep_for(50ms);
+    co_await sleep_for(30ms);
     exit_report report;
     report.how = exit_report::cause::signalled;
     report.status = 11;

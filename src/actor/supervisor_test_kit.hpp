@@ -167,7 +167,7 @@ class supervised : public testing::Test {
   void drain() {
     for (auto e = parent->take(); e; e = parent->take())
       if (auto* c = std::get_if<port::child_changed>(&*e)) {
-        static const char* names[] = {"started", "failed", "ended"};
+        static const char* names[] = {"started", "lost", "failed", "ended"};
         auto& news = heard_[c->uuid];
         news += (news.empty() ? "" : " ") + std::string(names[static_cast<int>(c->what)]);
         order.push_back(c->uuid.substr(8) + " " + names[static_cast<int>(c->what)]);

@@ -195,7 +195,7 @@ COPPICE_TEST(CapacityLimiter, ATasksTokenIsGivenBackByThatTaskAndAKeysByAny) {
   EXPECT_THROW(mine.release(), ownership_error) << "it was released already";
 }
 
-task<> ends_elsewhere(testkit::test_env&) {
+task<> token_ends_elsewhere(testkit::test_env&) {
   capacity_limiter c(1);
   auto mine = co_await c.acquire();
   co_await open_nursery([&](nursery& n) {
@@ -208,7 +208,8 @@ task<> ends_elsewhere(testkit::test_env&) {
   });
 }
 TEST(CapacityLimiterDeath, ATasksTokenThatEndsInAnotherTaskAborts) {
-  EXPECT_DEATH(testkit::run_async_test("elsewhere", &ends_elsewhere), "ended in another task");
+  EXPECT_DEATH(testkit::run_async_test("elsewhere", &token_ends_elsewhere),
+               "ended in another task");
 }
 
 COPPICE_TEST(CapacityLimiter, DescribeShowsTheBorrowers) {
@@ -257,16 +258,16 @@ COPPICE_TEST(CapacityLimiter, AnUnlimitedOneAlwaysHasSome) {
   EXPECT_GT(c.available_tokens(), 1'000'000u);
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> limiter_ends_early(testkit::test_env&) {
   std::optional<capacity_limiter> c(std::in_place, 1u);
   auto token = co_await c->acquire_for("a");
   c.reset();
 }
 TEST(CapacityLimiterDeath, EndingBeforeEveryTokenIsBackAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "a capacity limiter ended");
+  EXPECT_DEATH(testkit::run_async_test("early", &limiter_ends_early), "a capacity limiter ended");
 }
 
-task<> ends_under_a_waiter(testkit::test_env&) {
+task<> limiter_ends_under_a_waiter(testkit::test_env&) {
   co_await open_nursery([](nursery& n) -> task<> {
     capacity_limiter c(0);
     n.start_soon([](capacity_limiter& x) -> task<> { auto got = co_await x.acquire(); },
@@ -275,7 +276,8 @@ task<> ends_under_a_waiter(testkit::test_env&) {
   });
 }
 TEST(CapacityLimiterDeath, EndingWhileATaskWaitsAborts) {
-  EXPECT_DEATH(testkit::run_async_test("waiter", &ends_under_a_waiter), "a capacity limiter ended");
+  EXPECT_DEATH(testkit::run_async_test("waiter", &limiter_ends_under_a_waiter),
+               "a capacity limiter ended");
 }
 
 }  // namespace

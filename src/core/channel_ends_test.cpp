@@ -16,7 +16,7 @@ using testkit::wait_all_blocked;
 task<> produce(sender<int> tx, int from, int to) {
   for (int i = from; i < to; ++i) co_await tx.send(i);
 }
-task<> collect(receiver<int> rx, numbers& into) {
+task<> collect_from(receiver<int> rx, numbers& into) {
   while (auto v = co_await rx.receive()) into.push_back(*v);
 }
 task<> note_send(sender<int>& tx, log& to) {
@@ -38,7 +38,7 @@ COPPICE_TEST(ChannelEnds, WhenTheLastSenderHasClosedReceiversGetWhatIsThereAndTh
   co_await open_nursery([&](nursery& n) -> task<> {
     n.start_soon(produce, tx.clone(), 0, 3);
     n.start_soon(produce, std::move(tx), 10, 13);
-    n.start_soon(collect, std::move(rx), std::ref(got));
+    n.start_soon(collect_from, std::move(rx), std::ref(got));
     co_return;
   });
   EXPECT_EQ(got.size(), 6u);
@@ -263,7 +263,7 @@ COPPICE_TEST(ChannelEnds, DescribeCountsEndsAndWhoWaits) {
             "waiting; this end closed");
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> end_ends_early(testkit::test_env&) {
   auto ends = open_channel<int>(0);
   std::optional<receiver<int>> rx(std::move(ends.second));
   co_await open_nursery([&](nursery& n) -> task<> {
@@ -273,7 +273,7 @@ task<> ends_early(testkit::test_env&) {
   });
 }
 TEST(ChannelEndsDeath, EndingWhileATaskWaitsThroughItAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "ended while a task waits on it");
+  EXPECT_DEATH(testkit::run_async_test("early", &end_ends_early), "ended while a task waits on it");
 }
 
 COPPICE_TEST(ChannelEnds, ClosingAnEndLeavesThoseWaitingWhoWaitThroughAnother) {

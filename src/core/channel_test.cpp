@@ -18,7 +18,7 @@ using testkit::wait_all_blocked;
 task<> send_all(channel<int>& c, int from, int to) {
   for (int i = from; i < to; ++i) co_await c.send(i);
 }
-task<> collect(channel<int>& c, std::vector<int>& into) {
+task<> collect_all(channel<int>& c, std::vector<int>& into) {
   while (auto v = co_await c.receive()) into.push_back(*v);
 }
 
@@ -26,7 +26,7 @@ COPPICE_TEST(Channel, ValuesComeInOrderAndTheEndAfterTheLast) {
   channel<int> c(2);
   std::vector<int> got;
   co_await open_nursery([&](nursery& n) -> task<> {
-    n.start_soon(collect, std::ref(c), std::ref(got));
+    n.start_soon(collect_all, std::ref(c), std::ref(got));
     co_await send_all(c, 0, 10);
     c.close();
   });
@@ -322,7 +322,7 @@ COPPICE_TEST(Channel, DescribesItself) {
   EXPECT_EQ(c.name(), "numbers");
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> channel_ends_early(testkit::test_env&) {
   co_await open_nursery([](nursery& n) -> task<> {
     channel<int> c(0);
     n.start_soon([](channel<int>& x) -> task<> { co_await x.receive(); }, std::ref(c));
@@ -330,7 +330,7 @@ task<> ends_early(testkit::test_env&) {
   });
 }
 TEST(ChannelDeath, EndingWhileATaskWaitsAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+  EXPECT_DEATH(testkit::run_async_test("early", &channel_ends_early),
                "a channel ended while a task waits on it");
 }
 

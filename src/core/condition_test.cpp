@@ -237,7 +237,7 @@ COPPICE_TEST(Condition, OneThatIsCancelledLeavesTheOthersWaiting) {
   EXPECT_EQ(l, (log{"a", "c"}));
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> condition_ends_early(testkit::test_env&) {
   lock l;
   co_await open_nursery([&](nursery& n) -> task<> {
     condition c(l);
@@ -251,7 +251,7 @@ task<> ends_early(testkit::test_env&) {
   });
 }
 TEST(ConditionDeath, EndingWhileATaskWaitsAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+  EXPECT_DEATH(testkit::run_async_test("early", &condition_ends_early),
                "a condition ended while a task waits");
 }
 

@@ -71,7 +71,7 @@ COPPICE_TEST(Event, DescribesItself) {
   co_return;
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> event_ends_early(testkit::test_env&) {
   co_await open_nursery([](nursery& n) -> task<> {
     event e;
     n.start_soon([](event& x) -> task<> { co_await x.wait(); }, std::ref(e));
@@ -80,7 +80,8 @@ task<> ends_early(testkit::test_env&) {
   });
 }
 TEST(EventDeath, EndingWhileATaskWaitsAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "an event ended while a task waits");
+  EXPECT_DEATH(testkit::run_async_test("early", &event_ends_early),
+               "an event ended while a task waits");
 }
 
 COPPICE_TEST(Event, OneThatIsCancelledLeavesTheOthersWaitingInTheirOrder) {

@@ -31,7 +31,7 @@ task<std::unique_ptr<int>> boxed(std::unique_ptr<int> of) {
   co_await checkpoint();
   co_return of;
 }
-task<> fails() {
+task<> throws_there() {
   co_await checkpoint();
   throw std::invalid_argument("odd");
 }
@@ -41,7 +41,7 @@ COPPICE_TEST(FromThread, RunRunsATaskOnTheLoopAndGivesItsValueOrError) {
   co_await to_thread<on_cancel::wait>([&] {
     EXPECT_EQ(from_thread::run(twice_later, 21), 42) << "virtual time goes on for it";
     EXPECT_EQ(*from_thread::run(boxed, std::make_unique<int>(7)), 7);
-    EXPECT_THROW(from_thread::run(fails), std::invalid_argument);
+    EXPECT_THROW(from_thread::run(throws_there), std::invalid_argument);
     pid_t there = 0;
     from_thread::run([&]() -> task<> {
       there = ::gettid();

@@ -77,14 +77,14 @@ COPPICE_TEST(Lock, AcquiringItAgainInTheSameTaskThrows) {
   EXPECT_TRUE(l.held_here()) << "the refusal changes nothing";
 }
 
-task<> release_it(lock::guard& g) {
+task<> release_lock(lock::guard& g) {
   EXPECT_THROW(g.release(), ownership_error);
   co_return;
 }
 COPPICE_TEST(Lock, ReleasingItInAnotherTaskThrows) {
   lock l;
   auto held = co_await l.acquire();
-  co_await open_nursery([&](nursery& n) { n.start_soon(release_it, std::ref(held)); });
+  co_await open_nursery([&](nursery& n) { n.start_soon(release_lock, std::ref(held)); });
   EXPECT_TRUE(l.held_here());
   held.release();
   EXPECT_FALSE(l.held());
@@ -214,7 +214,7 @@ TEST(LockDeath, ATaskThatEndsWhileItHoldsOneAborts) {
                "a task ended while it holds a lock");
 }
 
-task<> ends_elsewhere(testkit::test_env&) {
+task<> guard_ends_elsewhere(testkit::test_env&) {
   lock l;
   auto held = co_await l.acquire();
   co_await open_nursery([&](nursery& n) {
@@ -227,16 +227,18 @@ task<> ends_elsewhere(testkit::test_env&) {
   });
 }
 TEST(LockDeath, AGuardThatEndsInAnotherTaskAborts) {
-  EXPECT_DEATH(testkit::run_async_test("elsewhere", &ends_elsewhere), "ended in another task");
+  EXPECT_DEATH(testkit::run_async_test("elsewhere", &guard_ends_elsewhere),
+               "ended in another task");
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> lock_ends_early(testkit::test_env&) {
   std::optional<lock> l(std::in_place);
   auto held = co_await l->acquire();
   l.reset();
 }
 TEST(LockDeath, EndingWhileATaskHoldsItAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early), "a lock ended while a task holds it");
+  EXPECT_DEATH(testkit::run_async_test("early", &lock_ends_early),
+               "a lock ended while a task holds it");
 }
 
 }  // namespace

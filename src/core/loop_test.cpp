@@ -30,7 +30,7 @@ task<int> give(int x) {
   co_await checkpoint();
   co_return x;
 }
-task<> wait_for(event& e) { co_await e.wait(); }
+task<> wait_until_set(event& e) { co_await e.wait(); }
 
 TEST(Loop, RunGivesTheRootsValueOneRunAfterAnother) {
   loop l;
@@ -94,7 +94,7 @@ TEST(Loop, CancelFromAnotherThreadEndsTheRunWithItsReason) {
   event never;
   base::os_thread other("canceller", [ref = l.ref()] { ref.cancel("SIGINT"); });
   try {
-    l.run(wait_for(never));
+    l.run(wait_until_set(never));
     ADD_FAILURE() << "nothing was thrown";
   } catch (const cancelled& c) {
     EXPECT_EQ(c.cause(), "main: SIGINT");
@@ -106,7 +106,7 @@ TEST(Loop, ACancelBeforeTheRunCancelsTheNextRun) {
   loop l({.name = "main"});
   event never;
   l.cancel("too early");
-  EXPECT_THROW(l.run(wait_for(never)), cancelled);
+  EXPECT_THROW(l.run(wait_until_set(never)), cancelled);
   EXPECT_EQ(l.run(give(3)), 3) << "only that one";
 }
 
@@ -124,7 +124,7 @@ TEST(Loop, PostsRunInOrderOnTheLoopsThread) {
       });
     }
   });
-  l.run(wait_for(done));
+  l.run(wait_until_set(done));
   other.join();
   EXPECT_EQ(order, (log{"0", "1", "2"}));
 }
@@ -143,7 +143,7 @@ TEST(Loop, APostWakesALoopThatSleepsOnAFutexOrInEpoll) {
       ::usleep(20'000);  // Long enough for the loop to fall asleep; right too if it did not.
       ref.post([&done] { done.set(); });
     });
-    l.run(wait_for(done));
+    l.run(wait_until_set(done));
     other.join();
   }
 }
@@ -204,7 +204,7 @@ TEST(Loop, TwoLoopsPassABallBothAwakeAndAsleep) {
   loop here({.name = "here"});
   loop there({.name = "there"});
   event over;
-  base::os_thread other("there", [&] { there.run(wait_for(over)); });
+  base::os_thread other("there", [&] { there.run(wait_until_set(over)); });
   const int total = here.run([](loop& mine, loop& theirs) -> task<int> {
     int sum = 0;
     for (int i = 0; i < 1000; ++i) {
@@ -233,7 +233,7 @@ TEST(Loop, AnExceptionOfAPostedFunctionEndsTheRun) {
   loop l;
   event never;
   l.post([] { throw std::runtime_error("in a callback"); });
-  EXPECT_THROW(l.run(wait_for(never)), std::runtime_error);
+  EXPECT_THROW(l.run(wait_until_set(never)), std::runtime_error);
 }
 
 TEST(Loop, TurnHooksRunOnceAfterThePresentBatch) {
@@ -303,7 +303,7 @@ TEST(Loop, DescribesItsTaskTree) {
     event ready("ready");
     auto finished = co_await move_on_after(5s, [&](cancel_scope&) -> task<> {
       co_await open_nursery("workers", [&](nursery& n) -> task<> {
-        n.start_soon("reader", wait_for, std::ref(ready));
+        n.start_soon("reader", wait_until_set, std::ref(ready));
         n.start_soon("sleeper", []() -> task<> { co_await sleep_for(1h); });
         co_await sleep_for(1s);
         base::tree_writer out;
@@ -347,7 +347,7 @@ TEST(LoopDeath, SettingAnEventFromAnotherThreadAborts) {
         loop l;
         event e;
         l.post([&e] { base::os_thread("wrong", [&e] { e.set(); }).join(); });
-        l.run(wait_for(e));
+        l.run(wait_until_set(e));
       },
       "on that loop's thread only");
 }

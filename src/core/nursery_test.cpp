@@ -485,7 +485,7 @@ COPPICE_TEST(NurseryArguments, ATaskWithoutARunEndsWithoutRunning) {
   EXPECT_FALSE(ran);
 }
 
-task<> starts_too_late(testkit::test_env&) {
+task<> starts_soon_too_late(testkit::test_env&) {
   auto& self = co_await detail::this_task{};
   nursery n(self, "over");
   co_await n.join();
@@ -493,7 +493,7 @@ task<> starts_too_late(testkit::test_env&) {
   n.start_soon([]() -> task<> { co_return; });
 }
 TEST(NurseryDeath, ATaskStartedAfterTheBlockHasEndedAborts) {
-  EXPECT_DEATH(testkit::run_async_test("late", &starts_too_late),
+  EXPECT_DEATH(testkit::run_async_test("late", &starts_soon_too_late),
                "a task was started in a nursery whose block has ended");
 }
 

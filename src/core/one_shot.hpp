@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "coppice/detail/promise.hpp"
+#include "coppice/task.hpp"
 
 namespace coppice::core {
 
@@ -86,5 +87,11 @@ class one_shot {
   wait_op* waiter_ = nullptr;
   bool delivered_ = false;
 };
+
+/// one_shot::wait() for what takes a task, like move_on_after() and detail::captured().
+template <class T>
+task<T> wait_for(one_shot<T>* slot) {
+  co_return co_await slot->wait();
+}
 
 }  // namespace coppice::core

@@ -32,8 +32,6 @@ const uid leaf{"leaf", "u1"};
 const uid mid{"mid", "u2"};
 const std::vector<error_kind> yours{error_type<sold_out>, error_type<refused>};
 
-std::exception_ptr make(auto e) { return std::make_exception_ptr(std::move(e)); }
-
 remote_error_info info_of(const std::string& type, const std::string& message = "boom") {
   remote_error_info info;
   info.type = info.source_type = type;
@@ -156,20 +154,22 @@ TEST(RemoteError, AGroupUnwrapsToAGroup) {
 // --- errors of the program's own
 
 TEST(RemoteError, AnErrorThatIsListedTravelsUnderItsName) {
-  EXPECT_EQ(to_remote(make(refused("no credit")), leaf).type, "coppice::refused");
-  const auto info = to_remote(make(refused("no credit")), leaf, yours);
+  EXPECT_EQ(to_remote(std::make_exception_ptr(refused("no credit")), leaf).type,
+            "coppice::refused");
+  const auto info = to_remote(std::make_exception_ptr(refused("no credit")), leaf, yours);
   EXPECT_EQ(info.type, "Refused");
   EXPECT_EQ(info.source_type, "Refused");
   EXPECT_EQ(info.message, "no credit");
   EXPECT_TRUE(remote_actor_error(info).is<refused>());
-  EXPECT_EQ(to_remote(make(sold_out("x")), leaf, yours).type, "SoldOut");
+  EXPECT_EQ(to_remote(std::make_exception_ptr(sold_out("x")), leaf, yours).type, "SoldOut");
   EXPECT_TRUE(holds<sold_out>(remote_actor_error(info_of("SoldOut")).unwrap(yours)));
   EXPECT_TRUE(holds<remote_actor_error>(remote_actor_error(info_of("SoldOut")).unwrap()));
 }
 
 TEST(RemoteError, MembersOfAGroupTravelUnderTheirNamesToo) {
-  const error_group g("n", {make(refused("a")), make(std::bad_cast())});
-  const auto info = to_remote(make(g), leaf, yours);
+  const error_group g(
+      "n", {std::make_exception_ptr(refused("a")), std::make_exception_ptr(std::bad_cast())});
+  const auto info = to_remote(std::make_exception_ptr(g), leaf, yours);
   EXPECT_EQ(info.members[0].type, "Refused");
   EXPECT_EQ(info.members[1].type, "TypeError");
 }
@@ -177,7 +177,7 @@ TEST(RemoteError, MembersOfAGroupTravelUnderTheirNamesToo) {
 // --- relaying
 
 TEST(RemoteError, EachHopAddsItselfAndBoxes) {
-  const auto first = to_remote(make(std::out_of_range("i")), leaf);
+  const auto first = to_remote(std::make_exception_ptr(std::out_of_range("i")), leaf);
   EXPECT_EQ(first.type, "IndexError");
   const auto second = to_remote(to_exception(first), mid);
   EXPECT_EQ(second.type, "RemoteActorError");
@@ -228,7 +228,7 @@ TEST(RemoteError, AMessageTypeErrorNamesMessageExpectedAndGotAndKeepsTheMessage)
   ASSERT_NE(e.bad(), nullptr);
   EXPECT_EQ(*e.bad(), bad);
   EXPECT_EQ(message_type_error("a sentence").bad(), nullptr);
-  const auto info = to_remote(make(e), leaf);
+  const auto info = to_remote(std::make_exception_ptr(e), leaf);
   EXPECT_EQ(info.type, "MsgTypeError");
   EXPECT_EQ(info.bad_msg, bad);
   const auto again = remote_actor_error(info).unwrap();
@@ -238,10 +238,10 @@ TEST(RemoteError, AMessageTypeErrorNamesMessageExpectedAndGotAndKeepsTheMessage)
 
 TEST(RemoteError, AMessageThatIsTooLargeIsNotSentAlong) {
   bad_message bad{"Yield", "int", "bytes", "c1", std::vector<std::byte>(bad_message_bytes_max)};
-  EXPECT_EQ(to_remote(make(message_type_error(bad)), leaf).bad_msg->bytes.size(),
+  EXPECT_EQ(to_remote(std::make_exception_ptr(message_type_error(bad)), leaf).bad_msg->bytes.size(),
             bad_message_bytes_max);
   bad.bytes.emplace_back();
-  const auto info = to_remote(make(message_type_error(bad)), leaf);
+  const auto info = to_remote(std::make_exception_ptr(message_type_error(bad)), leaf);
   EXPECT_TRUE(info.bad_msg->bytes.empty());
   EXPECT_EQ(info.bad_msg->cid, "c1");
 }

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 using log = std::vector<std::string>;
 using testkit::wait_all_blocked;
 
-task<> work(semaphore& s, log& to, std::string who, duration d) {
+task<> use_permit(semaphore& s, log& to, std::string who, duration d) {
   auto permit = co_await s.acquire();
   to.push_back(who);
   co_await sleep_for(d);
@@ -24,7 +24,7 @@ COPPICE_TEST(Semaphore, AsManyAsItsValueRunAtOnce) {
   log in;
   co_await open_nursery([&](nursery& n) -> task<> {
     for (const char* who : {"a", "b", "c"}) {
-      n.start_soon(work, std::ref(s), std::ref(in), who, 1s);
+      n.start_soon(use_permit, std::ref(s), std::ref(in), who, 1s);
     }
     co_await wait_all_blocked();
     EXPECT_EQ(in, (log{"a", "b"}));
@@ -40,7 +40,7 @@ COPPICE_TEST(Semaphore, TasksGetPermitsInTheOrderInWhichTheyAsked) {
   log in;
   co_await open_nursery([&](nursery& n) {
     for (const char* who : {"a", "b", "c", "d"}) {
-      n.start_soon(work, std::ref(s), std::ref(in), who, 1s);
+      n.start_soon(use_permit, std::ref(s), std::ref(in), who, 1s);
     }
   });
   EXPECT_EQ(in, (log{"a", "b", "c", "d"}));
@@ -50,7 +50,7 @@ COPPICE_TEST(Semaphore, WhoeverAsksLaterCannotOvertakeTheFirstThatWaits) {
   semaphore s(0);
   log in;
   co_await open_nursery([&](nursery& n) -> task<> {
-    n.start_soon(work, std::ref(s), std::ref(in), "waited", 0s);
+    n.start_soon(use_permit, std::ref(s), std::ref(in), "waited", 0s);
     co_await wait_all_blocked();
     EXPECT_TRUE(in.empty());
     s.release();
@@ -177,7 +177,7 @@ TEST(SemaphoreDeath, StartingWithMoreThanItsMaximumAborts) {
                "a semaphore begins with more permits");
 }
 
-task<> ends_early(testkit::test_env&) {
+task<> semaphore_ends_early(testkit::test_env&) {
   co_await open_nursery([](nursery& n) -> task<> {
     semaphore s(0);
     n.start_soon([](semaphore& x) -> task<> { auto got = co_await x.acquire(); }, std::ref(s));
@@ -185,7 +185,7 @@ task<> ends_early(testkit::test_env&) {
   });
 }
 TEST(SemaphoreDeath, EndingWhileATaskWaitsAborts) {
-  EXPECT_DEATH(testkit::run_async_test("early", &ends_early),
+  EXPECT_DEATH(testkit::run_async_test("early", &semaphore_ends_early),
                "a semaphore ended while a task waits");
 }
 

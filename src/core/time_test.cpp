@@ -174,7 +174,7 @@ COPPICE_TEST(FailAfter, NestedTheSoonestApplies) {
 
 // --- finally
 
-task<> note_after(log& l, std::string what, duration d) {
+task<> note_later(log& l, std::string what, duration d) {
   co_await sleep_for(d);
   l.push_back(what);
 }
@@ -183,14 +183,14 @@ task<int> value_after(log& l, duration d) {
   l.push_back("work");
   co_return 7;
 }
-task<> fails(std::string what) {
+task<> fails_with(std::string what) {
   co_await checkpoint();
   throw std::runtime_error(what);
 }
 
 COPPICE_TEST(Finally, CleanupBeginsAfterTheWorkHasEndedAndTheValueComesOut) {
   log l;
-  auto v = co_await finally(value_after(l, 1s), {.within = 2s}, note_after(l, "bye", 1s));
+  auto v = co_await finally(value_after(l, 1s), {.within = 2s}, note_later(l, "bye", 1s));
   EXPECT_EQ(v, 7);
   EXPECT_EQ(l, (log{"work", "bye"}));
   EXPECT_EQ(t.elapsed(), 2s);
@@ -198,7 +198,7 @@ COPPICE_TEST(Finally, CleanupBeginsAfterTheWorkHasEndedAndTheValueComesOut) {
 
 COPPICE_TEST(Finally, CleanupRunsWhenTheWorkFails) {
   log l;
-  EXPECT_THROW(co_await finally(fails("boom"), {.within = 2s}, note_after(l, "bye", 1s)),
+  EXPECT_THROW(co_await finally(fails_with("boom"), {.within = 2s}, note_later(l, "bye", 1s)),
                std::runtime_error);
   EXPECT_EQ(l, log{"bye"});
 }
@@ -206,7 +206,7 @@ COPPICE_TEST(Finally, CleanupRunsWhenTheWorkFails) {
 COPPICE_TEST(Finally, CleanupIsShieldedFromTheCancelThatEndsTheWork) {
   log l;
   auto finished = co_await move_on_after(
-      1s, finally(sleep_forever(), {.within = 2s}, note_after(l, "bye", 1s)));
+      1s, finally(sleep_forever(), {.within = 2s}, note_later(l, "bye", 1s)));
   EXPECT_FALSE(finished);
   EXPECT_EQ(l, log{"bye"});
   EXPECT_EQ(t.elapsed(), 2s);
@@ -219,7 +219,7 @@ COPPICE_TEST(Finally, CleanupPastItsLimitIsATimeoutError) {
 }
 
 COPPICE_TEST(Finally, ErrorsOfBothComeAsAGroup) {
-  auto r = co_await as_result(finally(fails("work"), {.within = 2s}, fails("cleanup")));
+  auto r = co_await as_result(finally(fails_with("work"), {.within = 2s}, fails_with("cleanup")));
   auto* g = r.error<error_group>();
   EXPECT_TRUE(g != nullptr);
   if (g != nullptr) {
@@ -229,7 +229,7 @@ COPPICE_TEST(Finally, ErrorsOfBothComeAsAGroup) {
 
 COPPICE_TEST(Finally, AnErrorOfTheCleanupIsNotLostToTheCancelOfTheWork) {
   auto r = co_await as_result(
-      move_on_after(1s, finally(sleep_forever(), {.within = 2s}, fails("cleanup"))));
+      move_on_after(1s, finally(sleep_forever(), {.within = 2s}, fails_with("cleanup"))));
   EXPECT_EQ(describe_exception(r.exception()), "std::runtime_error: cleanup") << "bare";
 }
 
@@ -247,7 +247,7 @@ COPPICE_TEST(Sleep, ForeverEndsOnlyByACancellation) {
 }
 
 COPPICE_TEST(Finally, AnErrorOfTheWorkIsThrownBareWhenTheCleanupEndsWell) {
-  auto r = co_await as_result(finally(fails("work"), {.within = 2s}, checkpoint()));
+  auto r = co_await as_result(finally(fails_with("work"), {.within = 2s}, checkpoint()));
   EXPECT_EQ(describe_exception(r.exception()), "std::runtime_error: work");
 }
 

@@ -27,24 +27,24 @@ namespace {
 using namespace std::chrono_literals;
 
 pid_t thread_id() { return ::gettid(); }
-int twice(int x) { return 2 * x; }
+int doubled(int x) { return 2 * x; }
 
 COPPICE_TEST(ToThread, RunsTheFunctionOnAnotherThreadAndGivesItsValue) {
   EXPECT_NE(co_await to_thread<on_cancel::wait>(thread_id), ::gettid());
-  EXPECT_EQ(co_await to_thread<on_cancel::wait>(twice, 21), 42);
-  EXPECT_EQ(co_await to_thread<on_cancel::abandon>(twice, 4), 8);
+  EXPECT_EQ(co_await to_thread<on_cancel::wait>(doubled, 21), 42);
+  EXPECT_EQ(co_await to_thread<on_cancel::abandon>(doubled, 4), 8);
   int x = 1;
   co_await to_thread<on_cancel::wait>([&] { x = 2; });
   EXPECT_EQ(x, 2);
 }
 
-std::unique_ptr<int> boxed(std::unique_ptr<int> of) {
+std::unique_ptr<int> one_more(std::unique_ptr<int> of) {
   ++*of;
   return of;
 }
 
 COPPICE_TEST(ToThread, ArgumentsAndValuesMayBeMoveOnly) {
-  auto value = co_await to_thread<on_cancel::abandon>(boxed, std::make_unique<int>(1));
+  auto value = co_await to_thread<on_cancel::abandon>(one_more, std::make_unique<int>(1));
   EXPECT_EQ(*value, 2);
 }
 
@@ -61,11 +61,11 @@ COPPICE_TEST(ToThread, ArgumentsAreOwnedByTheWorkAndStdRefShares) {
 struct odd_error : error {
   using error::error;
 };
-void fails() { throw odd_error("odd"); }
+void throws_odd() { throw odd_error("odd"); }
 
 COPPICE_TEST(ToThread, WhatTheWorkThrowsIsThrownHere) {
-  EXPECT_THROW(co_await to_thread<on_cancel::wait>(fails), odd_error);
-  EXPECT_THROW(co_await to_thread<on_cancel::abandon>(fails), odd_error);
+  EXPECT_THROW(co_await to_thread<on_cancel::wait>(throws_odd), odd_error);
+  EXPECT_THROW(co_await to_thread<on_cancel::abandon>(throws_odd), odd_error);
 }
 
 COPPICE_TEST(ToThread, TheLoopGoesOnMeanwhile) {
@@ -351,7 +351,7 @@ TEST(ToThread, AtTheEndOfARunNoThreadIsLeft) {
     auto main = []() -> task<> {
       co_await open_nursery([](nursery& n) {
         for (int i = 0; i < 10; ++i)
-          n.start_soon([](int x) -> task<> { co_await to_thread<on_cancel::wait>(twice, x); }, i);
+          n.start_soon([](int x) -> task<> { co_await to_thread<on_cancel::wait>(doubled, x); }, i);
       });
     };
     loop.run(main());
@@ -395,7 +395,7 @@ TEST(ToThread, NoThreadToBeHadIsAnErrorThatSaysWhatToDo) {
   closed->close();
   core::loop loop({.threads = closed});
   auto main = []() -> task<std::string> {
-    auto how = co_await as_result(to_thread<on_cancel::wait>({.name = "pack"}, twice, 1));
+    auto how = co_await as_result(to_thread<on_cancel::wait>({.name = "pack"}, doubled, 1));
     EXPECT_EQ(thread_limiter().borrowed_tokens(), 0u);
     co_return describe_exception(how.exception());
   };

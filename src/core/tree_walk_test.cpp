@@ -15,7 +15,7 @@ namespace {
 using names = std::vector<std::string>;
 constexpr slice_limit one{.tasks = 1};
 
-task<> wait_for(event& e) { co_await e.wait(); }
+task<> wait_on(event& e) { co_await e.wait(); }
 
 names seen(tree_walk& walk) {
   names all;
@@ -27,13 +27,13 @@ COPPICE_TEST(TreeWalk, GoesThroughNestedNurseriesInPreorder) {
   event end;
   auto parent = [](event& e) -> task<> {
     co_await open_nursery([&](nursery& outer) -> task<> {
-      outer.start_soon("a1", wait_for, std::ref(e));
-      co_await open_nursery([&](nursery& inner) { inner.start_soon("a2", wait_for, std::ref(e)); });
+      outer.start_soon("a1", wait_on, std::ref(e));
+      co_await open_nursery([&](nursery& inner) { inner.start_soon("a2", wait_on, std::ref(e)); });
     });
   };
   co_await open_nursery([&](nursery& n) -> task<> {
     n.start_soon("a", parent, std::ref(end));
-    n.start_soon("b", wait_for, std::ref(end));
+    n.start_soon("b", wait_on, std::ref(end));
     co_await testkit::wait_all_blocked();
     tree_walk walk(100);
     loop& here = *loop::current();
@@ -50,8 +50,8 @@ COPPICE_TEST(TreeWalk, ATaskThatEndsWhereTheWalkStandsIsPassedOver) {
   event first;
   event rest;
   co_await open_nursery([&](nursery& n) -> task<> {
-    n.start_soon("gone", wait_for, std::ref(first));
-    n.start_soon("stays", wait_for, std::ref(rest));
+    n.start_soon("gone", wait_on, std::ref(first));
+    n.start_soon("stays", wait_on, std::ref(rest));
     co_await testkit::wait_all_blocked();
     tree_walk walk(100);
     loop& here = *loop::current();
@@ -69,13 +69,13 @@ COPPICE_TEST(TreeWalk, AWholeSubtreeThatEndsLeavesTheWalkAtWhatFollowsIt) {
   event rest;
   auto parent = [](event& e) -> task<> {
     co_await open_nursery([&](nursery& n) {
-      n.start_soon("x", wait_for, std::ref(e));
-      n.start_soon("y", wait_for, std::ref(e));
+      n.start_soon("x", wait_on, std::ref(e));
+      n.start_soon("y", wait_on, std::ref(e));
     });
   };
   co_await open_nursery([&](nursery& n) -> task<> {
     n.start_soon("parent", parent, std::ref(inner));
-    n.start_soon("stays", wait_for, std::ref(rest));
+    n.start_soon("stays", wait_on, std::ref(rest));
     co_await testkit::wait_all_blocked();
     tree_walk walk(100);
     loop& here = *loop::current();
@@ -101,11 +101,11 @@ COPPICE_TEST(TreeWalk, ATaskThatIsHandedOverDoesNotTakeTheWalkWithIt) {
     auto starter = [&]() -> task<> {
       co_await open_nursery([&](nursery& beside) -> task<> {
         co_await top.start("server", server, std::ref(say_started), std::ref(end));
-        beside.start_soon("after start", wait_for, std::ref(end));
+        beside.start_soon("after start", wait_on, std::ref(end));
       });
     };
     top.start_soon("starter", starter);
-    top.start_soon("sibling", wait_for, std::ref(end));
+    top.start_soon("sibling", wait_on, std::ref(end));
     co_await testkit::wait_all_blocked();
     tree_walk walk(100);
     loop& here = *loop::current();
@@ -126,7 +126,7 @@ TEST(TreeWalk, TheEndOfARunIsTheEndOfAWalk) {
   l.run([](tree_walk& w) -> task<> {
     event end;
     co_await open_nursery([&](nursery& n) -> task<> {
-      n.start_soon(wait_for, std::ref(end));
+      n.start_soon(wait_on, std::ref(end));
       co_await testkit::wait_all_blocked();
       EXPECT_FALSE(w.slice(*loop::current(), one));
       end.set();

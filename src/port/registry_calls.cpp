@@ -138,7 +138,7 @@ bool registrar::can_be_named(registry::addresses& at, question& q, outcome& out)
     return true;
   }
   const std::string uuid = *in_process_uuid(*here);
-  at.erase(here);
+  std::erase_if(at, [](const auto& a) { return in_process_uuid(a); });
   if (!at.empty() || q.left_out.contains(uuid)) return true;
   if (publishing_.insert(uuid).second) out.publish.push_back(uuid);
   return false;

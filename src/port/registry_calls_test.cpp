@@ -17,7 +17,7 @@ using test::no_arguments;
 using test::start_of;
 using test::uid_of;
 
-msg::wire_address tcp(std::uint16_t port) { return msg::tcp_address{"127.0.0.1", port}; }
+msg::wire_address at(std::uint16_t port) { return msg::tcp_address{"127.0.0.1", port}; }
 
 /// A link of another process.
 class far_link final : public ipc::link {
@@ -67,25 +67,25 @@ class RegistrarCalls : public test::table_fixture {
 using addresses = registry::addresses;
 
 TEST_F(RegistrarCalls, EveryMethodIsAcknowledgedAndAnswered) {
-  enter(peer, uid_of("a"), tcp(1));
+  enter(peer, uid_of("a"), at(1));
   EXPECT_EQ(take(sent), (lines{"peer < StartAck c1 (lazy)", "peer < Return c1"}));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   tell(peer, "find_actor", arguments("name", "a"));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
   tell(peer, "find_actor", arguments("name", "uuid-of-a"));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
   tell(peer, "find_actor", arguments("name", "b"));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   tell(peer, "wait_for_actor", arguments("name", "a"));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
   tell(peer, "get_registry", no_arguments());
   EXPECT_EQ((result<std::map<std::string, addresses>>()),
-            (std::map<std::string, addresses>{{"a.uuid-of-a", {tcp(1)}}}));
-  tell(peer, "delete_addr", to_kwargs(kw("addr", tcp(1))));
+            (std::map<std::string, addresses>{{"a.uuid-of-a", {at(1)}}}));
+  tell(peer, "delete_addr", to_kwargs(kw("addr", at(1))));
   EXPECT_EQ(result<uid>(), uid_of("a"));
-  tell(peer, "delete_addr", to_kwargs(kw("addr", tcp(1))));
+  tell(peer, "delete_addr", to_kwargs(kw("addr", at(1))));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
-  enter(other, uid_of("a"), tcp(1));
+  enter(other, uid_of("a"), at(1));
   tell(peer, "unregister_actor", to_kwargs(kw("uid", an_actor)));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   tell(peer, "get_registry", no_arguments());
@@ -113,7 +113,7 @@ TEST_F(RegistrarCalls, WrongArgumentsAreErrorsOfTheirCall) {
             lines{"peer < Error c1 TypeError: find_actor(): the argument 'name' is missing"});
   tell(peer, "find_actor", to_kwargs(kw("name", 5)));
   tell(peer, "register_actor", to_kwargs(kw("uid", an_actor)));
-  tell(peer, "register_actor", to_kwargs(kw("uid", "a"), kw("addr", tcp(1))));
+  tell(peer, "register_actor", to_kwargs(kw("uid", "a"), kw("addr", at(1))));
   tell(peer, "delete_addr", to_kwargs(kw("addr", std::string("x"))));
   EXPECT_EQ(sent.size(), 4u);
   for (const auto& one : sent) EXPECT_NE(one.find("TypeError: "), std::string::npos) << one;
@@ -128,12 +128,12 @@ TEST_F(RegistrarCalls, ArgumentsThatItDoesNotKnowAreIgnored) {
 TEST_F(RegistrarCalls, AWaitIsAnsweredByTheRegistration) {
   tell(peer, "wait_for_actor", arguments("name", "a"));
   EXPECT_EQ(take(sent), lines{"peer < StartAck c1 (lazy)"});
-  enter(other, uid_of("b"), tcp(2));
+  enter(other, uid_of("b"), at(2));
   EXPECT_EQ(take(sent), (lines{"other < StartAck c2 (lazy)", "other < Return c2"}));
-  enter(other, uid_of("a"), tcp(1));
+  enter(other, uid_of("a"), at(1));
   EXPECT_EQ(take(sent),
             (lines{"other < StartAck c3 (lazy)", "other < Return c3", "peer < Return c1"}));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
 }
 
 TEST_F(RegistrarCalls, ACancelledWaitIsWithdrawn) {
@@ -143,26 +143,25 @@ TEST_F(RegistrarCalls, ACancelledWaitIsWithdrawn) {
   EXPECT_EQ(take(sent), (lines{"peer < StartAck c2",
                                "peer < Error c1 ContextCancelled: cancelled by its caller 'peer'",
                                "peer < CancelAck c2"}));
-  enter(other, uid_of("a"), tcp(1));
+  enter(other, uid_of("a"), at(1));
   EXPECT_EQ(take(sent), (lines{"other < StartAck c3 (lazy)", "other < Return c3"}));
 }
 
 TEST_F(RegistrarCalls, WaitsAndHeldActorsGoWithTheirLink) {
   tell(peer, "wait_for_actor", arguments("name", "b"));
-  tell(peer, "register_actor",
-       to_kwargs(kw("uid", an_actor), kw("addr", tcp(1)), kw("held", true)));
+  tell(peer, "register_actor", to_kwargs(kw("uid", an_actor), kw("addr", at(1)), kw("held", true)));
   lose(peer);
   tell(other, "find_actor", arguments("name", "a"));
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
   take(sent);
-  enter(other, uid_of("b"), tcp(2));
+  enter(other, uid_of("b"), at(2));
   EXPECT_EQ(take(sent).size(), 2u) << "nobody waits any more";
 }
 
 TEST_F(RegistrarCalls, WhatIsBeyondALimitIsAnErrorOfItsCall) {
-  enter(peer, uid_of("a"), tcp(1));
-  enter(peer, uid_of("b"), tcp(2));
-  enter(peer, uid_of("c"), tcp(3));
+  enter(peer, uid_of("a"), at(1));
+  enter(peer, uid_of("b"), at(2));
+  enter(peer, uid_of("c"), at(3));
   EXPECT_NE(last_line().find("Error c3 LimitExceeded: register_actor(): "), std::string::npos);
   tell(peer, "wait_for_actor", arguments("name", "x"));
   tell(peer, "wait_for_actor", arguments("name", "y"));
@@ -187,12 +186,23 @@ TEST_F(RegistrarCalls, AnActorOfThisProcessIsAskedToListenBeforeItIsNamedToAnoth
   tell(far, "find_actor", arguments("name", "a"));
   EXPECT_EQ(asked, lines{"uuid-of-a"}) << "once for both";
   EXPECT_EQ(take(sent).size(), 2u) << "two acknowledgements";
-  publish("uuid-of-a", {tcp(1)});
+  publish("uuid-of-a", {at(1)});
   EXPECT_EQ(take(sent), (lines{"far < Return c2", "far < Return c3"}));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
   tell(far, "wait_for_actor", arguments("name", "a"));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)});
+  EXPECT_EQ(result<addresses>(), addresses{at(1)});
   EXPECT_EQ(asked.size(), 1u) << "it listens";
+}
+
+TEST_F(RegistrarCalls, NoneOfSeveralAddressesOfThisProcessLeavesIt) {
+  enter(peer, uid_of("a"), in_process_address("uuid-of-a"));
+  enter(peer, uid_of("a"), in_process_address("uuid-of-b"));
+  take(sent);
+  tell(far, "find_actor", arguments("name", "a"));
+  publish("uuid-of-a", {});
+  publish("uuid-of-b", {});
+  EXPECT_EQ(last_line(), "far < Return c3");
+  EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
 }
 
 TEST_F(RegistrarCalls, WhoIsHereAndSaysSoGetsTheAddressOfThisProcess) {
@@ -202,9 +212,9 @@ TEST_F(RegistrarCalls, WhoIsHereAndSaysSoGetsTheAddressOfThisProcess) {
   EXPECT_TRUE(asked.empty());
   tell(far, "find_actor", to_kwargs(kw("name", "a"), kw("here", true)));
   EXPECT_EQ(asked.size(), 1u) << "who is not here may say what it likes";
-  publish("uuid-of-a", {tcp(1)});
+  publish("uuid-of-a", {at(1)});
   tell(peer, "find_actor", arguments("name", "a"));
-  EXPECT_EQ(result<addresses>(), addresses{tcp(1)}) << "who does not say so gets what anybody gets";
+  EXPECT_EQ(result<addresses>(), addresses{at(1)}) << "who does not say so gets what anybody gets";
 }
 
 TEST_F(RegistrarCalls, AWaitFromOutsideIsAnsweredWhenTheNewActorListens) {
@@ -212,7 +222,7 @@ TEST_F(RegistrarCalls, AWaitFromOutsideIsAnsweredWhenTheNewActorListens) {
   enter(peer, uid_of("a"), in_process_address("uuid-of-a"));
   EXPECT_EQ(asked, lines{"uuid-of-a"});
   EXPECT_EQ(last_line(), "peer < Return c2");
-  publish("uuid-of-a", {tcp(1)});
+  publish("uuid-of-a", {at(1)});
   EXPECT_EQ(last_line(), "far < Return c1");
 }
 
@@ -226,10 +236,10 @@ TEST_F(RegistrarCalls, OneThatCannotListenIsLeftOutOfTheAnswer) {
   publish("uuid-of-a", {});
   EXPECT_EQ(take(sent), lines{"far < Return c3"});
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
-  publish("uuid-of-b", {tcp(2)});
+  publish("uuid-of-b", {at(2)});
   EXPECT_EQ(last_line(), "far < Return c4");
   EXPECT_EQ((result<std::map<std::string, addresses>>()),
-            (std::map<std::string, addresses>{{"b.uuid-of-b", {tcp(2)}}}));
+            (std::map<std::string, addresses>{{"b.uuid-of-b", {at(2)}}}));
   EXPECT_EQ(asked.size(), 2u) << "it is not asked in circles";
 }
 
@@ -237,7 +247,7 @@ TEST_F(RegistrarCalls, WhoEndsBeforeItListensDoesNotComeBack) {
   enter(peer, uid_of("a"), in_process_address("uuid-of-a"));
   tell(far, "find_actor", arguments("name", "a"));
   tell(peer, "unregister_actor", to_kwargs(kw("uid", an_actor)));
-  publish("uuid-of-a", {tcp(1)});
+  publish("uuid-of-a", {at(1)});
   EXPECT_EQ(last_line(), "far < Return c2");
   EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
 }
@@ -250,7 +260,7 @@ TEST_F(RegistrarCalls, AQuestionThatWaitsForAListenerCanBeCancelledAndGoesWithIt
   tell(far, "_cancel_task", arguments("cid", "c2"));
   EXPECT_EQ(take(sent).size(), 3u);
   table.closed(far, "gone", out);
-  publish("uuid-of-a", {tcp(1)});
+  publish("uuid-of-a", {at(1)});
   EXPECT_TRUE(sent.empty());
 }
 

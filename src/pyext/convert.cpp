@@ -31,19 +31,9 @@ const char* to_string(exit_report::cause c) noexcept {
   return "unknown";
 }
 
-// Throws if making it failed.
-ref checked(PyObject* owned) {
-  if (!owned) throw python_error();
-  return ref::take(owned);
-}
-ref checked(ref r) {
-  if (!r) throw python_error();
-  return r;
-}
-
 template <class Items>
 ref list_of(const Items& items) {
-  ref list = checked(PyList_New(0));
+  ref list = checked(ref::take(PyList_New(0)));
   for (const auto& item : items) {
     const ref one = checked(to_python(item));
     if (PyList_Append(list.get(), one.get()) != 0) throw python_error();
@@ -69,8 +59,8 @@ ref decoded(const bad_message& bad) {
   return message ? std::move(message) : ref::of(Py_None);
 }
 
-ref to_python(const bad_message& bad) {
-  ref dict = checked(PyDict_New());
+ref mismatch_of(const bad_message& bad) {
+  ref dict = checked(ref::take(PyDict_New()));
   put(dict, "type", to_str(bad.type));
   put(dict, "expected", to_str(bad.expected));
   put(dict, "got", to_str(bad.got));
@@ -105,7 +95,7 @@ ref to_python(const exit_report& report) {
 
 ref to_python(const remote_error_info& info) {
   try {
-    const ref dict = checked(PyDict_New());
+    const ref dict = checked(ref::take(PyDict_New()));
     put(dict, "type", to_str(info.type));
     put(dict, "source_type", to_str(info.source_type));
     put(dict, "message", to_str(info.message));
@@ -114,7 +104,7 @@ ref to_python(const remote_error_info& info) {
     put(dict, "path", list_of(info.path));
     put(dict, "canceller", info.canceller);
     put(dict, "sender", info.sender);
-    put(dict, "mismatch", info.bad_msg ? to_python(*info.bad_msg) : ref::of(Py_None));
+    put(dict, "mismatch", info.bad_msg ? mismatch_of(*info.bad_msg) : ref::of(Py_None));
     put(dict, "members", list_of(info.members));
     return ref::of(dict.get());
   } catch (const python_error&) {
@@ -183,7 +173,7 @@ remote_error_info info_from(PyObject* mapping, int depth) {
   const auto get = [&](const char* name) {
     const ref key = checked(to_str(name));
     PyObject* value = PyObject_GetItem(mapping, key.get());
-    return checked(value);
+    return checked(ref::take(value));
   };
   remote_error_info info;
   info.type = text_from(get("type").get(), "type");
@@ -191,13 +181,14 @@ remote_error_info info_from(PyObject* mapping, int depth) {
   info.message = to_utf8(get("message").get());
   info.traceback = to_utf8(get("traceback").get());
   info.source = uid_from(get("source").get(), "source");
-  const ref path = checked(PySequence_Fast(get("path").get(), "path must be a list"));
+  const ref path = checked(ref::take(PySequence_Fast(get("path").get(), "path must be a list")));
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(path.get()); ++i)
     info.path.push_back(uid_from(PySequence_Fast_GET_ITEM(path.get(), i), "path"));
   info.canceller = optional_uid(mapping, "canceller");
   info.sender = optional_uid(mapping, "sender");
   info.bad_msg = bad_message_from(mapping);
-  const ref members = checked(PySequence_Fast(get("members").get(), "members must be a list"));
+  const ref members =
+      checked(ref::take(PySequence_Fast(get("members").get(), "members must be a list")));
   if (depth < msg::members_depth_max)
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(members.get()); ++i)
       info.members.push_back(info_from(PySequence_Fast_GET_ITEM(members.get(), i), depth + 1));
@@ -245,7 +236,7 @@ options_reader::options_reader(PyObject* mapping, const char* function) : functi
     dict_ = ref::of(mapping);
     return;
   }
-  dict_ = checked(PyDict_New());
+  dict_ = checked(ref::take(PyDict_New()));
   if (PyDict_Update(dict_.get(), mapping) != 0) throw python_error();
 }
 

@@ -18,6 +18,13 @@ namespace coppice::py {
 struct python_error {};
 [[noreturn]] void throw_type_error(const std::string& text);
 
+/// Throws python_error if making it failed.
+inline ref checked(ref r) {
+  if (!r) throw python_error();
+  return r;
+}
+inline ref none() { return ref::of(Py_None); }
+
 /// ('name', 'uuid')
 ref to_python(const uid& who);
 /// (rung, how, status, seconds, text)

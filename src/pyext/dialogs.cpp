@@ -17,7 +17,6 @@ namespace {
 
 constexpr const char* endpoint_attribute = "_coppice_endpoint";
 
-ref none() { return ref::of(Py_None); }
 ref boolean(bool b) { return ref::of(b ? Py_True : Py_False); }
 
 std::uint32_t messages_from(PyObject* number) {

@@ -42,13 +42,6 @@ PyObject* entry(PyObject*, arguments args, Py_ssize_t count) {
   }
 }
 
-ref none() { return ref::of(Py_None); }
-
-ref checked(ref r) {
-  if (!r) throw python_error();
-  return r;
-}
-
 /// The actor of this interpreter, as far as Python knows of it.
 guest_actor* visible_actor() {
   guest_actor* actor = guest_actor::current();

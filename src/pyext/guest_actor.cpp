@@ -21,13 +21,13 @@ namespace coppice::py {
 
 namespace {
 
-constexpr const char* capsule_key = "coppice.actor";  // In PyInterpreterState_GetDict().
+constexpr const char* actor_key = "coppice.actor";  // In PyInterpreterState_GetDict().
 // So many events are taken before an event loop gets its turn.
 constexpr int batch_max = 128;
 constexpr duration idle_wait = std::chrono::seconds(60);
 
 // The actor whose thread this is: what nearly every function of `_coppice` asks first.
-thread_local guest_actor* own_actor = nullptr;
+thread_local guest_actor* of_this_thread = nullptr;
 
 bool is_ordinary(PyObject* exception) {
   const int is = PyObject_IsInstance(exception, PyExc_Exception);
@@ -60,21 +60,20 @@ guest_actor::guest_actor(std::shared_ptr<port::guest_port> port, call_fence& fen
 
 guest_actor* guest_actor::current() noexcept {
   PyInterpreterState* interpreter = PyInterpreterState_Get();
-  if (own_actor && own_actor->interpreter_ == interpreter) return own_actor;
+  if (of_this_thread && of_this_thread->interpreter_ == interpreter) return of_this_thread;
   PyObject* dict = PyInterpreterState_GetDict(interpreter);
-  PyObject* capsule = dict ? PyDict_GetItemString(dict, capsule_key) : nullptr;
-  return capsule ? static_cast<guest_actor*>(PyCapsule_GetPointer(capsule, capsule_key)) : nullptr;
+  PyObject* capsule = dict ? PyDict_GetItemString(dict, actor_key) : nullptr;
+  return capsule ? static_cast<guest_actor*>(PyCapsule_GetPointer(capsule, actor_key)) : nullptr;
 }
 
-bool guest_actor::on_own_thread() const noexcept { return own_actor == this; }
+bool guest_actor::on_own_thread() const noexcept { return of_this_thread == this; }
 
 bool guest_actor::install() {
   interpreter_ = PyInterpreterState_Get();
   PyObject* dict = PyInterpreterState_GetDict(interpreter_);
-  const ref capsule = ref::take(PyCapsule_New(this, capsule_key, nullptr));
-  if (!dict || !capsule || PyDict_SetItemString(dict, capsule_key, capsule.get()) != 0)
-    return false;
-  own_actor = this;
+  const ref capsule = ref::take(PyCapsule_New(this, actor_key, nullptr));
+  if (!dict || !capsule || PyDict_SetItemString(dict, actor_key, capsule.get()) != 0) return false;
+  of_this_thread = this;
   if (!options_.package_path.empty() && !append_to_sys_path(options_.package_path)) return false;
   return publish_native_module();
 }
@@ -90,9 +89,9 @@ void guest_actor::release() {
   for (auto& [name, module] : std::exchange(modules_, {})) Py_DECREF(module);
   set_loop(nullptr);
   if (PyObject* dict = PyInterpreterState_GetDict(interpreter_);
-      dict && PyDict_DelItemString(dict, capsule_key) != 0)
+      dict && PyDict_DelItemString(dict, actor_key) != 0)
     PyErr_Clear();
-  if (own_actor == this) own_actor = nullptr;
+  if (of_this_thread == this) of_this_thread = nullptr;
 }
 
 void guest_actor::complain(PyObject* about) { PyErr_WriteUnraisable(about); }

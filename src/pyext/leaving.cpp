@@ -20,7 +20,7 @@ namespace coppice::py {
 
 namespace {
 
-constexpr const char* capsule_key = "coppice.leaving";  // In PyInterpreterState_GetDict().
+constexpr const char* leaving_key = "coppice.leaving";  // In PyInterpreterState_GetDict().
 
 struct leaving {
   std::shared_ptr<python_host> host;  // Shared with the runtime, which may have ended before.
@@ -54,7 +54,7 @@ void leave_after(duration linger, int status) {
 }
 
 PyObject* at_exit(PyObject* self, PyObject*) {
-  auto* what = static_cast<leaving*>(PyCapsule_GetPointer(self, capsule_key));
+  auto* what = static_cast<leaving*>(PyCapsule_GetPointer(self, leaving_key));
   if (!what) return nullptr;
   if (base::is_forked_copy()) Py_RETURN_NONE;  // What is open is the original's.
   close_root();  // Its program left it open: no guest may run while CPython takes itself down.
@@ -86,14 +86,14 @@ void flush_output() {
 bool guard_exit(std::shared_ptr<python_host> host, duration linger) {
   PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
   if (!dict) return PyErr_NoMemory(), false;
-  if (PyObject* there = PyDict_GetItemString(dict, capsule_key)) {
-    *static_cast<leaving*>(PyCapsule_GetPointer(there, capsule_key)) = {std::move(host), linger};
+  if (PyObject* there = PyDict_GetItemString(dict, leaving_key)) {
+    *static_cast<leaving*>(PyCapsule_GetPointer(there, leaving_key)) = {std::move(host), linger};
     return true;
   }
   auto what = std::make_unique<leaving>(leaving{std::move(host), linger});
-  const ref capsule = ref::take(PyCapsule_New(what.get(), capsule_key, [](PyObject* c) {
+  const ref capsule = ref::take(PyCapsule_New(what.get(), leaving_key, [](PyObject* c) {
     // tidy: allow new: the capsule is the owner
-    delete static_cast<leaving*>(PyCapsule_GetPointer(c, capsule_key));
+    delete static_cast<leaving*>(PyCapsule_GetPointer(c, leaving_key));
   }));
   if (!capsule) return false;
   (void)what.release();  // The capsule's from here on.
@@ -101,7 +101,7 @@ bool guard_exit(std::shared_ptr<python_host> host, duration linger) {
   const ref module = ref::take(PyImport_ImportModule("atexit"));
   if (!callback || !module) return false;
   return ref::take(PyObject_CallMethod(module.get(), "register", "O", callback.get())) &&
-         PyDict_SetItemString(dict, capsule_key, capsule.get()) == 0;
+         PyDict_SetItemString(dict, leaving_key, capsule.get()) == 0;
 }
 
 }  // namespace coppice::py

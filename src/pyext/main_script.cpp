@@ -18,7 +18,7 @@ ref module_named(const char* name) {
   return module;
 }
 
-bool put(PyObject* dict, const char* name, const ref& value) {
+bool set_item(PyObject* dict, const char* name, const ref& value) {
   return value && PyDict_SetItemString(dict, name, value.get()) == 0;
 }
 
@@ -209,7 +209,8 @@ bool replay_main(const parent_program& program) {
     found.package = to_str("");
   }
   PyObject* dict = PyModule_GetDict(module.get());
-  if (!found.code || !put(dict, "__file__", found.file) || !put(dict, "__package__", found.package))
+  if (!found.code || !set_item(dict, "__file__", found.file) ||
+      !set_item(dict, "__package__", found.package))
     return false;
   if (!keep_old_main() || !publish("__mp_main__", module) || !publish("__main__", module))
     return false;
@@ -231,7 +232,7 @@ ref run_main_script(const std::string& path, const std::vector<std::string>& arg
   const ref code = module ? compiled(path) : ref();
   if (!code) return {};
   PyObject* dict = PyModule_GetDict(module.get());
-  if (!put(dict, "__file__", to_str(path)) || !publish("__main__", module)) return {};
+  if (!set_item(dict, "__file__", to_str(path)) || !publish("__main__", module)) return {};
   return execute(module.get(), code.get());
 }
 

@@ -122,13 +122,13 @@ PyObject* repr(PyObject* self) {
                               static_cast<const void*>(block.bytes.data()));
 }
 
-constexpr char doc[] =
+constexpr char buffer_doc[] =
     "Buffer(bytes_like, /)\n--\n\n"
     "Immutable bytes that actors of one process share: copied when they are made, and not on their "
     "way.\n\n"
     "Use memoryview(b), len(b), bytes(b), ==, hash(b). A Buffer of a Buffer is itself.";
 
-PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(doc)},
+PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(buffer_doc)},
                        {Py_tp_new, reinterpret_cast<void*>(create)},
                        {Py_tp_dealloc, reinterpret_cast<void*>(dealloc)},
                        {Py_tp_traverse, reinterpret_cast<void*>(traverse)},
@@ -139,8 +139,9 @@ PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(doc)},
                        {Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
                        {0, nullptr}};
 
-PyType_Spec spec = {"coppice.Buffer", sizeof(buffer_object), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, slots};
+PyType_Spec buffer_spec = {"coppice.Buffer", sizeof(buffer_object), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+                           slots};
 
 using owners = std::vector<std::shared_ptr<const void>>;
 
@@ -156,7 +157,7 @@ PyTypeObject* buffer_type() noexcept {
   if (!dict) return reinterpret_cast<PyTypeObject*>(PyErr_NoMemory());
   PyObject* type = PyDict_GetItemString(dict, type_key);  // Borrowed, here and below.
   if (type) return reinterpret_cast<PyTypeObject*>(type);
-  type = PyType_FromSpec(&spec);
+  type = PyType_FromSpec(&buffer_spec);
   const bool kept = type && PyDict_SetItemString(dict, type_key, type) == 0;
   Py_XDECREF(type);
   return kept ? reinterpret_cast<PyTypeObject*>(type) : nullptr;

@@ -64,12 +64,12 @@ pid_t parent_of(pid_t pid) {
              : static_cast<pid_t>(std::strtol(stat.c_str() + name_end + 4, nullptr, 10));
 }
 
-constexpr int depth_max = 64;  // Of a process tree: only so that a wild one costs no stack.
+constexpr int tree_depth_max = 64;  // Of a process tree: only so that a wild one costs no stack.
 
 // The descendants of `pid`, parents first. Looked up before anything is killed, because an orphan
 // is init's.
 void find_descendants(pid_t pid, int depth, std::vector<base::unique_fd>& found) {
-  if (depth == depth_max) return;
+  if (depth == tree_depth_max) return;
   std::error_code ignored;
   const std::filesystem::path tasks = "/proc/" + std::to_string(pid) + "/task";
   for (const auto& task : std::filesystem::directory_iterator(tasks, ignored)) {

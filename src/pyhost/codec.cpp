@@ -11,6 +11,7 @@
 #include "coppice/detail/msgpack.hpp"
 #include "coppice/errors.hpp"
 #include "pyhost/buffer_object.hpp"
+#include "pyhost/owned.hpp"
 #include "pyhost/plain_form.hpp"
 
 namespace coppice::py {
@@ -21,21 +22,6 @@ using msgpack::reader;
 
 constexpr int depth_max = reader::depth_max_default;
 constexpr std::int8_t timestamp_ext = -1;  // The one extension type that msgpack defines.
-
-// A new reference that ends with its block.
-class owned {
- public:
-  explicit owned(PyObject* object) : object_(object) {}
-  owned(const owned&) = delete;
-  owned(owned&& other) noexcept : object_(other.release()) {}
-  ~owned() { Py_XDECREF(object_); }
-  explicit operator bool() const { return object_ != nullptr; }
-  PyObject* get() const { return object_; }
-  PyObject* release() { return std::exchange(object_, nullptr); }
-
- private:
-  PyObject* object_;
-};
 
 // --- encoding ------------------------------------------------------------------------------------
 

@@ -2,25 +2,12 @@
 #include "pyhost/plain_form.hpp"
 
 #include <cstdio>
-#include <utility>
+
+#include "pyhost/owned.hpp"
 
 namespace coppice::py {
 
 namespace {
-
-// A new reference that ends with its block; null if there is none.
-class owned {
- public:
-  explicit owned(PyObject* object) : object_(object) {}
-  owned(const owned&) = delete;
-  ~owned() { Py_XDECREF(object_); }
-  explicit operator bool() const { return object_ != nullptr; }
-  PyObject* get() const { return object_; }
-  PyObject* release() { return std::exchange(object_, nullptr); }
-
- private:
-  PyObject* object_;
-};
 
 // Of a module that was imported already; null, without an exception, if it was not.
 PyObject* imported(const char* module, const char* name) {

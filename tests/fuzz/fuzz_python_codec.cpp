@@ -227,8 +227,9 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace coppice;
   const fuzz::input in(data, size);
-  // CPython keeps up to 100 freed objects of a kind, and some ways to make one take none of those.
-  constexpr int tries = 300;
+  // CPython keeps up to 2,000 freed objects of a kind (tuples of one length; most others 100), and
+  // some ways to make one take none of those.
+  constexpr int tries = 2'500;
   py::one(in);
   std::size_t grown = 0;
   for (int i = 0; i < tries; ++i) {
