@@ -27,16 +27,17 @@ def check(root: Path, build: Path) -> list[str]:
     chosen = [file for file in files.cpp() if file.path.startswith(("src/", "cli/")) and
               file.path.endswith(".cpp") and not file.is_test]
 
-    def look(file: source_file, entry: dict) -> list[str]:
+    def look(_files: list[source_file], path: Path, entry: dict) -> tuple[list[str], str]:
         done = compile_db.ask([CLANG_TIDY, "--quiet", f"--config-file={root / '.clang-tidy'}"],
-                              root / file.path, entry)
+                              path, entry)
+        if re.search(r"\berror: .*\[clang-diagnostic-error\]$", done.stdout, re.M):
+            return [], done.stdout.strip()[-300:]
         lines = [f"{where.removeprefix(f'{root}/')}: {what.replace(',-warnings-as-errors', '')}"
                  for where, what in FINDING.findall(done.stdout)]
-        if done.returncode != 0 and not lines:
-            lines = [f"{file.path}: {CLANG_TIDY} could not read it: {done.stderr.strip()[-300:]}"]
-        return lines
+        failure = done.stderr.strip()[-300:] if done.returncode != 0 and not lines else ""
+        return lines, failure
 
-    return sorted(set(compile_db.check(files, chosen, build, root / ".clang-tidy", look)))
+    return compile_db.check(files, chosen, build, root / ".clang-tidy", look)
 
 
 if __name__ == "__main__":

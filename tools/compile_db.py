@@ -2,7 +2,8 @@
 """Runs a clang tool over C++ files with the flags they are built with; remembers what was clean.
 
 A file is looked at again when it, something of ours that it includes, its flags or the tool's own
-configuration changed. Used by coroutine_shapes.py and clang_tidy.py.
+configuration changed. Several files with the same flags are read as one: most of the time goes into
+the headers that they share. Used by coroutine_shapes.py and clang_tidy.py.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from pathlib import Path
 
 from sources import source_file, tree
 
-SECONDS = 600  # for one file
+SECONDS = 600  # for one batch
+BATCH = 8  # files
+# (files, what to read them by, its entry) -> what was found, and why it could not be read, or "".
+look_function = Callable[[list[source_file], Path, dict], tuple[list[str], str]]
 
 
 def commands(build: Path, root: Path) -> dict[str, dict]:
@@ -81,32 +85,64 @@ def ask(command: list[str], path: Path, entry: dict) -> subprocess.CompletedProc
                               capture_output=True, text=True, errors="replace", timeout=SECONDS)
 
 
+def batches(wanted: list[tuple[source_file, dict]]) -> list[list[tuple[source_file, dict]]]:
+    """Files with the same flags, at most BATCH of them together."""
+    groups: dict[tuple, list] = {}
+    for file, entry in wanted:
+        flags = re.sub(r" -(o|MF|MT) \S+| -x c\+\+", "", entry["command"])
+        key = (entry["directory"], flags.replace(entry["file"], ""))
+        groups.setdefault(key, []).append((file, entry))
+    return [group[at:at + BATCH] for group in groups.values()
+            for at in range(0, len(group), BATCH)]
+
+
+def look_at(batch: list[tuple[source_file, dict]], root: Path, look: look_function) -> list[str]:
+    """Reads the files of a batch as one, or each alone if they cannot be."""
+    names = [file for file, _ in batch]
+    entry = batch[0][1]
+    try:
+        if len(batch) == 1:
+            found, failure = look(names, root / names[0].path, entry)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "batch.cpp")
+                path.write_text("".join(f'#include "{root / file.path}"\n' for file in names))
+                command = entry["command"].replace(entry["file"], str(path))
+                found, failure = look(names, path, {**entry, "command": command,
+                                                    "file": str(path)})
+    except subprocess.TimeoutExpired:
+        found, failure = [], f"no end after {SECONDS} s"
+    if not failure:
+        return found
+    if len(batch) > 1:
+        return [line for one in batch for line in look_at([one], root, look)]
+    return [f"{names[0].path}: it could not be read: {failure}"]
+
+
 def check(files: tree, chosen: list[source_file], build: Path, configuration: Path,
-          look: Callable[[source_file, dict], list[str]], jobs: int = 0) -> list[str]:
-    """What `look(file, entry)` finds in the chosen files. Files found clean before are left out."""
+          look: look_function, jobs: int = 0) -> list[str]:
+    """What `look` finds in the chosen files. Files found clean before are left out."""
     root = files.root.resolve()
     known = commands(build, root)
     cache = build / f".clean-{configuration.name.strip('.')}"
     cache.mkdir(exist_ok=True)
+    rules = configuration.read_bytes()
 
-    def one(file: source_file) -> list[str]:
-        entry = entry_for(file, known, root)
-        if entry is None:
-            return []
-        clean = cache / fingerprint(file, entry, files, configuration.read_bytes())
-        if clean.exists():
-            return []
-        try:
-            found = look(file, entry)
-        except subprocess.TimeoutExpired:
-            return [f"{file.path}: no end after {SECONDS} s"]
+    def clean(file: source_file, entry: dict) -> Path:
+        return cache / fingerprint(file, entry, files, rules)
+
+    def one(batch: list[tuple[source_file, dict]]) -> list[str]:
+        found = look_at(batch, root, look)
         if not found:
-            clean.touch()
+            for file, entry in batch:
+                clean(file, entry).touch()
         return found
 
+    entries = [(file, entry_for(file, known, root)) for file in chosen]
+    wanted = [(file, entry) for file, entry in entries if entry and not clean(file, entry).exists()]
     workers = jobs or int(os.environ.get("COPPICE_JOBS") or os.cpu_count() or 2)
     with ThreadPoolExecutor(workers) as pool:
-        return [line for lines in pool.map(one, chosen) for line in lines]
+        return sorted({line for lines in pool.map(one, batches(wanted)) for line in lines})
 
 
 def main(description: str, program: str, check_all: Callable[[Path, Path], list[str]],

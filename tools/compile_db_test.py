@@ -35,9 +35,9 @@ class CompileDbTest(unittest.TestCase):
         """Which files were looked at."""
         self.seen = []
 
-        def look(file, entry):
-            self.seen.append(file.path)
-            return answer
+        def look(files, path, entry):
+            self.seen += [file.path for file in files]
+            return answer, ""
 
         files = tree(self.root)
         chosen = [files.files["src/core/a.cpp"]]
@@ -63,6 +63,27 @@ class CompileDbTest(unittest.TestCase):
         self.write("tool.conf", "lax\n")
         self.assertEqual(self.run_check([]), ["src/core/a.cpp"])
         self.assertEqual(self.run_check([]), [])
+
+    def test_files_with_the_same_flags_are_read_as_one_or_alone_if_they_cannot_be(self):
+        self.write("src/core/b.cpp", '#include "core/a.hpp"\n')
+        self.write("build/compile_commands.json", json.dumps([{
+            "directory": str(self.root), "file": str(self.root / f"src/core/{name}.cpp"),
+            "command": f"clang++-19 -o {name}.o -c {self.root}/src/core/{name}.cpp"}
+            for name in "ab"]))
+        files = tree(self.root)
+        chosen = [files.files[f"src/core/{name}.cpp"] for name in "ab"]
+        read = []
+
+        def look(batch, path, entry):
+            read.append(path.read_text())
+            self.assertIn(str(path), entry["command"])
+            return [], "two of a name" if len(batch) > 1 else ""
+
+        self.assertEqual(compile_db.check(files, chosen, self.root / "build",
+                                          self.root / "tool.conf", look, jobs=1), [])
+        self.assertEqual(len(read), 3)
+        self.assertEqual(read[0], "".join(f'#include "{self.root}/src/core/{name}.cpp"\n'
+                                          for name in "ab"))
 
     def test_a_header_is_read_with_the_flags_of_a_neighbour(self):
         files = tree(self.root)

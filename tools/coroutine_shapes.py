@@ -40,37 +40,30 @@ def awaiting(files: tree) -> list[source_file]:
             not file.path.endswith(".c")]
 
 
-def ask(file: source_file, entry: dict, root: Path) -> tuple[str, str]:
-    """clang-query's answer, and why it could not read the file (or nothing)."""
-    done = compile_db.ask([CLANG_QUERY, "-f", str(QUERY)], root / file.path, entry)
-    errors = re.findall(r"^.*\berror: .*$", done.stdout + done.stderr, re.M)
-    if done.returncode != 0 or errors:
-        return "", (errors[0] if errors else done.stderr.strip()[-300:]) or "no reason given"
-    return done.stdout, ""
-
-
-def findings(file: source_file, answer: str, root: Path) -> list[str]:
+def findings(files: list[source_file], answer: str, root: Path) -> list[str]:
     """The matches that no exception covers, once each."""
+    by_path = {(root / file.path).resolve(): file for file in files}
     found = set()
     for path, line, kind in BINDS.findall(answer):
-        number = int(line)
-        if kind in MESSAGES and Path(path).resolve() == (root / file.path).resolve():
-            if not any(one.rule == RULE and one.covers == number for one in file.allowances):
-                found.add((number, kind))
-    return [f"{file.path}:{line}: {RULE}: {MESSAGES[kind]}" for line, kind in sorted(found)]
+        file = by_path.get(Path(path).resolve())
+        if file and kind in MESSAGES and not any(
+                one.rule == RULE and one.covers == int(line) for one in file.allowances):
+            found.add((file.path, int(line), kind))
+    return [f"{path}:{line}: {RULE}: {MESSAGES[kind]}" for path, line, kind in sorted(found)]
 
 
 def check(root: Path, build: Path) -> list[str]:
     """All findings in the repository. A file that cannot be parsed is a finding too."""
     root = root.resolve()
+
+    def look(files: list[source_file], path: Path, entry: dict) -> tuple[list[str], str]:
+        done = compile_db.ask([CLANG_QUERY, "-f", str(QUERY)], path, entry)
+        errors = re.findall(r"^.*\berror: .*$", done.stdout + done.stderr, re.M)
+        if done.returncode != 0 or errors:
+            return [], (errors[0] if errors else done.stderr.strip()[-300:]) or "no reason given"
+        return findings(files, done.stdout, root), ""
+
     files = tree(root)
-
-    def look(file: source_file, entry: dict) -> list[str]:
-        answer, failure = ask(file, entry, root)
-        if failure:
-            return [f"{file.path}: {CLANG_QUERY} could not read it: {failure}"]
-        return findings(file, answer, root)
-
     return compile_db.check(files, awaiting(files), build, QUERY, look)
 
 

@@ -38,19 +38,19 @@ void use(bool) {}
 
 @unittest.skipUnless(shutil.which(coroutine_shapes.CLANG_QUERY), "clang-query-19 is not installed")
 class CoroutineShapesTest(unittest.TestCase):
-    def check(self, body: str, name: str = "src/core/sample.cpp") -> list[str]:
-        """What is found in a repository whose only coroutine is `body`."""
+    def check(self, body: str, name: str = "src/core/sample.cpp", other: str = "") -> list[str]:
+        """What is found in a repository whose only coroutines are `body` and `other`."""
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            for path, text in (("src/core/other.cpp", ""), (name, PRELUDE + body)):
+            for path, text in (("src/core/other.cpp", other), (name, PRELUDE + body)):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
-            built = name if name.endswith(".cpp") else "src/core/other.cpp"
             build = root / "build"
             build.mkdir()
+            built = {"src/core/other.cpp"} | ({name} if name.endswith(".cpp") else set())
             (build / "compile_commands.json").write_text(json.dumps([{
-                "directory": folder, "file": str(root / built),
-                "command": f"clang++-19 -std=c++20 -c {root / built}"}]))
+                "directory": folder, "file": str(root / one),
+                "command": f"clang++-19 -std=c++20 -c {root / one}"} for one in built]))
             return coroutine_shapes.check(root, build)
 
     def test_an_await_in_a_condition_is_found(self):
@@ -80,6 +80,12 @@ class CoroutineShapesTest(unittest.TestCase):
                            "include/coppice/sample.hpp")
         self.assertEqual(len(found), 1, found)
 
+    def test_each_of_several_files_that_are_read_as_one_is_named(self):
+        bad = "task {}() {{ if (co_await ready()) use(true); }}\n"
+        found = self.check(bad.format("g"), "src/core/a.cpp", bad.format("h"))
+        self.assertEqual([line.split(":")[0] for line in found],
+                         ["src/core/a.cpp", "src/core/other.cpp"], found)
+
     def test_named_values_and_declarations_pass(self):
         self.assertEqual(self.check(
             'task g() {\n  options o{.name = "x"};\n  co_await with(o);\n'
@@ -93,7 +99,7 @@ class CoroutineShapesTest(unittest.TestCase):
 
     def test_a_file_that_cannot_be_parsed_is_a_finding(self):
         found = self.check("task g() { co_await nonsense(; }\n")
-        self.assertIn("could not read it", " ".join(found))
+        self.assertIn("could not be read", " ".join(found))
 
 
 if __name__ == "__main__":
