@@ -22,7 +22,8 @@ struct tls_files {
 };
 
 /// Of a process. Its children in other processes have the defaults, and connect over loopback
-/// without TLS.
+/// without TLS. Beside `tls` leave them on unix sockets: a child on tcp listens without it, too,
+/// and who has certificates does not find such a child by name.
 ///
 ///     main_options o;
 ///     o.transports.enable = {"tcp"};

@@ -244,7 +244,7 @@ void discovery::join(const port::actor_port_ptr& main, addresses at, listed done
 
 void discovery::addresses_for_children(std::function<void(tree_addresses)> then,
                                        std::function<void(std::exception_ptr)> failed) {
-  if (registrar_ && bound_.empty())
+  if (registrar_ && (bound_.empty() || options_.wants_certificates))
     return listen(
         registrar_,
         [then = std::move(then), uuid = registrar_->self().uuid](const msg::wire_address& at) {

@@ -30,6 +30,9 @@ struct discovery_options {
   duration idle_within = std::chrono::seconds(1);               // A connection that nobody uses.
   int stale_max = 16;  // Entries that nobody answers to and one lookup removes, one after another.
   port::registry_limits registry;
+  // Whoever connects to where the registrar was told to listen shows a certificate. Children may
+  // have none.
+  bool wants_certificates = false;
 };
 
 /// What an actor wants to know.

@@ -56,6 +56,7 @@ void process_options::use(const transport_settings& settings) {
     transports.tls = ipc::load_tls({.certificate_file = files.certificate_file,
                                     .key_file = files.key_file,
                                     .ca_file = files.ca_file});
+  discovery.wants_certificates = transports.tls != nullptr;
 }
 
 process_runtime* process_runtime::current() noexcept { return the_runtime.load(); }

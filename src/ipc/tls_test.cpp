@@ -2,55 +2,19 @@
 #include "ipc/tls.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 
-#include <cstdio>
 #include <random>
 
+#include "ipc/certificate_for_test.hpp"
 #include "ipc/transport_test_kit.hpp"
 
 namespace coppice::ipc {
 namespace {
 
 using namespace std::chrono_literals;
+using test::identity;
 using test::numbered;
 using test::until;
-
-using key_ptr = std::unique_ptr<EVP_PKEY, decltype(&::EVP_PKEY_free)>;
-using certificate_ptr = std::unique_ptr<X509, decltype(&::X509_free)>;
-
-// A certificate and its key, signed by somebody: itself, if nobody is given.
-struct identity {
-  identity(const std::string& name, const std::string& names, const identity* by = nullptr)
-      : key(::EVP_EC_gen("P-256"), &::EVP_PKEY_free), certificate(::X509_new(), &::X509_free) {
-    X509* x = certificate.get();
-    ::X509_set_version(x, X509_VERSION_3);
-    static long serial = 0;
-    ::ASN1_INTEGER_set(::X509_get_serialNumber(x), ++serial);
-    ::X509_gmtime_adj(::X509_getm_notBefore(x), -3600);
-    ::X509_gmtime_adj(::X509_getm_notAfter(x), 3600);
-    ::X509_set_pubkey(x, key.get());
-    ::X509_NAME_add_entry_by_txt(::X509_get_subject_name(x), "CN", MBSTRING_ASC,
-                                 reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
-    X509* issuer = by ? by->certificate.get() : x;
-    ::X509_set_issuer_name(x, ::X509_get_subject_name(issuer));
-    add(NID_basic_constraints, by ? "critical,CA:FALSE" : "critical,CA:TRUE", issuer);
-    if (!names.empty()) add(NID_subject_alt_name, names.c_str(), issuer);
-    EXPECT_GT(::X509_sign(x, (by ? by->key : key).get(), ::EVP_sha256()), 0);
-  }
-  void add(int what, const char* value, X509* issuer) {
-    X509V3_CTX context;
-    X509V3_set_ctx(&context, issuer, certificate.get(), nullptr, nullptr, 0);
-    X509_EXTENSION* e = ::X509V3_EXT_conf_nid(nullptr, &context, what, value);
-    EXPECT_NE(e, nullptr) << value;
-    ::X509_add_ext(certificate.get(), e, -1);
-    ::X509_EXTENSION_free(e);
-  }
-  key_ptr key;
-  certificate_ptr certificate;
-};
 
 class Tls : public testing::Test, public test::server_and_client {
  protected:
@@ -60,19 +24,12 @@ class Tls : public testing::Test, public test::server_and_client {
     client_tls = options_of("client", client_id);
   }
   std::string write_certificate(const std::string& name, const identity& who) {
-    const std::string path = own.path() + "/" + name + ".pem";
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    ::PEM_write_X509(file, who.certificate.get());
-    std::fclose(file);
-    return path;
+    return who.write_certificate(own.path() + "/" + name + ".pem");
   }
   tls_options options_of(const std::string& name, const identity& who) {
     tls_options o;
     o.certificate_file = write_certificate(name, who);
-    o.key_file = own.path() + "/" + name + ".key";
-    std::FILE* file = std::fopen(o.key_file.c_str(), "w");
-    ::PEM_write_PrivateKey(file, who.key.get(), nullptr, nullptr, 0, nullptr, nullptr);
-    std::fclose(file);
+    o.key_file = who.write_key(own.path() + "/" + name + ".key");
     o.ca_file = ca_file;
     o.library = COPPICE_TEST_TLS;
     return o;

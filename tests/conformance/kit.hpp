@@ -46,7 +46,8 @@ std::vector<exposed> all_endpoints();
 
 /// Runs `body` as the root actor of a tree of its own, on this thread, and gives the exit status.
 /// Afterwards fails the test unless threads, processes, descriptors and socket files are as before.
-int run_tree(std::function<task<>(actor&)> body, transport_settings transports = {});
+int run_tree(std::function<task<>(actor&)> body, transport_settings transports = {},
+             std::vector<std::string> registry_addrs = {});
 
 /// Options for a kind: the module is enabled under the same name in both languages.
 actor_options options_for(const kind& k);

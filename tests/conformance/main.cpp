@@ -116,7 +116,8 @@ std::string function(const kind& k, const char* name) {
   return std::string(k.python ? "kit_py:" : "kit:") + name;
 }
 
-int run_tree(std::function<task<>(actor&)> body, transport_settings transports) {
+int run_tree(std::function<task<>(actor&)> body, transport_settings transports,
+             std::vector<std::string> registry_addrs) {
   const auto before = count_resources();
   char program[] = "conformance";
   char* argv[] = {program, nullptr};
@@ -126,6 +127,7 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports) 
   options.errors = errors_of_services;
   options.handled = signals::none;
   options.transports = std::move(transports);
+  options.registry_addrs = std::move(registry_addrs);
   const int status = run_main(1, argv, root, std::move(options));
   expect_settled(before);
   return status;
