@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "base/sanitizers.hpp"
 #include "coppice/actor.hpp"
 #include "coppice/handle_errors.hpp"
 #include "coppice/outcome.hpp"
@@ -57,6 +58,8 @@ TEST(ActorNursery, ActorsEndWithTheBlockWithoutBeingTold) {
 }
 
 TEST(ActorNursery, AnotherProgramIsStartedAsTractorStartsItsOwn) {
+  if (base::under_thread_sanitizer)
+    GTEST_SKIP() << "thread sanitizer cannot follow clone(CLONE_VM | CLONE_VFORK)";
   char folder[] = "/tmp/cpc-XXXXXX";
   ASSERT_NE(::mkdtemp(folder), nullptr);
   const std::string program = std::string(folder) + "/program", said = program + ".said";

@@ -8,11 +8,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
+#include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
 #include "ipc/listener.hpp"
 
@@ -20,11 +23,19 @@ namespace coppice::spawn {
 
 namespace {
 
-/// How the process behind a pidfd ended; it is reaped.
-exit_report reap(int pidfd) {
+constexpr duration ask_again_after = std::chrono::milliseconds(5);
+
+/// How a process that has ended did so; it is reaped. Nothing: a debugger, strace or leak sanitizer
+/// holds it, and lets go of it when it ends itself. That is said of a pidfd that does not block.
+std::optional<exit_report> reap(idtype_t by, int id) {
   siginfo_t info{};
   exit_report report;
-  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) {
+  int failed = 0;
+  do {
+    failed = ::waitid(by, static_cast<id_t>(id), &info, WEXITED);
+  } while (failed != 0 && errno == EINTR);
+  if (failed != 0 && errno == EAGAIN) return std::nullopt;
+  if (failed != 0) {
     // ECHILD: some other code of this program waited for it.
     report.how = exit_report::cause::lost;
     return report;
@@ -43,7 +54,7 @@ exit_report reap(int pidfd) {
 /// while its start is still under way.
 struct process_state : std::enable_shared_from_this<process_state> {
   process_state(std::shared_ptr<core::loop> on, spawner& by, std::shared_ptr<child_observer> o)
-      : control(std::move(on)), starter(by), observer(std::move(o)) {}
+      : control(std::move(on)), starter(by), observer(std::move(o)), again(*control) {}
 
   // Control loop only.
   void started(started_process p, const std::string& program) {
@@ -61,18 +72,23 @@ struct process_state : std::enable_shared_from_this<process_state> {
       watch = std::make_unique<core::fd_watch>(*control, pidfd.get(), [me = shared_from_this()] {
         auto keep = me;  // The watch, which owns this closure, ends in here.
         keep->watch.reset();
-        keep->end(reap(keep->pidfd.get()));
+        keep->ended();
       });
     } catch (const std::exception& e) {
       cannot_watch(e.what());
     }
   }
 
+  void ended() {
+    if (auto report = reap(P_PIDFD, pidfd.get())) return end(std::move(*report));
+    again.set(ask_again_after, [me = shared_from_this()] { me->ended(); });
+  }
+
   // It must not run unwatched. Its end is a moment away, but not to be waited for here.
   void cannot_watch(const std::string& why) {
     send(SIGKILL);
     starter.post([me = shared_from_this(), why] {
-      exit_report report = reap(me->pidfd.get());
+      exit_report report = reap(P_PID, me->pid).value_or(exit_report{});
       report.detail += " after it could not be watched: " + why;
       me->control->post([me, report = std::move(report)]() mutable { me->end(std::move(report)); });
     });
@@ -97,6 +113,7 @@ struct process_state : std::enable_shared_from_this<process_state> {
   pid_t pid = -1;
   base::unique_fd pidfd;
   std::unique_ptr<core::fd_watch> watch;
+  core::alarm again;
   int wanted_signal = 0;  // Asked for before the process was there.
 };
 

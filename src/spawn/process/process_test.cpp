@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spawn/process/process.hpp"  // First: proves the header stands alone.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,6 +190,36 @@ TEST_F(ProcessBackend, AChildThatSomebodyElseReapedIsLost) {
     EXPECT_TRUE(co_await ended());
   });
   EXPECT_EQ(seen->report.how, exit_report::cause::lost);
+}
+
+// It was taken for lost, and stayed a zombie: so it went with a child whose leak sanitizer looked
+// at it when it was killed.
+TEST_F(ProcessBackend, AChildThatADebuggerHoldsEndsWhenTheDebuggerLetsGo) {
+  run([&]() -> task<> {
+    auto c = start(me("--wait"));
+    const pid_t pid = co_await pid_of(c.get());
+    int attached[2];
+    EXPECT_EQ(::pipe2(attached, O_CLOEXEC), 0);
+    const pid_t debugger = ::fork();
+    if (debugger == 0) {
+      const char how = ::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr) == 0 ? '+' : '-';
+      (void)!::write(attached[1], &how, 1);
+      for (;;) ::pause();
+    }
+    char how = 0;
+    EXPECT_EQ(::read(attached[0], &how, 1), 1);
+    EXPECT_EQ(how, '+');
+    ::kill(pid, SIGKILL);
+    co_await sleep_for(50ms);
+    EXPECT_EQ(seen->ends, 0);
+    ::kill(debugger, SIGKILL);
+    EXPECT_EQ(::waitpid(debugger, nullptr, 0), debugger);
+    EXPECT_TRUE(co_await ended());
+    ::close(attached[0]);
+    ::close(attached[1]);
+  });
+  EXPECT_EQ(seen->report.how, exit_report::cause::signalled);
+  EXPECT_EQ(seen->report.status, SIGKILL);
 }
 
 TEST_F(ProcessBackend, WhatItCannotServeItRefusesWithTheSentence) {
