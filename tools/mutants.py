@@ -32,6 +32,7 @@ from sources import tree
 FOLDER = "tests/mutants"
 KEYS = {"name", "breaks", "file", "find", "replace", "caught_by"}
 SECONDS = 60  # for one test: a mutant may well hang
+SHARES = 3  # `make check` tries one of so many shares of the mutants, each commit the next
 BEGIN, END = "<!-- mutants.py --readme -->\n", "<!-- end -->\n"
 
 
@@ -186,13 +187,27 @@ def catch(shop: workshop, one: mutant) -> case:
     return case(name, PASSED)
 
 
-def run_all(match: str = "") -> list[case]:
+def share(mutants: list[mutant], number: int) -> list[mutant]:
+    """The mutants whose turn it is."""
+    return mutants[number % SHARES::SHARES]
+
+
+def commits() -> int:
+    """How many led to this one; 0 outside of a git checkout."""
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-list", "--count", "HEAD"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return int(done.stdout) if done.returncode == 0 else 0
+
+
+def run_all(match: str = "", one_share: bool = False) -> list[case]:
     """Builds the dev preset's core_test first: its libraries and compile commands are used."""
     mutants = read(ROOT)
     _, inside, _ = readme(ROOT)
     cases = [case("mutants are listed in their README", PASSED if inside == table(mutants)
                   else FAILED, "run tools/mutants.py --readme")]
     mutants = [one for one in mutants if match in one.name]
+    if one_share:
+        mutants = share(mutants, commits())
     build.build("dev", ["core_test"], False)
     shop = workshop(ROOT, build.presets()["dev"])
     tests: dict[str, list[str]] = {}

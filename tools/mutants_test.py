@@ -96,6 +96,11 @@ class MutantsTest(unittest.TestCase):
         with unittest.mock.patch.object(mutants, "SECONDS", 0.1):
             self.assertFalse(shop.passes(self.root / "hang", "A.IsOne"))
 
+    def test_the_shares_of_successive_commits_hold_every_mutant_once(self):
+        all_of_them = list(range(10))
+        shares = [mutants.share(all_of_them, 100 + n) for n in range(mutants.SHARES)]
+        self.assertEqual(sorted(sum(shares, [])), all_of_them)
+
     def test_the_readme_keeps_what_stands_around_its_table(self):
         before, inside, after = mutants.readme(self.root)
         self.assertEqual((before, inside, after), (f"About.\n{mutants.BEGIN}", "", mutants.END))
