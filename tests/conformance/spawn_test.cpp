@@ -144,7 +144,8 @@ TEST_P(SpawnBackend, CancelActorEndsItByAskingAndLaterCallsSayThatItDied) {
   EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
               auto inside = [&](actor_nursery& an) -> task<> {
                 actor_options patient = options_for(GetParam());
-                patient.stop.ask = 10s;  // A sanitizer looks for leaks before a process ends.
+                // A sanitizer looks for leaks before a process ends.
+                patient.stop = {.ask = 10s, .total = 30s};
                 portal p = co_await an.start_actor("subject", patient);
                 how = co_await p.cancel_actor();
                 auto r =
