@@ -31,9 +31,9 @@ RUNNER_SECONDS = 2400  # for a whole runner
 HEARTBEAT_SECONDS = 15
 
 
-def jobs() -> str:
-    """Tests wait more than they compute: two at a time for each processor."""
-    return str(2 * int(build.jobs()))
+def jobs(preset: str) -> str:
+    """Tests wait more than they compute, but under a sanitizer: two at a time for a processor."""
+    return build.jobs() if preset in ("asan", "tsan") else str(2 * int(build.jobs()))
 
 
 class ended(Exception):
@@ -120,7 +120,7 @@ def environment(folder: Path, found: cpython.python | None) -> dict:
 def run_ctest(preset: str, folder: Path, env: dict, labels: str, match: str) -> list[case]:
     junit = folder / "ctest.xml"
     junit.unlink(missing_ok=True)
-    command = ["ctest", "--test-dir", str(folder), "--output-junit", str(junit), "-j", jobs(),
+    command = ["ctest", "--test-dir", str(folder), "--output-junit", str(junit), "-j", jobs(preset),
                "--timeout", str(CTEST_SECONDS), "--no-tests=error",
                "--test-output-size-passed", "100000", "--test-output-size-failed", "1000000"]
     if labels:
@@ -155,7 +155,7 @@ def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | Non
     junit = folder / "pytest.xml"
     junit.unlink(missing_ok=True)
     command = [str(found.executable), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider",
-               "-o", "faulthandler_timeout=120", "-n", jobs(), f"--junitxml={junit}", *tests]
+               "-o", "faulthandler_timeout=120", "-n", jobs(preset), f"--junitxml={junit}", *tests]
     command += ["-k", match] if match else []
     try:
         status, output = run(command, {**env, "PYTHONPATH": python_path(folder, found)})
