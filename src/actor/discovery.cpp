@@ -46,8 +46,8 @@ registrar_session::arguments address_argument(msg::wire_address at) {
 registrar_session::arguments plain_name(std::string name) {
   return [name = std::move(name)](const ipc::link&) { return to_kwargs(kw("name", name)); };
 }
-registrar_session::arguments nothing() {
-  return [](const ipc::link&) { return to_payload(std::map<std::string, std::string>()); };
+registrar_session::arguments no_arguments() {
+  return [](const ipc::link&) { return to_kwargs(); };
 }
 
 /// The nearer, the better; among equals the one that was registered last.
@@ -480,7 +480,7 @@ task<bool> discovery::answer_from(running* mine, port::actor_port_ptr asker, con
     const bool all = wanted->wanted == lookup::what::registry;
     // Named: g++ 12 would destroy what comes of a ?: twice.
     std::string method = all ? "get_registry" : "find_actor";
-    auto kwargs = all ? nothing() : plain_name(wanted->name);
+    auto kwargs = all ? no_arguments() : plain_name(wanted->name);
     port::reply r = co_await ask_within(session.get(), std::move(method), std::move(kwargs),
                                         options_.answer_within);
     payload value = value_of(std::move(r), where);

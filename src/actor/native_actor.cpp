@@ -11,6 +11,7 @@
 #include "actor/native_dialog.hpp"
 #include "base/assert.hpp"
 #include "base/uuid.hpp"
+#include "coppice/kw.hpp"
 #include "coppice/time.hpp"
 
 namespace coppice {
@@ -556,7 +557,7 @@ task<exit_report> native_actor::cancel_peer(child_slot& c) {
   const std::string who = c.id.name;
   port::effects out;
   const auto id = table_.request(
-      c.link, "self", "cancel", to_payload(std::map<std::string, std::string>()),
+      c.link, "self", "cancel", to_kwargs(),
       [&answer](port::reply&& r) { answer.set(std::move(r)); }, out);
   apply(std::move(out));
   auto waiting = detail::take(move_on_after(call_cancel_within, wait_for(&answer)));

@@ -10,6 +10,7 @@
 #include "coppice/channel.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/event.hpp"
+#include "coppice/kw.hpp"
 #include "coppice/time.hpp"
 
 namespace coppice::tree {
@@ -26,7 +27,6 @@ constexpr duration hear_out_within = std::chrono::milliseconds(50);
 // all.
 constexpr duration hurried_max = std::chrono::milliseconds(100);
 
-payload no_arguments() { return to_payload(std::map<std::string, std::string>()); }
 time_point later(time_point t, duration d) { return d >= never - t ? never : t + d; }
 
 /// A further request: it may shorten what is under way, never prolong it.
@@ -258,19 +258,18 @@ void supervisor::greet(const std::shared_ptr<record>& r) {
     r->up = !r->start_error;
     return;
   }
-  r->request.parent->request(r->link, "self", "wait_ready", no_arguments(),
-                             [r](port::reply&& reply) {
-                               if (reply.how == port::reply::kind::value)
-                                 r->tell([](record& of) {
-                                   // Once its start has failed it may not have succeeded.
-                                   if (!of.start_error) of.up = true;
-                                 });
-                               else if (reply.how == port::reply::kind::error)
-                                 r->tell([e = reply.to_exception(r->name())](record& of) {
-                                   // Once it is being stopped, it fails because of that.
-                                   if (!of.climbing && !of.start_error) of.start_error = e;
-                                 });
-                             });
+  r->request.parent->request(r->link, "self", "wait_ready", to_kwargs(), [r](port::reply&& reply) {
+    if (reply.how == port::reply::kind::value)
+      r->tell([](record& of) {
+        // Once its start has failed it may not have succeeded.
+        if (!of.start_error) of.up = true;
+      });
+    else if (reply.how == port::reply::kind::error)
+      r->tell([e = reply.to_exception(r->name())](record& of) {
+        // Once it is being stopped, it fails because of that.
+        if (!of.climbing && !of.start_error) of.start_error = e;
+      });
+  });
 }
 
 std::exception_ptr supervisor::why_not_up(const record& r) {
@@ -374,8 +373,8 @@ void supervisor::ask(record& r) {
   if (!r.link || r.link_lost || r.has_ended || std::exchange(r.asked, true)) return;
   if (r.report.rung == rung::none) r.report.rung = rung::asked;
   const msg::aid& parent = r.request.spec.parent;
-  r.link->send(msg::start{base::new_uuid(), "self", "cancel", no_arguments(),
-                          uid{parent.name, parent.uuid}});
+  r.link->send(
+      msg::start{base::new_uuid(), "self", "cancel", to_kwargs(), uid{parent.name, parent.uuid}});
 }
 
 // The ladder. Each rung is given its bound, none more than what is left of the total.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coppice/errors.hpp"
+#include "msg/celsius_for_test.hpp"
 #include "msg/test_bytes.hpp"
 
 namespace coppice {
@@ -18,6 +19,7 @@ namespace {
 using msg::hex;
 using msg::text_of;
 using msg::unhex_payload;
+using test::celsius;
 
 enum class color : std::uint8_t { red = 1, green = 2 };
 enum loose { loose_value };
@@ -86,32 +88,10 @@ struct deep_pointer {
   std::map<std::string, std::vector<with_pointer>> m;
 };
 
-class celsius {  // An invariant: a codec of its own.
- public:
-  explicit celsius(double degrees) : degrees_(degrees) {}
-  double degrees() const { return degrees_; }
-
- private:
-  double degrees_;
-};
 struct weather {
   std::vector<std::optional<int>> readings;
   int n = 0;
 };
-
-}  // namespace
-
-template <>
-struct codec<celsius> {
-  static void encode(msgpack::writer& w, const celsius& c) { w.number(c.degrees()); }
-  static celsius decode(msgpack::reader& r) {
-    const double degrees = r.number();
-    if (degrees < -273.15) r.fail_with("colder than absolute zero");
-    return celsius(degrees);
-  }
-};
-
-namespace {
 
 static_assert(message<bool> && message<char> && message<color> && message<float>);
 static_assert(message<basket> && message<node> && message<empty> && message<many>);

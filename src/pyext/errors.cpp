@@ -76,10 +76,6 @@ ref message_dict(const std::string& message) {
   return text ? ref::take(Py_BuildValue("{sO}", "message", text.get())) : ref();
 }
 
-bool add(const ref& dict, const char* name, const ref& value) {
-  return dict && value && PyDict_SetItemString(dict.get(), name, value.get()) == 0;
-}
-
 }  // namespace
 
 bool error_bridge::set_factory(PyObject* make) { return put_registered(factory_key, make); }
@@ -156,7 +152,8 @@ ref error_bridge::make(const port::reply& r, const std::string& peer) const {
   if (r.how == port::reply::kind::died) {
     const std::string message = actor_died(peer, r.report).what();
     ref fields = message_dict(message);
-    if (!add(fields, "report", to_python(r.report)) || !add(fields, "name", to_str(peer)))
+    if (!set_item(fields.get(), "report", to_python(r.report)) ||
+        !set_item(fields.get(), "name", to_str(peer)))
       PyErr_Clear();
     return make("died", std::move(fields), PyExc_ConnectionError, message);
   }
@@ -189,14 +186,15 @@ ref error_bridge::make(const std::exception_ptr& e) const {
     return make("remote", to_python(x.info()), PyExc_RuntimeError, x.what());
   } catch (const actor_died& x) {
     ref fields = message_dict(x.what());
-    if (!add(fields, "report", to_python(x.report())) || !add(fields, "name", to_str("")))
+    if (!set_item(fields.get(), "report", to_python(x.report())) ||
+        !set_item(fields.get(), "name", to_str("")))
       PyErr_Clear();
     return make("died", std::move(fields), PyExc_ConnectionError, x.what());
   } catch (const transport_closed& x) {
     return simple("closed", PyExc_ConnectionError, x);
   } catch (const actor_start_error& x) {
     ref fields = message_dict(x.what());
-    if (!add(fields, "report", to_python(x.report()))) PyErr_Clear();
+    if (!set_item(fields.get(), "report", to_python(x.report()))) PyErr_Clear();
     return make("start", std::move(fields), PyExc_RuntimeError, x.what());
   } catch (const backend_unavailable& x) {
     return simple("unavailable", PyExc_RuntimeError, x);

@@ -18,10 +18,6 @@ ref module_named(const char* name) {
   return module;
 }
 
-bool set_item(PyObject* dict, const char* name, const ref& value) {
-  return value && PyDict_SetItemString(dict, name, value.get()) == 0;
-}
-
 ref compiled(const std::string& path) {
   const ref io = ref::take(PyImport_ImportModule("io"));
   if (!io) return {};

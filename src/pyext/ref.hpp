@@ -60,6 +60,11 @@ std::string text_of(PyObject* object, std::size_t bytes_max);
 /// The name of its type: "ValueError".
 std::string type_name(PyObject* object);
 
+/// dict[name] = value. False, with the exception that is set already, if either could not be made.
+inline bool set_item(PyObject* dict, const char* name, const ref& value) {
+  return dict && value && PyDict_SetItemString(dict, name, value.get()) == 0;
+}
+
 /// The pending exception, taken away; empty if there is none.
 inline ref take_error() noexcept { return ref::take(PyErr_GetRaisedException()); }
 

@@ -139,11 +139,7 @@ outcome_of_fault wait_while(const kind& k, const std::string& how, transport_set
 
 class Fault : public testing::TestWithParam<std::tuple<kind, std::string>> {
  protected:
-  void SetUp() override {
-#ifndef COPPICE_HAS_PYTHON
-    if (std::get<0>(GetParam()).python) GTEST_SKIP() << "this build has no Python";
-#endif
-  }
+  void SetUp() override { skip_unless_built(std::get<0>(GetParam())); }
 };
 
 void expect_all(const outcome_of_fault& out, steady::duration from, steady::duration to) {

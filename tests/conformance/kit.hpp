@@ -23,6 +23,8 @@ inline void PrintTo(const kind& k, std::ostream* out) {
   *out << k.name;
 }  // NOLINT: GoogleTest's name.
 std::vector<kind> all_kinds();
+/// For SetUp(): a kind that this build cannot start is skipped.
+void skip_unless_built(const kind& k);
 inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }
 
 // --- in C++; tests/conformance/kit_py.py has the same in Python ----------------------------------

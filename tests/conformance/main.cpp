@@ -105,6 +105,12 @@ std::vector<kind> all_kinds() {
           {"subint", spawn::subint, true}};
 }
 
+void skip_unless_built([[maybe_unused]] const kind& k) {
+#ifndef COPPICE_HAS_PYTHON
+  if (k.python) GTEST_SKIP() << "this build has no Python";
+#endif
+}
+
 actor_options options_for(const kind& k) {
   actor_options o{.backend = k.backend};
   if (!k.transport.empty()) o.enable_transports = k.transport;

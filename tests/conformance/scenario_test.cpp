@@ -3,38 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "msg/celsius_for_test.hpp"
 #include "tests/conformance/scenario.hpp"
 
 namespace coppice::conformance {
 namespace {
 
-class celsius {  // An invariant: a codec of its own.
- public:
-  explicit celsius(double degrees) : degrees_(degrees) {}
-  double degrees() const { return degrees_; }
-
- private:
-  double degrees_;
-};
-
-}  // namespace
-}  // namespace coppice::conformance
-
-template <>
-struct coppice::codec<coppice::conformance::celsius> {
-  using celsius = conformance::celsius;
-  static void encode(msgpack::writer& w, const celsius& c) { w.number(c.degrees()); }
-  static celsius decode(msgpack::reader& r) {
-    const double degrees = r.number();
-    if (degrees < -273.15) r.fail_with("colder than absolute zero");
-    return celsius(degrees);
-  }
-};
-
-namespace coppice::conformance {
-namespace {
-
 using namespace std::chrono_literals;
+using test::celsius;
 
 struct sightings {  // Of one actor.
   std::vector<std::string> names;

@@ -11,11 +11,7 @@ using namespace std::chrono_literals;
 
 class SpawnBackend : public testing::TestWithParam<kind> {
  protected:
-  void SetUp() override {
-#ifndef COPPICE_HAS_PYTHON
-    if (GetParam().python) GTEST_SKIP() << "this build has no Python";
-#endif
-  }
+  void SetUp() override { skip_unless_built(GetParam()); }
   std::string fn(const char* name) { return function(GetParam(), name); }
   /// Starts one actor, runs `body(portal)`, ends it.
   template <class Body>

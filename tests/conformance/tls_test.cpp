@@ -20,11 +20,7 @@ class TlsTree : public testing::TestWithParam<kind> {
     files.key_file = me.write_key(folder_ + "/me.key");
   }
   ~TlsTree() override { std::filesystem::remove_all(folder_); }
-  void SetUp() override {
-#ifndef COPPICE_HAS_PYTHON
-    if (GetParam().python) GTEST_SKIP() << "this build has no Python";
-#endif
-  }
+  void SetUp() override { skip_unless_built(GetParam()); }
   tls_files files;
 
  private:
