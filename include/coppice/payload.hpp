@@ -51,6 +51,9 @@ class payload {
   static payload copy_of(std::span<const std::byte> bytes);
   /// Moves the buffer's bytes out of it; the buffer is empty afterwards.
   static payload take(msgpack::buffer&& from);
+  /// The same, but the buffer goes on behind these bytes: several small payloads share its memory,
+  /// and the last of them frees it.
+  static payload cut(msgpack::buffer& from);
 
   /// A part of bytes() with the blocks that belong into it, kept alive with them. REQUIRES: it lies
   /// inside. Of a payload that is about to go, it takes over what keeps them.
@@ -84,5 +87,15 @@ class payload {
   const with_blocks* apart_ = nullptr;  // Null: it has none. Else it is what owner_ keeps.
   std::span<const std::byte> bytes_{&nil_byte, 1};
 };
+
+inline payload payload::cut(msgpack::buffer& from) {
+  if (from.has_blocks()) [[unlikely]]
+    return take(std::move(from));
+  payload made(from.block_, from.bytes());
+  from.data_ += from.size_;
+  from.capacity_ -= from.size_;
+  from.size_ = 0;
+  return made;
+}
 
 }  // namespace coppice

@@ -2,6 +2,7 @@
 // stream<Send, Receive>: the two-way flow of values inside a context.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +24,8 @@ namespace coppice {
 struct stream_options {
   /// What lies here, arrived and not taken, before the sender has to wait. Between Coppice peers; a
   /// tractor peer knows no waiting: what it sends beyond that is an overrun, its error.
-  std::uint32_t messages_max = 1024;
-  std::uint64_t bytes_max = 1u << 20;  // One value more than that fits always.
+  std::uint32_t messages_max = 4096;
+  std::uint64_t bytes_max = 2u << 20;  // One value more than that fits always.
   /// From a tractor peer, 616 more are kept, and then the oldest of those make room.
   bool allow_overruns = false;
   /// A send() waits so long for an other side that has not opened its stream. Then stream_overrun.
@@ -76,6 +77,8 @@ class [[nodiscard("the stream closes with the object")]] stream {
   stream(stream&& o) noexcept
       : end_(std::exchange(o.end_, nullptr)),
         subscribe_max_(o.subscribe_max_),
+        room_(std::move(o.room_)),
+        bytes_each_(o.bytes_each_),
         hub_(std::move(o.hub_)) {}
   stream& operator=(stream&&) = delete;
   ~stream() {
@@ -111,7 +114,7 @@ class [[nodiscard("the stream closes with the object")]] stream {
     payload bytes;
     const auto got = end_->try_take(bytes);
     if (got == detail::dialog_end::got::value)
-      return detail::decode_payload<Receive>(bytes, end_->yields());
+      return end_->template decoded<Receive>(std::move(bytes));
     if (got == detail::dialog_end::got::end)
       if (auto e = end_->failure()) std::rethrow_exception(e);
     return std::nullopt;
@@ -133,18 +136,22 @@ class [[nodiscard("the stream closes with the object")]] stream {
   std::string describe() const { return end_->describe_stream(); }
 
  private:
+  // Most values are as large as the one before; small ones share blocks of memory.
   template <class T>
   payload encoded(const T& v) {
-    msgpack::buffer out(bytes_each_);  // Most values are as large as the one before.
-    out.keep_blocks();
-    msgpack::writer w(out);
+    constexpr std::size_t small = 256, block = 4096;
+    room_.clear();
+    if (room_.left() < bytes_each_) room_ = msgpack::buffer(std::max(bytes_each_, block));
+    room_.keep_blocks();
+    msgpack::writer w(room_);
     codec<T>::encode(w, v);
-    bytes_each_ = out.size();
-    return payload::take(std::move(out));
+    bytes_each_ = room_.size();
+    return bytes_each_ <= small ? payload::cut(room_) : payload::take(std::move(room_));
   }
 
   detail::dialog_end* end_;  // Null: moved from.
   std::uint32_t subscribe_max_;
+  msgpack::buffer room_;  // For what is sent next.
   std::size_t bytes_each_ = 0;
   std::unique_ptr<detail::stream_hub<Receive>> hub_;
 };

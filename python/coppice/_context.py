@@ -221,7 +221,7 @@ class Context(_Parameters):
         """The block of a two-way stream: `async with ctx.open_stream() as stream`. Once per side.
 
         Between Coppice's actors a sender waits while this side has `msg_buffer_size` values that
-        are not taken (1024 by default, and a MiB). Actors of tractor do not wait: beyond 64 they
+        are not taken (4096 by default, and 2 MiB). Actors of tractor do not wait: beyond 64 they
         are told that they overran this side, unless it allows overruns; then 616 more are kept, and
         after that the oldest of those make room.
         """

@@ -200,7 +200,7 @@ class Portal:
             async with portal.open_stream_from(ticks, symbol='EURUSD') as stream:
                 async for tick in stream: …
 
-        The generator waits for the consumer when that has not taken 1024 values or a MiB. When the
+        The generator waits for the consumer when that has not taken 4096 values or 2 MiB. When the
         block is left, it is cancelled and has ended.
         """
         from coppice._stream import GeneratorBlock

@@ -87,7 +87,7 @@ void native_actor::on_values(const ipc::link_ptr& from, const std::string& cid,
                              std::vector<payload>&& values) {
   on_loop([from, cid, values = std::move(values)](native_actor& me) mutable {
     port::effects out;
-    me.table_.values(from, cid, values, out);
+    me.table_.values(from, cid, std::move(values), out);
     me.apply(std::move(out));
   });
 }
@@ -211,6 +211,7 @@ void native_actor::send_value(port::dialog_id id, const port::dialog& of, payloa
   auto it = std::ranges::find(batches, id, &outbox::batch::id);
   if (it == batches.end()) {
     it = batches.insert(it, {id, of.link, of.cid, {}});
+    it->values.reserve(outbox_.usual);
     loop_->at_turn_end(outbox_);
   }
   it->values.push_back(std::move(value));
@@ -226,6 +227,7 @@ void native_actor::flush(const ipc::link* only) {
     // Off the list first: what is sent may come back to us at once.
     outbox::batch one = std::move(batches[i]);
     batches.erase(batches.begin() + static_cast<std::ptrdiff_t>(i));
+    outbox_.usual = one.values.size();
     one.to->send_values(one.cid, std::move(one.values));
   }
 }

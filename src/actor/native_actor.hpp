@@ -142,6 +142,7 @@ class native_actor final : public port::actor_port,
       std::vector<payload> values;
     };
     std::vector<batch> batches;
+    std::size_t usual = 0;  // Values in the last one: the next is as large.
   };
 
   template <class F>

@@ -92,7 +92,7 @@ bool frame_reader::arrived(std::size_t n) {
   return full;
 }
 
-std::optional<payload> frame_reader::next(bool first) {
+std::optional<std::span<const std::byte>> frame_reader::next(bool first) {
   if (end_ - begin_ < msg::frame_header_bytes) return std::nullopt;
   const std::byte* at = in_->bytes.get() + begin_;
   const std::size_t length = length_at(at);
@@ -104,7 +104,7 @@ std::optional<payload> frame_reader::next(bool first) {
         fmt::format("a frame of {} bytes; frame_bytes_max is {}", length, limits_.frame_bytes_max));
   if (end_ - begin_ < msg::frame_header_bytes + length) return std::nullopt;
   begin_ += msg::frame_header_bytes + length;
-  return payload(in_, {at + msg::frame_header_bytes, length});
+  return std::span(at + msg::frame_header_bytes, length);
 }
 
 }  // namespace coppice::ipc

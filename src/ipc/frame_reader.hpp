@@ -16,7 +16,7 @@ namespace coppice::ipc {
 /// Collects bytes and cuts them into frames.
 ///
 ///     in.arrived(recv(in.room()));
-///     while (auto frame = in.next(first)) use(*frame);
+///     while (const auto frame = in.next(first)) use(in.keep(*frame));
 ///
 /// Promises: a frame's bytes are copied at most when it does not fit into what is left of its
 /// chunk; memory is never more than a few times of what has arrived, whatever a length prefix says;
@@ -32,9 +32,11 @@ class frame_reader {
   std::span<std::byte> room();
   /// True: the last room() is full, so there may be more. REQUIRES: n is at most that.
   bool arrived(std::size_t n);
-  /// A whole frame without its length, if there is one. Throws limit_exceeded for one that may not
-  /// be that long; `first`: it is a stranger's first.
-  std::optional<payload> next(bool first);
+  /// A whole frame without its length, if there is one; valid until the next room(). Throws
+  /// limit_exceeded for one that may not be that long; `first`: it is a stranger's first.
+  std::optional<std::span<const std::byte>> next(bool first);
+  /// Part of a frame, for longer. REQUIRES: it is the last one that next() gave.
+  payload keep(std::span<const std::byte> part) const { return payload(in_, part); }
   /// Is a frame here in part?
   bool partial() const noexcept { return begin_ != end_; }
   /// Did it begin with what arrived last?

@@ -35,7 +35,7 @@ std::vector<std::string> cut(frame_reader& in, std::string_view bytes, std::size
   std::vector<std::string> out;
   while (!bytes.empty()) {
     bytes.remove_prefix(feed(in, bytes, most));
-    while (auto frame = in.next(false)) out.push_back(text_of(*frame));
+    while (auto frame = in.next(false)) out.push_back(text_of(in.keep(*frame)));
   }
   return out;
 }
@@ -68,7 +68,7 @@ TEST(FrameReader, FramesThatAreKeptStayAsTheyCame) {
     for (std::string_view rest = bytes; !rest.empty();) rest.remove_prefix(feed(in, rest));
     const auto frame = in.next(false);
     ASSERT_TRUE(frame);
-    if (i % 3 != 0) kept.emplace_back(*frame, body);
+    if (i % 3 != 0) kept.emplace_back(in.keep(*frame), body);
     if (i % 100 == 0) kept.clear();
   }
   for (const auto& [frame, body] : kept) EXPECT_EQ(text_of(frame), body);
@@ -124,7 +124,7 @@ TEST(FrameReader, ABusyOneUsesItsChunksAgainOnceNobodyHoldsThem) {
     for (std::string_view rest = frame; !rest.empty();) {
       chunks.insert(in.room().data());
       rest.remove_prefix(feed(in, rest));
-      if (auto one = in.next(false)) held = one;
+      if (auto one = in.next(false)) held = in.keep(*one);
     }
     EXPECT_TRUE(held);
   }

@@ -126,23 +126,23 @@ void socket_link::stream_ended(const error_code& ec) {
 bool socket_link::take_frames() {
   const auto sink = sink_;  // It may close us, and then nobody else may have it any more.
   bool any = false;
-  while (auto frame = in_.next(!connected_)) {
+  while (const auto frame = in_.next(!connected_)) {
     any = true;
-    if (!take_frame(std::move(*frame))) return false;
+    if (!take_frame(*frame)) return false;
   }
   // The one that is here in part began to come with these bytes, or before them.
   if (any || in_.began()) frame_began_ = heard_;
   return pass_values();
 }
 
-bool socket_link::take_frame(payload&& frame) {
-  const auto bytes = frame.bytes();  // In its chunk, which stays.
+bool socket_link::take_frame(std::span<const std::byte> bytes) {
   if (const auto value = yields_.cut(bytes)) {
-    values_.push_back(std::move(frame).slice(*value));
+    if (values_.empty()) values_.reserve(usual_values_);
+    values_.push_back(in_.keep(*value));
     return true;
   }
   if (!pass_values()) return false;
-  msg::message m = msg::decode(std::move(frame), limits_.depth_max);
+  msg::message m = msg::decode(in_.keep(bytes), limits_.depth_max);
   if (connected_) {
     if (const auto* yield = std::get_if<msg::yield>(&m)) yields_.learn(bytes, *yield);
     if (const auto* asked = std::get_if<msg::ping>(&m)) {
@@ -163,6 +163,7 @@ bool socket_link::take_frame(payload&& frame) {
 // Values of one stream come many in a row: they are passed on together.
 bool socket_link::pass_values() {
   if (values_.empty()) return true;
+  usual_values_ = values_.size();
   const auto sink = sink_;  // As above.
   sink->on_values(shared_from_this(), yields_.cid(), std::exchange(values_, {}));
   return open_;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -84,9 +85,9 @@ class socket_link final : public link, private stream_user {
   void on_read(const boost::system::error_code& ec, std::size_t n) override;
   void on_writable() override;
   void stream_ended(const boost::system::error_code& ec);
-  bool take_frames();                // False: closed meanwhile.
-  bool take_frame(payload&& frame);  // Likewise.
-  bool pass_values();                // Likewise.
+  bool take_frames();                                 // False: closed meanwhile.
+  bool take_frame(std::span<const std::byte> bytes);  // Likewise.
+  bool pass_values();                                 // Likewise.
   void take_aid(msg::aid&& theirs);
   void handshake_late();
   void finish_handshake(std::exception_ptr e);
@@ -107,7 +108,8 @@ class socket_link final : public link, private stream_user {
 
   frame_reader in_;
   msg::yield_cutter yields_;
-  std::vector<payload> values_;  // Of yields_.cid(): cut, and not yet passed on.
+  std::vector<payload> values_;   // Of yields_.cid(): cut, and not yet passed on.
+  std::size_t usual_values_ = 0;  // At once: the next run is as long.
   out_queue out_;
   bool flush_planned_ = false;
   bool writing_ = false;  // Waits until the socket is writable.

@@ -346,6 +346,8 @@ std::size_t reader::skip_one() {
   const std::uint8_t head = at_ == end_ ? 0xc1 : byte_at(at_);
   if (head < 0x80 || head >= 0xe0) return ++at_, 0;
   if (head >= 0xa0 && head < 0xc0) return sized(1, head & 0x1f, "a str"), 0;
+  if ((head == 0xc4 || head == 0xd9) && remaining() >= 2)  // Up to 255 bytes, or a str of as many.
+    return sized(2, byte_at(at_ + 1), head == 0xc4 ? "bytes" : "a str"), 0;
   const token t = next();
   return t.what == kind::map ? 2 * t.count : t.count;
 }

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <string>
 
 #include "coppice/detail/msgpack.hpp"
+#include "coppice/message.hpp"
 #include "msg/test_bytes.hpp"
 
 namespace coppice {
@@ -29,6 +31,25 @@ TEST(Payload, TakesABuffersBytesWithoutCopyingThem) {
   EXPECT_TRUE(out.empty());  // NOLINT: promised by take().
   msgpack::writer(out).nil();
   EXPECT_EQ(msg::hex(p), "a36f616b") << "the buffer has memory of its own again";
+}
+
+TEST(Payload, SeveralCanBeCutFromOneBuffer) {
+  std::optional<msgpack::buffer> out(std::in_place, 64);
+  msgpack::writer(*out).str("oak");
+  const payload first = payload::cut(*out);
+  EXPECT_TRUE(out->empty());
+  EXPECT_EQ(out->left(), 60u);
+  msgpack::writer(*out).str("elm");
+  const payload second = payload::cut(*out);
+  EXPECT_EQ(second.bytes().data(), first.bytes().data() + 4) << "behind the first";
+  const std::string large(100, 'x');
+  msgpack::writer(*out).str(large);
+  const payload third = payload::cut(*out);
+  msgpack::writer(*out).nil();
+  out.reset();
+  EXPECT_EQ(msg::hex(first), "a36f616b");
+  EXPECT_EQ(msg::hex(second), "a3656c6d");
+  EXPECT_EQ(from_payload<std::string>(third), large);
 }
 
 TEST(Payload, ASliceKeepsTheWholeAlive) {

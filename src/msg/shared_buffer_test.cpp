@@ -60,6 +60,18 @@ TEST(SharedBuffer, ALargeOneIsNotCopiedOnItsWayWhereverItStands) {
   EXPECT_EQ(got.name, "oak");
 }
 
+TEST(SharedBuffer, ItStaysApartInAPayloadThatIsCutFromABuffer) {
+  const shared_buffer b = a_block();
+  msgpack::buffer out(64);
+  out.keep_blocks();
+  msgpack::writer w(out);
+  codec<shared_buffer>::encode(w, b);
+  const payload cut = payload::cut(out);
+  EXPECT_FALSE(out.has_blocks());
+  EXPECT_TRUE(out.empty());
+  EXPECT_EQ(from_payload<shared_buffer>(cut).data(), b.data());
+}
+
 TEST(SharedBuffer, WhoPassesAValueOnUndecodedDoesNotCopyItEither) {
   const shared_buffer first = a_block(), second = a_block(large + 1);
   const payload three =

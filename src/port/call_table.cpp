@@ -88,6 +88,7 @@ void call_table::connected(const ipc::link_ptr& l, effects& out) {
 void call_table::closed(const ipc::link_ptr& l, const std::string& why, effects& out) {
   auto node = links_.extract(l.get());
   if (node.empty()) return;
+  last_used_ = {};
   for (auto* list : {&wait_ready_, &cancel_asked_})
     std::erase_if(*list, [&](const waiting_peer& peer) { return peer.link == l; });
   if (registrar_) registrar_->closed(l);
@@ -197,7 +198,7 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
     void operator()(msg::spawn_spec&& m) { table.on_spec(from, std::move(m), out); }
     void operator()(msg::aid&&) { table.breach(from, "a second Aid", out); }
     void operator()(msg::started&& m) { table.on_started(state, std::move(m), out); }
-    void operator()(msg::yield&& m) { table.on_values(state, m.cid, {&m.pld, 1}, out); }
+    void operator()(msg::yield&& m) { table.on_value(state, std::move(m), out); }
     void operator()(msg::stop&& m) { table.on_stop(state, m, out); }
     void operator()(msg::credit&& m) { table.on_credit(state, m, out); }
     // The link's own affair: it answers a ping itself.
@@ -207,10 +208,10 @@ void call_table::message(const ipc::link_ptr& from, msg::message&& m, effects& o
   std::visit(visitor{*this, from, state->second, out}, std::move(m));
 }
 
-void call_table::values(const ipc::link_ptr& from, const std::string& cid, std::span<payload> all,
-                        effects& out) {
+void call_table::values(const ipc::link_ptr& from, const std::string& cid,
+                        std::vector<payload>&& run, effects& out) {
   if (const auto state = links_.find(from.get()); state != links_.end())
-    on_values(state->second, cid, all, out);
+    on_values(state->second, cid, std::move(run), out);
 }
 
 void call_table::on_spec(const ipc::link_ptr& from, msg::spawn_spec&& m, effects& out) {

@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -162,7 +161,7 @@ class call_table {
   void connected(const ipc::link_ptr& l, effects& out);
   void message(const ipc::link_ptr& from, msg::message&& m, effects& out);
   /// Values of a stream: the same as a Yield for each, one after the other.
-  void values(const ipc::link_ptr& from, const std::string& cid, std::span<payload> all,
+  void values(const ipc::link_ptr& from, const std::string& cid, std::vector<payload>&& run,
               effects& out);
   void closed(const ipc::link_ptr& l, const std::string& why, effects& out);
 
@@ -298,12 +297,17 @@ class call_table {
   void answer_registrar_calls(registrar::outcome&& outcome, effects& out);
   void on_start_ack(link_state& state, const msg::start_ack& m, effects& out);
   void on_started(link_state& state, msg::started&& m, effects& out);
-  void on_values(link_state& state, const std::string& cid, std::span<payload> all, effects& out);
-  bool arrived(link_state& state, dialog& d, dialog_id id, payload&& value, effects& out);
+  void on_value(link_state& state, msg::yield&& m, effects& out);
+  void on_values(link_state& state, const std::string& cid, std::vector<payload>&& run,
+                 effects& out);
+  template <class Arrive>
+  void take_in(link_state& state, const std::string& cid, Arrive arrive, effects& out);
+  bool overrun(const link_state& state, const dialog& d, effects& out);
   void on_stop(link_state& state, const msg::stop& m, effects& out);
   void on_credit(link_state& state, const msg::credit& m, effects& out);
   void on_cancel_ack(link_state& state, const msg::cancel_ack& m, effects& out);
   dialog* find_dialog(link_state& state, const std::string& cid, dialog_id& id);
+  dialog* find_dialog(dialog_id id);
   dialog& add_dialog(dialog_id id, const ipc::link_ptr& l, const std::string& cid, bool callee,
                      stream_window window);
   void drop_dialog(dialog_id id);
@@ -337,6 +341,11 @@ class call_table {
   std::unordered_map<call_id, served_call> served_;
   std::unordered_map<request_id, open_request> requests_;
   std::unordered_map<dialog_id, dialog> dialogs_;
+  struct {
+    dialog_id id = 0;
+    port::dialog* dialog = nullptr;
+    link_state* of = nullptr;    // Null: its link has closed.
+  } last_used_;                  // By find_dialog(id).
   std::optional<uid> ended_by_;  // The actor that asked this one to end.
   std::unordered_map<ipc::link*, link_state> links_;
   std::uint64_t links_so_far_ = 0;

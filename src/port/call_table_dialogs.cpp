@@ -44,9 +44,20 @@ dialog* call_table::find_dialog(link_state& state, const std::string& cid, dialo
   return state.last = &dialogs_.at(id);
 }
 
+// Streams are used in runs: the same one many times in a row.
+dialog* call_table::find_dialog(dialog_id id) {
+  if (last_used_.dialog && last_used_.id == id) return last_used_.dialog;
+  const auto it = dialogs_.find(id);
+  if (it == dialogs_.end()) return nullptr;
+  const auto of = links_.find(it->second.link.get());
+  last_used_ = {id, &it->second, of == links_.end() ? nullptr : &of->second};
+  return last_used_.dialog;
+}
+
 void call_table::drop_dialog(dialog_id id) {
   const auto it = dialogs_.find(id);
   if (it == dialogs_.end()) return;
+  last_used_ = {};
   if (const auto l = links_.find(it->second.link.get()); l != links_.end()) {
     link_state& state = l->second;
     state.kept_bytes -= it->second.kept_bytes();
@@ -57,11 +68,10 @@ void call_table::drop_dialog(dialog_id id) {
 }
 
 void call_table::end_dialog(dialog_id id, effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end() || it->second.is_over()) return;
-  dialog& d = it->second;
-  const bool said = d.has_peer_stopped();
-  d.end();
+  dialog* const d = find_dialog(id);
+  if (!d || d->is_over()) return;
+  const bool said = d->has_peer_stopped();
+  d->end();
   if (!said) out.events.push_back(dialog_changed{id, dialog_changed::kind::readable});
   out.events.push_back(dialog_changed{id, dialog_changed::kind::writable});
 }
@@ -76,6 +86,7 @@ void call_table::on_start_ack(link_state& state, const msg::start_ack& m, effect
   if (request.expected == m.functype) {
     dialog_id found = 0;
     if (dialog* d = find_dialog(state, m.cid, found)) {
+      if (d->peer_credits()) return breach(state.link, "a second StartAck", out);
       d->functype = m.functype;
       if (m.credit && msg::announces(state.link->peer(), "credit")) d->peer_gives(*m.credit);
     }
@@ -98,47 +109,54 @@ void call_table::on_started(link_state& state, msg::started&& m, effects& out) {
   out.events.push_back(dialog_changed{id, dialog_changed::kind::started, std::move(m.pld)});
 }
 
-void call_table::on_values(link_state& state, const std::string& cid, std::span<payload> all,
-                           effects& out) {
+template <class Arrive>
+void call_table::take_in(link_state& state, const std::string& cid, Arrive arrive, effects& out) {
   dialog_id id = 0;
   dialog* d = find_dialog(state, cid, id);
   if (!d) return;
-  for (payload& value : all)
-    if (!arrived(state, *d, id, std::move(value), out)) return;
-}
-
-// False: the connection is to be closed.
-bool call_table::arrived(link_state& state, dialog& d, dialog_id id, payload&& value,
-                         effects& out) {
-  const bool was_readable = d.readable();
-  const std::size_t bytes = d.kept_bytes();
-  switch (d.arrived(std::move(value))) {
-    case dialog::arrival::late:
-      return true;
-    case dialog::arrival::overrun: {
-      if (msg::announces(state.link->peer(), "credit")) {
-        breach(state.link, "a value beyond the credit of its stream", out);
-        return false;
-      }
-      auto e = error_of_ours(
-          "StreamOverrun",
-          fmt::format("actor '{}' has no room for a value of '{}': its side of the stream is not "
-                      "read fast enough, or was never opened",
-                      self_.name, state.link->peer().name));
-      e.sender = state.link->peer_uid();
-      send_error(state.link, d.cid, std::move(e), out);
-      return true;
-    }
-    case dialog::arrival::kept:
-      break;
-  }
-  state.kept_bytes += d.kept_bytes() - bytes;
+  const bool was_readable = d->readable();
+  const std::size_t others = state.kept_bytes - d->kept_bytes();
+  arrive(*d);
+  state.kept_bytes = others + d->kept_bytes();
   if (state.kept_bytes > limits_.stream_bytes_per_peer_max)
     out.closes.push_back({state.link, fmt::format("{} bytes of its streams wait to be taken "
                                                   "(stream_bytes_per_peer_max)",
                                                   state.kept_bytes)});
-  if (!was_readable) out.events.push_back(dialog_changed{id, dialog_changed::kind::readable});
-  return state.kept_bytes <= limits_.stream_bytes_per_peer_max;
+  if (!was_readable && d->readable())
+    out.events.push_back(dialog_changed{id, dialog_changed::kind::readable});
+}
+
+void call_table::on_value(link_state& state, msg::yield&& m, effects& out) {
+  const auto one = [&](dialog& d) {
+    if (d.arrived(std::move(m.pld)) == dialog::arrival::overrun) overrun(state, d, out);
+  };
+  take_in(state, m.cid, one, out);
+}
+
+void call_table::on_values(link_state& state, const std::string& cid, std::vector<payload>&& run,
+                           effects& out) {
+  const auto all = [&](dialog& d) {
+    if (d.all_arrived(run)) return;
+    for (payload& v : run)
+      if (d.arrived(std::move(v)) == dialog::arrival::overrun && !overrun(state, d, out)) return;
+  };
+  take_in(state, cid, all, out);
+}
+
+// False: the connection is to be closed.
+bool call_table::overrun(const link_state& state, const dialog& d, effects& out) {
+  if (msg::announces(state.link->peer(), "credit")) {
+    breach(state.link, "a value beyond the credit of its stream", out);
+    return false;
+  }
+  auto e = error_of_ours(
+      "StreamOverrun",
+      fmt::format("actor '{}' has no room for a value of '{}': its side of the stream is not read "
+                  "fast enough, or was never opened",
+                  self_.name, state.link->peer().name));
+  e.sender = state.link->peer_uid();
+  send_error(state.link, d.cid, std::move(e), out);
+  return true;
 }
 
 void call_table::on_stop(link_state& state, const msg::stop& m, effects& out) {
@@ -190,7 +208,7 @@ request_id call_table::open_dialog(const ipc::link_ptr& to, std::string_view ns,
   request.on_reply = std::move(on_reply);
   request.expected = expected;
   const request_id id = start_request(std::move(request), ns, func, std::move(kwargs), window, out);
-  if (const auto it = dialogs_.find(id); it != dialogs_.end()) it->second.functype = expected;
+  if (dialog* d = find_dialog(id)) d->functype = expected;
   return id;
 }
 
@@ -210,16 +228,15 @@ void call_table::accept_dialog(call_id id, msg::call_kind functype, stream_windo
 }
 
 void call_table::start_dialog(call_id id, payload value, effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end() || it->second.is_over()) return;
-  COPPICE_ASSERT(!std::exchange(it->second.has_started, true), "a context is started once");
-  out.sends.push_back(
-      {it->second.link, msg::started{it->second.cid, std::move(value)}, ipc::urgency::now});
+  dialog* const d = find_dialog(id);
+  if (!d || d->is_over()) return;
+  COPPICE_ASSERT(!std::exchange(d->has_started, true), "a context is started once");
+  out.sends.push_back({d->link, msg::started{d->cid, std::move(value)}, ipc::urgency::now});
 }
 
 void call_table::finish_stream(call_id id, effects& out) {
-  if (const auto it = dialogs_.find(id); it != dialogs_.end() && !it->second.is_over())
-    out.sends.push_back({it->second.link, msg::stop{it->second.cid}, ipc::urgency::now});
+  if (const dialog* d = find_dialog(id); d && !d->is_over())
+    out.sends.push_back({d->link, msg::stop{d->cid}, ipc::urgency::now});
   const auto call = take_served(id);
   if (links_.contains(call.link.get())) ack_cancels(call, out);
 }
@@ -229,15 +246,13 @@ send_outcome call_table::admit(dialog_id id, std::size_t bytes, const dialog*& t
   if (bytes > limits_.payload_bytes_max)
     throw limit_exceeded(fmt::format("a value of a stream takes {} bytes; payload_bytes_max is {}",
                                      bytes, limits_.payload_bytes_max));
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end()) return send_outcome::over;
-  dialog& d = it->second;
-  if (d.is_over()) return send_outcome::over;
-  if (d.is_stopped()) return send_outcome::stopped;
-  if (d.has_peer_stopped()) return send_outcome::sent;  // As if it had crossed the Stop.
-  if (!d.may_send()) return send_outcome::full;
-  d.sent(bytes);
-  to = &d;
+  dialog* const d = find_dialog(id);
+  if (!d || d->is_over()) return send_outcome::over;
+  if (d->is_stopped()) return send_outcome::stopped;
+  if (d->has_peer_stopped()) return send_outcome::sent;  // As if it had crossed the Stop.
+  if (!d->may_send()) return send_outcome::full;
+  d->sent(bytes);
+  to = d;
   return send_outcome::sent;
 }
 
@@ -249,34 +264,32 @@ send_outcome call_table::send(dialog_id id, payload&& value, effects& out) {
 }
 
 taken call_table::take(dialog_id id, effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end()) return {taken::kind::end, payload()};
-  dialog& d = it->second;
-  taken t = d.take();
+  dialog* const d = find_dialog(id);
+  if (!d) return {taken::kind::end, payload()};
+  taken t = d->take();
   if (t.what != taken::kind::value) return t;
-  if (const auto l = links_.find(d.link.get()); l != links_.end())
-    l->second.kept_bytes -= t.value.size();
-  if (auto due = d.credit_due()) out.sends.push_back({d.link, std::move(*due), ipc::urgency::now});
+  if (link_state* of = last_used_.of) of->kept_bytes -= t.value.size();
+  if (d->owes_credit()) [[unlikely]]
+    out.sends.push_back({d->link, d->grant(), ipc::urgency::now});
   return t;
 }
 
 void call_table::open_stream(dialog_id id, stream_window window, bool allow_overruns,
                              effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end()) return;
-  if (auto more = it->second.open(window, allow_overruns))
-    out.sends.push_back({it->second.link, std::move(*more), ipc::urgency::now});
+  dialog* const d = find_dialog(id);
+  if (!d) return;
+  if (auto more = d->open(window, allow_overruns))
+    out.sends.push_back({d->link, std::move(*more), ipc::urgency::now});
 }
 
 void call_table::stop(dialog_id id, effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end()) return;
-  dialog& d = it->second;
+  dialog* const d = find_dialog(id);
+  if (!d) return;
   // A Stop that lies here unread does not count, nor does the callee's last word: tractor's rule.
-  const bool tell = !d.is_stopped();
-  d.stop();
-  if (tell && links_.contains(d.link.get()))
-    out.sends.push_back({d.link, msg::stop{d.cid}, ipc::urgency::now});
+  const bool tell = !d->is_stopped();
+  d->stop();
+  if (tell && links_.contains(d->link.get()))
+    out.sends.push_back({d->link, msg::stop{d->cid}, ipc::urgency::now});
 }
 
 void call_table::release(dialog_id id) {
@@ -285,9 +298,8 @@ void call_table::release(dialog_id id) {
 }
 
 void call_table::fail_dialog(dialog_id id, remote_error_info error, effects& out) {
-  const auto it = dialogs_.find(id);
-  if (it == dialogs_.end() || it->second.is_over()) return;
-  send_error(it->second.link, it->second.cid, std::move(error), out);
+  const dialog* d = find_dialog(id);
+  if (d && !d->is_over()) send_error(d->link, d->cid, std::move(error), out);
 }
 
 std::optional<dialog_look> call_table::look(dialog_id id) const {

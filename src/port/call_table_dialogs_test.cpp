@@ -220,6 +220,17 @@ TEST_F(Dialogs, ASecondFirstWordIsABreach) {
   EXPECT_EQ(take(closes), lines{"peer: protocol error: a second Started"});
 }
 
+// It would give credit that nobody who waits for some is told of.
+TEST_F(Dialogs, ASecondStartAckOfAStreamWithCreditIsABreach) {
+  connect(coppice);
+  open(coppice, "f");
+  const msg::start_ack ack{start.cid, call_kind::context, msg::stream_credit{1, 1000}};
+  deliver(coppice, ack);
+  EXPECT_TRUE(take(closes).empty());
+  deliver(coppice, ack);
+  EXPECT_EQ(take(closes), lines{"coppice: protocol error: a second StartAck"});
+}
+
 // --- the callee's end ----------------------------------------------------------------------------
 
 TEST_F(Dialogs, AServedContextIsAcknowledgedStartedAndFinished) {
@@ -419,12 +430,11 @@ TEST_F(Dialogs, SeveralValuesAtOnceAreTheSameAsOneAfterTheOther) {
   connect(peer);
   const auto id = accept(peer, "c", call_kind::context);
   std::vector<payload> values = {to_payload(std::string("a")), to_payload(std::string("b"))};
-  table.values(peer, "c", values, out);
+  table.values(peer, "c", std::move(values), out);
   EXPECT_EQ(table.take(id, out).value, to_payload(std::string("a")));
   EXPECT_EQ(table.take(id, out).value, to_payload(std::string("b")));
-  values.assign(1, to_payload(1));
-  table.values(peer, "unknown", values, out);
-  table.values(other, "c", values, out);
+  table.values(peer, "unknown", {to_payload(1)}, out);
+  table.values(other, "c", {to_payload(1)}, out);
   EXPECT_EQ(table.take(id, out).what, taken::kind::nothing);
 }
 

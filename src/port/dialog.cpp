@@ -31,14 +31,25 @@ dialog::arrival dialog::arrived(payload value) {
              (!kept_.empty() && kept_bytes_ + bytes > window_.bytes)) {
     if (!allow_overruns_) return arrival::overrun;
     if (kept_.size() >= window_.messages + overflow_max) {
-      const auto oldest = kept_.begin() + window_.messages;
-      kept_bytes_ -= oldest->size();
-      kept_.erase(oldest);
+      const payload oldest = kept_.pop_at(window_.messages);
+      kept_bytes_ -= oldest.size();
     }
   }
   kept_bytes_ += bytes;
-  kept_.push_back(std::move(value));
+  kept_.push(std::move(value));
   return arrival::kept;
+}
+
+bool dialog::all_arrived(std::vector<payload>& values) {
+  const auto n = static_cast<std::int64_t>(values.size());
+  if (!peer_credits_ || room_messages_ < n || no_more_comes() || stopped_) return false;
+  std::size_t bytes = 0;
+  for (const payload& v : values) bytes += v.size();
+  room_messages_ -= n;
+  room_bytes_ -= static_cast<std::int64_t>(bytes);
+  kept_bytes_ += bytes;
+  kept_.push(std::move(values));
+  return true;
 }
 
 taken dialog::take() {
@@ -46,8 +57,7 @@ taken dialog::take() {
     end_taken_ = end_taken_ || peer_stopped_;
     return {no_more_comes() ? taken::kind::end : taken::kind::nothing, payload()};
   }
-  taken t{taken::kind::value, std::move(kept_.front())};
-  kept_.pop_front();
+  taken t{taken::kind::value, kept_.pop()};
   kept_bytes_ -= t.value.size();
   return t;
 }
@@ -59,16 +69,13 @@ std::optional<msg::credit> dialog::open(stream_window window, bool allow_overrun
   return grant();  // Even if it gives nothing more: it tells that the stream is read.
 }
 
-std::optional<msg::credit> dialog::credit_due() {
-  if (!opened_ || !peer_credits_ || stopped_ || no_more_comes()) return std::nullopt;
+bool dialog::owes_credit() const noexcept {
+  if (!opened_ || !peer_credits_ || stopped_ || no_more_comes()) return false;
   const auto kept = static_cast<std::int64_t>(kept_.size());
   const auto messages = static_cast<std::int64_t>(window_.messages);
   const auto bytes = static_cast<std::int64_t>(window_.bytes);
-  const bool due =
-      room_messages_ + kept <= messages - std::max<std::int64_t>(messages / share, 1) ||
-      room_bytes_ + static_cast<std::int64_t>(kept_bytes_) <= bytes - bytes / share;
-  if (!due) return std::nullopt;
-  return grant();
+  return room_messages_ + kept <= messages - std::max<std::int64_t>(messages / share, 1) ||
+         room_bytes_ + static_cast<std::int64_t>(kept_bytes_) <= bytes - bytes / share;
 }
 
 msg::credit dialog::grant() {

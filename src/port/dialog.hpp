@@ -4,12 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ipc/link.hpp"
+#include "port/value_queue.hpp"
 
 namespace coppice::port {
 
@@ -18,8 +19,8 @@ using dialog_id = std::uint64_t;
 
 /// How much of a stream lies here, arrived and not taken, before the other side has to wait.
 struct stream_window {
-  std::uint32_t messages = 64;    // tractor's size, for peers that know no credit.
-  std::uint64_t bytes = 1 << 20;  // One message more than that fits always.
+  std::uint32_t messages = 64;     // tractor's size, for peers that know no credit.
+  std::uint64_t bytes = 2u << 20;  // One message more than that fits always.
 };
 
 /// What send() came to.
@@ -70,11 +71,15 @@ class dialog {
     overrun,  // No room, and it came all the same: dropped.
   };
   arrival arrived(payload value);
+  /// The same for all of them if each would be kept. False: nothing has happened.
+  bool all_arrived(std::vector<payload>& values);
   taken take();
   /// Its user reads from now on: the window may grow. The credit to give, if the peer knows any.
   std::optional<msg::credit> open(stream_window window, bool allow_overruns);
-  /// The credit that is due after take().
-  std::optional<msg::credit> credit_due();
+  /// After take(): is it time to give credit?
+  bool owes_credit() const noexcept;
+  /// Credit for all that there is room for. REQUIRES: the peer knows credit.
+  msg::credit grant();
   /// What StartAck or Start tells the other side to begin with.
   msg::stream_credit first_credit() const { return {window_.messages, window_.bytes}; }
   bool readable() const noexcept { return !kept_.empty() || no_more_comes(); }
@@ -110,12 +115,11 @@ class dialog {
 
  private:
   bool no_more_comes() const noexcept { return peer_stopped_ || over_; }
-  msg::credit grant();
 
   stream_window window_;
   bool opened_ = false;
   bool allow_overruns_ = false;
-  std::deque<payload> kept_;
+  value_queue kept_;
   std::size_t kept_bytes_ = 0;
   // What the peer may still send, as it knows it: given, less arrived. Bytes may fall below zero.
   std::int64_t room_messages_, room_bytes_;

@@ -105,14 +105,14 @@ TEST_F(DialogTest, CreditComesBackWhenHalfOfTheWindowWasTaken) {
   EXPECT_EQ(fill(d), 8) << "not one more than was given";
   for (int i = 0; i < 3; ++i) {
     d.take();
-    EXPECT_FALSE(d.credit_due()) << i;
+    EXPECT_FALSE(d.owes_credit()) << i;
   }
   d.take();
-  const auto due = d.credit_due();
-  ASSERT_TRUE(due);
-  EXPECT_EQ(due->n, 4u);
-  EXPECT_EQ(due->bytes, 8u);
-  EXPECT_FALSE(d.credit_due());
+  ASSERT_TRUE(d.owes_credit());
+  const auto due = d.grant();
+  EXPECT_EQ(due.n, 4u);
+  EXPECT_EQ(due.bytes, 8u);
+  EXPECT_FALSE(d.owes_credit());
   EXPECT_EQ(fill(d), 4);
 }
 
@@ -127,10 +127,11 @@ TEST_F(DialogTest, OpeningAStreamGivesTheRestOfALargerWindowAndNothingOfASmaller
   EXPECT_EQ(less.open({.messages = 1}, false)->n, 0u);
   for (int i = 0; i < 3; ++i) {
     less.take();
-    EXPECT_FALSE(less.credit_due()) << "more than the window lay here";
+    EXPECT_FALSE(less.owes_credit()) << "more than the window lay here";
   }
   less.take();
-  EXPECT_EQ(less.credit_due()->n, 1u);
+  EXPECT_TRUE(less.owes_credit());
+  EXPECT_EQ(less.grant().n, 1u);
 }
 
 TEST_F(DialogTest, BeforeItIsOpenedNothingIsGivenAndThePeerIsKnownNotToRead) {
@@ -140,7 +141,7 @@ TEST_F(DialogTest, BeforeItIsOpenedNothingIsGivenAndThePeerIsKnownNotToRead) {
   EXPECT_FALSE(d.peer_opened());
   d.arrived(text("a"));
   d.take();
-  EXPECT_FALSE(d.credit_due());
+  EXPECT_FALSE(d.owes_credit());
   d.credited({"c", 0, 0});
   EXPECT_TRUE(d.peer_opened());
 }

@@ -12,7 +12,7 @@ namespace coppice::py {
 /// How much of a stream lies here before its sender has to wait, if its user does not say: to begin
 /// with, and from a peer that knows no credit, what is tractor's; opened, between Coppice's actors,
 /// so much that a sender and a receiver on two cores do not wait for each other's wake-ups.
-constexpr std::uint32_t opened_window_messages = 1024;
+constexpr std::uint32_t opened_window_messages = 4096;
 
 /// 'context' or 'asyncgen'. Throws python_error.
 msg::call_kind dialog_kind_from(PyObject* text);

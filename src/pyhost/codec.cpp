@@ -10,8 +10,8 @@
 
 #include "coppice/detail/msgpack.hpp"
 #include "coppice/errors.hpp"
+#include "pyhost/attribute.hpp"
 #include "pyhost/buffer_object.hpp"
-#include "pyhost/owned.hpp"
 #include "pyhost/plain_form.hpp"
 
 namespace coppice::py {
@@ -69,7 +69,7 @@ class encoder {
     if (PyMemoryView_Check(o)) return view(o);
     // Before the containers: a member of `class e(list, enum.Enum)` is a member first.
     if (const int is = is_enum_member(o); is != 0) {
-      owned member(is > 0 ? PyObject_GetAttrString(o, "_value_") : nullptr);
+      owned member(is > 0 ? attribute(o, "_value_") : nullptr);
       if (!member) return false;
       // A member whose value is itself would recurse for ever.
       if (++depth_ > depth_max) return too_deep(up);
@@ -119,7 +119,7 @@ class encoder {
     if (meta == reinterpret_cast<PyObject*>(&PyType_Type)) return 0;
     PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), "enum");  // Borrowed.
     if (!module) return 0;
-    owned enum_type(PyObject_GetAttrString(module, "EnumType"));
+    owned enum_type(attribute(module, "EnumType"));
     if (!enum_type || !PyType_Check(enum_type.get())) return PyErr_Clear(), 0;
     return PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(meta),
                             reinterpret_cast<PyTypeObject*>(enum_type.get()));

@@ -190,6 +190,30 @@ TEST(PythonCodec, OtherTimesDecimalsAndUuidsTravelAsText) {
   EXPECT_EQ(there_and_back("uuid.UUID(int=1)"), "'00000000-0000-0000-0000-000000000001'");
 }
 
+// CPython's cache of attributes holds the names that it was asked for.
+TEST(PythonCodec, WhatItAsksObjectsForDoesNotFillTheCacheOfAttributes) {
+  exec(
+      "import sys, dataclasses, datetime as d, enum\n"
+      "@dataclasses.dataclass\n"
+      "class Trade: at: object; side: object\n"
+      "class Side(enum.Enum): BUY = 'buy'\n"
+      "trade = Trade(d.datetime(2026, 8, 1, tzinfo=d.UTC), Side.BUY)");
+  PyObject* trade = eval("trade");
+  const auto blocks = [] { return std::stoll(shown(eval("sys.getallocatedblocks()"))); };
+  const auto travels = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      const auto bytes = encode(trade, "result");
+      ASSERT_TRUE(bytes) << take_error();
+      Py_XDECREF(decode(*bytes, "result"));
+    }
+  };
+  travels(10);
+  const auto before = blocks();
+  travels(300);
+  EXPECT_LT(blocks() - before, 500) << "lists of freed objects grow a little";
+  Py_DECREF(trade);
+}
+
 TEST(PythonCodec, OtherSubclassesOfScalarsAreRefusedWithTheWayOut) {
   exec("class S(str): pass\nclass I(int): pass\nclass F(float): pass\nclass B(bytes): pass");
   EXPECT_NE(refusal("S('x')").find("send str(value)"), std::string::npos);

@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "pyhost/owned.hpp"
+#include "pyhost/attribute.hpp"
 
 namespace coppice::py {
 
@@ -12,7 +12,7 @@ namespace {
 // Of a module that was imported already; null, without an exception, if it was not.
 PyObject* imported(const char* module, const char* name) {
   PyObject* found = PyDict_GetItemString(PyImport_GetModuleDict(), module);  // Borrowed.
-  PyObject* value = found ? PyObject_GetAttrString(found, name) : nullptr;
+  PyObject* value = found ? attribute(found, name) : nullptr;
   if (!value) PyErr_Clear();
   return value;
 }
@@ -38,10 +38,7 @@ plain_form as_text(PyObject* made) {
 
 // Not of a class as a value: its fields are those of its instances.
 PyObject* type_attribute(PyObject* o, const char* name) {
-  PyObject* found = nullptr;
-  if (PyObject_GetOptionalAttrString(reinterpret_cast<PyObject*>(Py_TYPE(o)), name, &found) < 0)
-    PyErr_Clear();
-  return found;
+  return optional_attribute(reinterpret_cast<PyObject*>(Py_TYPE(o)), name);
 }
 
 // Fields only: the dict has ClassVars and InitVars too.
@@ -53,7 +50,7 @@ PyObject* map_of_fields(PyObject* o, PyObject* fields) {
   Py_ssize_t position = 0;
   while (PyDict_Next(fields, &position, &name, &field)) {
     const owned held_name(Py_NewRef(name)), held_field(Py_NewRef(field));  // Getters are Python.
-    const owned kind(PyObject_GetAttrString(field, "_field_type"));
+    const owned kind(attribute(field, "_field_type"));
     if (!kind) return nullptr;
     if (kind.get() != ordinary.get()) continue;
     const owned value(PyObject_GetAttr(o, held_name.get()));
@@ -65,7 +62,7 @@ PyObject* map_of_fields(PyObject* o, PyObject* fields) {
 // --- the time classes ---
 
 bool number_of(PyObject* o, const char* name, long long& to) {
-  const owned value(PyObject_GetAttrString(o, name));
+  const owned value(attribute(o, name));
   if (!value) return false;
   to = PyLong_AsLongLong(value.get());
   return to != -1 || !PyErr_Occurred();
@@ -102,9 +99,9 @@ PyObject* text_of_timedelta(PyObject* o) {
 }
 
 plain_form time_of(PyObject* o) {
-  const owned offset(PyObject_CallMethod(o, "utcoffset", nullptr));
+  const owned offset(call_method(o, "utcoffset"));
   if (!offset) return {plain_form::kind::failed};
-  if (offset.get() == Py_None) return as_text(PyObject_CallMethod(o, "isoformat", nullptr));
+  if (offset.get() == Py_None) return as_text(call_method(o, "isoformat"));
   // By subtraction, not timestamp(): a double has no room for the microseconds of every year.
   const owned utc(imported("datetime", "UTC"));
   const owned cls(imported("datetime", "datetime"));
@@ -125,7 +122,7 @@ plain_form time_of(PyObject* o) {
 plain_form of_standard_library(PyObject* o) {
   if (is_a(o, "datetime", "datetime")) return time_of(o);  // Before date, its base.
   if (is_a(o, "datetime", "date") || is_a(o, "datetime", "time"))
-    return as_text(PyObject_CallMethod(o, "isoformat", nullptr));
+    return as_text(call_method(o, "isoformat"));
   if (is_a(o, "datetime", "timedelta")) return as_text(text_of_timedelta(o));
   if (is_a(o, "decimal", "Decimal") || is_a(o, "uuid", "UUID")) return as_text(PyObject_Str(o));
   return {};
@@ -147,9 +144,9 @@ plain_form plain_form::of(PyObject* o) {
 
 PyObject* datetime_of(timestamp t) {
   const owned module(PyImport_ImportModule("datetime"));
-  const owned utc(module ? PyObject_GetAttrString(module.get(), "UTC") : nullptr);
-  const owned cls(utc ? PyObject_GetAttrString(module.get(), "datetime") : nullptr);
-  const owned delta_type(cls ? PyObject_GetAttrString(module.get(), "timedelta") : nullptr);
+  const owned utc(module ? attribute(module.get(), "UTC") : nullptr);
+  const owned cls(utc ? attribute(module.get(), "datetime") : nullptr);
+  const owned delta_type(cls ? attribute(module.get(), "timedelta") : nullptr);
   if (!delta_type) return nullptr;
   const owned epoch(
       PyObject_CallFunction(cls.get(), "iiiiiiiO", 1970, 1, 1, 0, 0, 0, 0, utc.get()));

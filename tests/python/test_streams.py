@@ -307,8 +307,8 @@ def test_a_fast_sender_waits_for_a_slow_receiver_and_nothing_is_lost(streams):
         async def main():
             async with coppice.open_nursery() as an:
                 portal = await an.start_actor('sender', enable_modules=[__name__])
-                for buffer, n, size, bound in ((None, 5000, 10, 1024), (100, 5000, 10, 100),
-                                               (None, 100, 100_000, 12)):
+                for buffer, n, size, bound in ((None, 9000, 10, 4096), (100, 5000, 10, 100),
+                                               (None, 100, 100_000, 22)):
                     async with portal.open_context(flood, n=n, size=size) as (ctx, _):
                         async with ctx.open_stream(msg_buffer_size=buffer) as stream:
                             # Its first window was tractor's 64; ours is on top of what is taken.

@@ -67,7 +67,12 @@ class dialog_end {
   virtual std::string describe_stream() const = 0;
 
   void read_by(stream_reader* r) noexcept { reader_ = r; }
-  payload_context yields() const noexcept { return {"Yield", function(), cid()}; }
+  /// A value of the stream. Throws message_type_error.
+  template <class T>
+  T decoded(payload value) const {
+    return decode_payload<T>(std::move(value),
+                             [this] { return payload_context{"Yield", function(), cid()}; });
+  }
 
  protected:
   friend class stream_send_op;
@@ -182,7 +187,7 @@ class stream_receive_op final : public stream_receive_base {
   using stream_receive_base::stream_receive_base;
   std::optional<T> finish() {
     if (!has_value()) return std::nullopt;
-    return decode_payload<T>(value_, end_.yields());
+    return end_.decoded<T>(std::move(value_));
   }
 };
 

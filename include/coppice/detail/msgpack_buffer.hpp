@@ -64,6 +64,7 @@ class buffer {
   }
 
   std::size_t size() const noexcept { return size_; }
+  std::size_t left() const noexcept { return capacity_ - size_; }  // Before it grows.
   bool empty() const noexcept { return size_ == 0; }
   std::byte* data() noexcept { return data_; }
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
@@ -91,7 +92,7 @@ class buffer {
   void grow(std::size_t n);       // Makes room for n more.
   void drop_blocks() noexcept;    // Those after size_.
 
-  std::shared_ptr<std::byte[]> block_;  // Shared with nobody until a payload takes it.
+  std::shared_ptr<std::byte[]> block_;  // Of data_. Shared with payloads that were cut from it.
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;

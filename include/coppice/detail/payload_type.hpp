@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "coppice/message.hpp"
@@ -67,16 +68,17 @@ struct payload_context {
 [[noreturn]] void throw_misfit(const payload_context& where, std::string expected,
                                const payload& got, const message_type_error& why);
 
-/// The payload as T. Throws message_type_error with the message that had it.
-template <class T>
-T decode_payload(const payload& bytes, const payload_context& where) {
+/// The payload as T. Throws message_type_error with the message that had it: where() is its
+/// context.
+template <class T, std::invocable Where>
+T decode_payload(payload bytes, Where where) {
   if constexpr (std::same_as<T, value>) {
-    return value(bytes);
+    return value(std::move(bytes));
   } else {
     try {
       return from_payload<T>(bytes);
     } catch (const message_type_error& e) {
-      throw_misfit(where, payload_type<T>::name(), bytes, e);
+      throw_misfit(where(), payload_type<T>::name(), bytes, e);
     }
   }
 }

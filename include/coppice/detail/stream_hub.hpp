@@ -45,7 +45,7 @@ class stream_hub final : public stream_reader {
     switch (end_.try_take(bytes)) {
       case dialog_end::got::value:
         try {
-          values_.send(decode_payload<T>(bytes, end_.yields()));
+          values_.send(end_.decoded<T>(std::move(bytes)));
         } catch (...) {  // No T: that concerns everybody who would have got it.
           misfit_ = std::current_exception();
           values_.close();
