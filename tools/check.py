@@ -129,7 +129,7 @@ def tsan() -> list[case]:
     """What it can follow: no interpreters (see build.py), no processes. It has a thread of its own,
     too, which the conformance tests would find left behind."""
     begin("clang, thread sanitizer")
-    cases = [built("tsan", werror=True)]
+    cases = [built("tsan", werror=True, targets=("unit_tests",))]
     return cases + (test.run_all("tsan", ("ctest",), labels="unit")
                     if cases[0].outcome == PASSED else [])
 
@@ -152,7 +152,9 @@ def main(arguments: list[str]) -> int:
         for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, fuzzing,
                                         gcc, asan, tsan), strict=True):
             if name in chosen:
+                begun = time.monotonic()
                 cases += stage()
+                print(f"check: {name} took {time.monotonic() - begun:.0f} s", flush=True)
     except cpython.setup_error as error:
         print(f"check: {error}", file=sys.stderr)
         return 1

@@ -1,45 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tests of the simulator: it repeats itself, it finds what is planted, it says how to repeat it.
+// Tests of the simulator: it repeats itself, and tries what it says it does.
 #include <gtest/gtest.h>
-#include <stdio.h>
-#include <sys/wait.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <string>
+
+#include "run_for_test.hpp"
 
 namespace coppice::sim {
 namespace {
-
-constexpr int seeds_to_find_a_bug = 200;
-
-struct ended {
-  int status = -1;
-  std::string output;
-};
-
-/// Runs a program of this folder, or a whole command line.
-ended run(const std::string& command) {
-  ended out;
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return out;
-  char part[4096];
-  while (const std::size_t n = std::fread(part, 1, sizeof part, pipe)) out.output.append(part, n);
-  const int how = ::pclose(pipe);
-  out.status = WIFEXITED(how) ? WEXITSTATUS(how) : -1;
-  return out;
-}
-std::string program(const std::string& name) {
-  return (std::filesystem::path(COPPICE_SIM_FOLDER) / name).string();
-}
-
-/// The rest of the last line that begins so; empty: there is none.
-std::string line_after(const std::string& text, const std::string& beginning) {
-  const auto at = text.rfind("\n" + beginning);
-  if (at == std::string::npos) return {};
-  const auto from = at + 1 + beginning.size();
-  return text.substr(from, text.find('\n', from) - from);
-}
 
 TEST(Sim, TheSameSeedIsTheSameRun) {
   const ended first = run(program("sim") + " --hash --seeds 50");
@@ -79,28 +47,6 @@ TEST(Sim, ArgumentsThatItDoesNotKnowAreNamed) {
             "sim: there is no fault 'flood': see --help\n");
   EXPECT_EQ(run(program("sim") + " --help").status, 0);
 }
-
-// The bugs are planted in copies of our sources, see CMakeLists.txt.
-class Planted : public testing::TestWithParam<const char*> {};
-
-TEST_P(Planted, IsFoundAndItsSeedFindsItAgain) {
-  const std::string seeds = " --seeds " + std::to_string(seeds_to_find_a_bug);
-  const ended found = run(program(GetParam()) + seeds);
-  EXPECT_EQ(found.status, 1) << found.output;
-  const std::string what = line_after(found.output, "seed ");
-  const std::string repeat = line_after(found.output, "repeat with: ");
-  ASSERT_FALSE(what.empty()) << found.output;
-  ASSERT_FALSE(repeat.empty()) << found.output;
-  RecordProperty("found", "seed " + what);
-  const ended again = run(repeat);
-  EXPECT_EQ(again.status, 1);
-  EXPECT_EQ(line_after(again.output, "seed "), what);
-}
-INSTANTIATE_TEST_SUITE_P(Bugs, Planted,
-                         testing::Values("sim_lost_wakeup", "sim_swallowed_error",
-                                         "sim_swallowed_failure", "sim_lost_reply",
-                                         "sim_orphaned_callee"),
-                         [](const auto& one) { return std::string(one.param); });
 
 }  // namespace
 }  // namespace coppice::sim
