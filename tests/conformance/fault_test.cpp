@@ -88,7 +88,7 @@ task<> ask_to_break(endings* to, portal p, std::string name, std::string how) {
   auto work = [&]() -> task<> { co_await p.run(function_name::parse(name), kw("how", how)); };
   co_await note(to, "who asked for it", work);
 }
-// For one who does not read, more than a socket holds.
+// For one who does not read, more than a socket holds: the kernel gives tcp 4 MiB and more.
 task<> keep_writing(portal p, std::string echo, std::size_t bytes) {
   const totals much{.a = 1, .b = 2, .text = std::string(bytes, 'x'), .list = {}};
   auto work = [&]() -> task<> {
@@ -123,7 +123,7 @@ outcome_of_fault wait_while(const kind& k, const std::string& how, transport_set
         out.broken = steady::now();
         n.start_soon(ask_to_break, to, p, breaks, how);
         co_await sleep_for(20ms);  // What is written now is not read any more.
-        n.start_soon(keep_writing, p, echo, how == "stop" ? std::size_t(2) << 20 : 1);
+        n.start_soon(keep_writing, p, echo, how == "stop" ? std::size_t(16) << 20 : 1);
         while (to->size() < waiters) co_await sleep_for(10ms);
       };
       // An actor that ends by itself, because its parent is lost to it, has not failed.
