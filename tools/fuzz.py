@@ -32,7 +32,8 @@ INPUT_BYTES_MAX = 512  # Longer ones are slower and find no more.
 SECONDS_MIN, RUNS_PER_SECOND_MIN = 120, 100
 # Freed memory is used again soon, or each execution would touch fresh pages; short stacks, since
 # blocks are made more often than reported.
-ASAN_OPTIONS = "quarantine_size_mb=8:malloc_context_size=8:detect_stack_use_after_return=0"
+ASAN_OPTIONS = ("quarantine_size_mb=1:thread_local_quarantine_size_kb=32:malloc_context_size=4:"
+                "detect_stack_use_after_return=0")
 
 
 def targets(sources: Path = SOURCES) -> list[str]:
