@@ -2,7 +2,6 @@
 // stream<Send, Receive>: the two-way flow of values inside a context.
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -141,12 +140,14 @@ class [[nodiscard("the stream closes with the object")]] stream {
   payload encoded(const T& v) {
     constexpr std::size_t small = 256, block = 4096;
     room_.clear();
-    if (room_.left() < bytes_each_) room_ = msgpack::buffer(std::max(bytes_each_, block));
+    if (room_.left() < bytes_each_)
+      room_ = msgpack::buffer(bytes_each_ <= small ? block : bytes_each_);
     room_.keep_blocks();
     msgpack::writer w(room_);
     codec<T>::encode(w, v);
     bytes_each_ = room_.size();
-    return bytes_each_ <= small ? payload::cut(room_) : payload::take(std::move(room_));
+    const bool shares = bytes_each_ <= small && room_.left() < block;  // No large one's memory.
+    return shares ? payload::cut(room_) : payload::take(std::move(room_));
   }
 
   detail::dialog_end* end_;  // Null: moved from.

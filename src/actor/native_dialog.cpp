@@ -154,7 +154,7 @@ detail::dialog_end::got native_dialog::try_take(payload& to) {
   port::taken t = actor_.table().take(id_, actor_.stream_effects());
   switch (t.what) {
     case port::taken::kind::value:
-      if (!actor_.stream_effects().sends.empty()) actor_.deliver_streams();
+      actor_.deliver_streams();
       to = std::move(t.value);
       return got::value;
     case port::taken::kind::nothing:

@@ -34,6 +34,7 @@ class value_queue {
   }
   void push(std::vector<payload>&& run) {
     if (run.empty()) return;
+    if (empty()) runs_.clear();
     size_ += run.size();
     runs_.push_back(std::move(run));
   }
@@ -41,10 +42,12 @@ class value_queue {
   payload pop() {
     payload v = std::move(runs_.front()[next_]);
     --size_;
-    if (++next_ == runs_.front().size()) {
+    if (++next_ < runs_.front().size()) return v;
+    next_ = 0;
+    if (empty() && runs_.front().capacity() <= run_max)
+      runs_.front().clear();  // For the next ones: values that come one by one allocate nothing.
+    else
       runs_.pop_front();
-      next_ = 0;
-    }
     return v;
   }
   /// Takes the one out before which `nth` others lie. REQUIRES: nth < size().
@@ -65,7 +68,7 @@ class value_queue {
  private:
   static constexpr std::size_t run_min = 4, run_max = 64;  // Of values that come one by one.
 
-  std::deque<std::vector<payload>> runs_;  // None is empty.
+  std::deque<std::vector<payload>> runs_;  // None is empty, unless all is.
   std::size_t next_ = 0;                   // In the first.
   std::size_t size_ = 0;
 };

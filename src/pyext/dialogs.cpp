@@ -9,6 +9,7 @@
 #include "pyext/functions.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/native_module.hpp"
+#include "pyhost/attribute.hpp"
 #include "pyhost/codec.hpp"
 
 namespace coppice::py {
@@ -54,9 +55,10 @@ bool is_endpoint(PyObject* function) {
 
 PyObject* guest_actor::serve_generator(port::call_id id, PyObject* generator) {
   const ref module = ref::take(PyImport_ImportModule("coppice._stream"));
-  return module ? PyObject_CallMethod(module.get(), "serve_generator", "OK", generator,
-                                      static_cast<unsigned long long>(id))
-                : nullptr;
+  const ref serve = ref::take(module ? attribute(module.get(), "serve_generator") : nullptr);
+  return serve ? PyObject_CallFunction(serve.get(), "OK", generator,
+                                       static_cast<unsigned long long>(id))
+               : nullptr;
 }
 
 void guest_actor::start_dialog(port::call_id id, PyObject* served, std::string name) {

@@ -14,6 +14,7 @@
 #include "pyext/dialogs.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
+#include "pyhost/attribute.hpp"
 #include "pyhost/codec.hpp"
 #include "pyhost/guest_side.hpp"
 
@@ -41,7 +42,7 @@ bool is_interrupted(PyObject* exception) {
 }
 
 std::string name_of(PyObject* function) {
-  const ref name = ref::take(PyObject_GetAttrString(function, "__qualname__"));
+  const ref name = ref::take(attribute(function, "__qualname__"));
   if (!name) PyErr_Clear();
   return to_utf8(name.get());
 }
@@ -319,9 +320,10 @@ std::optional<guest_actor::ready_call> guest_actor::prepare(const port::call_sta
 PyObject* guest_actor::call_function(const ready_call& call) {
   if (call.caller) {
     const ref module = ref::take(PyImport_ImportModule("coppice._endpoint"));
-    return module ? PyObject_CallMethod(module.get(), "serve", "OOKO", call.function, call.kwargs,
-                                        static_cast<unsigned long long>(call.id), call.caller)
-                  : nullptr;
+    const ref serve = ref::take(module ? attribute(module.get(), "serve") : nullptr);
+    return serve ? PyObject_CallFunction(serve.get(), "OOKO", call.function, call.kwargs,
+                                         static_cast<unsigned long long>(call.id), call.caller)
+                 : nullptr;
   }
   if (!call.kwargs) return PyObject_CallNoArgs(call.function);
   const ref none = ref::take(PyTuple_New(0));  // The one empty tuple: never fails.

@@ -124,7 +124,8 @@ task<context_result_t<R>> context_block(call_target t, std::string name, payload
     how = ran.take();
   } else {
     try {
-      said.emplace(decode_payload<word>(first.value(), [&] { return dialog.about("Started"); }));
+      said.emplace(
+          decode_payload<word>(std::move(first.value()), [&] { return dialog.about("Started"); }));
     } catch (...) {
       how.fail(std::current_exception());
     }
@@ -141,7 +142,8 @@ task<context_result_t<R>> context_block(call_target t, std::string name, payload
     co_return last.has_value();
   } else {
     std::optional<R> result;
-    if (last) result.emplace(decode_payload<R>(*last, [&] { return dialog.about("Return"); }));
+    if (last)
+      result.emplace(decode_payload<R>(std::move(*last), [&] { return dialog.about("Return"); }));
     co_return result;
   }
 }
