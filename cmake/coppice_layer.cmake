@@ -34,7 +34,8 @@ function(coppice_layer name)
   target_link_libraries(coppice_${name} PUBLIC coppice_flags ${ARG_DEPS} ${ARG_LIBS})
 endfunction()
 
-add_custom_target(unit_tests)  # Builds all tests with that label.
+add_custom_target(unit_tests)  # Each builds all tests with that label.
+add_custom_target(conformance_tests)
 
 # coppice_test(NAME DEPS layers or targets SOURCES files [LABEL unit|conformance|system])
 # One GoogleTest program; every test in it is a ctest with a time limit.
@@ -57,7 +58,7 @@ function(coppice_test name)
   coppice_precompile(${name} base_test <gtest/gtest.h>)
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
-  if(ARG_LABEL STREQUAL "unit")
-    add_dependencies(unit_tests ${name})
+  if(TARGET ${ARG_LABEL}_tests)
+    add_dependencies(${ARG_LABEL}_tests ${name})
   endif()
 endfunction()

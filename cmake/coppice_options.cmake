@@ -55,13 +55,20 @@ if(COPPICE_SANITIZE)
   target_compile_options(coppice_flags INTERFACE
     -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all)
   target_link_options(coppice_flags INTERFACE -fsanitize=${COPPICE_SANITIZE} -fno-sanitize=vptr)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND COPPICE_SANITIZE MATCHES "address" AND NOT COPPICE_FUZZ)
-    # Shared, so that a plain Python can load it (LD_PRELOAD) and then our library.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND COPPICE_SANITIZE MATCHES "address")
+    # Shared, so that a plain Python can load it (LD_PRELOAD) and then our library. Not in a libFuzzer
+    # program (tests/fuzz): that library is static and wants this one to be, too.
     execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libclang_rt.asan-x86_64.so
       OUTPUT_VARIABLE asan_runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
     cmake_path(GET asan_runtime PARENT_PATH asan_folder)
-    target_link_options(coppice_flags INTERFACE -shared-libasan "LINKER:-rpath,${asan_folder}")
+    target_link_options(coppice_flags INTERFACE
+      $<IF:$<BOOL:$<TARGET_PROPERTY:coppice_libfuzzer>>,-static-libsan,-shared-libasan>
+      "LINKER:-rpath,${asan_folder}")
   endif()
+endif()
+# The same precompiled header from the same files, whenever they were written: for ccache.
+if(COPPICE_PRECOMPILE AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(coppice_flags INTERFACE "SHELL:-Xclang -fno-pch-timestamp")
 endif()
 if(COPPICE_FUZZ)
   target_compile_options(coppice_flags INTERFACE -fsanitize=fuzzer-no-link)

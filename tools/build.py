@@ -89,6 +89,14 @@ def configure(preset: str, folder: Path, werror: bool) -> None:
     stamp.write_text(state)
 
 
+def environment(preset: str) -> dict[str, str]:
+    """Of ninja. A checkout that lies elsewhere has the same objects: ccache may give it those of
+    this one, and find a precompiled header in them although its files bear other times."""
+    return {"CCACHE_BASEDIR": str(ROOT), "CCACHE_NOHASHDIR": "1",
+            "CCACHE_SLOPPINESS": "pch_defines,time_macros,include_file_mtime,include_file_ctime",
+            **os.environ, "NINJA_STATUS": f"[{preset} %f/%t] "}
+
+
 def build(preset: str, targets: list[str], werror: bool = False) -> Path:
     """Builds, and returns the build folder. Raises build_error."""
     try:
@@ -98,8 +106,7 @@ def build(preset: str, targets: list[str], werror: bool = False) -> Path:
                           f"{', '.join(presets())}.") from None
     configure(preset, folder, werror)
     done = subprocess.run(["ninja", "-C", str(folder), "-j", jobs(), *targets],
-                          stdin=subprocess.DEVNULL,
-                          env={**os.environ, "NINJA_STATUS": f"[{preset} %f/%t] "})
+                          stdin=subprocess.DEVNULL, env=environment(preset))
     if done.returncode != 0:
         raise build_error(f"{preset} does not build: the first error is above.")
     return folder

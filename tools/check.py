@@ -5,7 +5,7 @@ a failure and reports everything in one list; each check counts like a test.
 
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
-    check.py --only dev,mutants,sim,fuzz,gcc,asan,tsan
+    check.py --only dev,mutants,sim,gcc,asan,fuzz,tsan
     check.py --fix-format      lays out the C++ sources
 """
 
@@ -30,7 +30,7 @@ from report import FAILED, PASSED, case
 from sources import tree
 
 CLANG_FORMAT = "clang-format-19"
-STAGES = ("static", "dev", "mutants", "sim", "fuzz", "gcc", "asan", "tsan")
+STAGES = ("static", "dev", "mutants", "sim", "gcc", "asan", "fuzz", "tsan")
 SIM_SEEDS = 10_000
 # Of the Python tests, with g++: those that reach all that Python calls in the native half. The
 # Python half is the same in every build.
@@ -101,14 +101,6 @@ def simulation() -> list[case]:
     return cases + sim.run(build.presets()["dev"], SIM_SEEDS)
 
 
-def fuzzing() -> list[case]:
-    begin(f"{fuzz.RUNS} executions of each fuzz target")
-    try:
-        return fuzz.check(fuzz.build_targets(werror=True))
-    except build.build_error as error:
-        return [case("fuzz", FAILED, str(error))]
-
-
 def gcc() -> list[case]:
     begin("g++ 12")
     cases = [built("gcc", werror=True)]
@@ -120,9 +112,18 @@ def gcc() -> list[case]:
 
 def asan() -> list[case]:
     begin("clang, address and undefined-behaviour sanitizers")
-    cases = [built("asan", werror=True)]
+    cases = [built("asan", werror=True, targets=("unit_tests", "conformance_tests"))]
     return cases + (test.run_all("asan", ("ctest",), labels="unit,conformance")
                     if cases[0].outcome == PASSED else [])
+
+
+def fuzzing() -> list[case]:
+    """In the build of the stage `asan`."""
+    begin(f"{fuzz.RUNS} executions of each fuzz target")
+    try:
+        return fuzz.check(fuzz.build_targets())
+    except build.build_error as error:
+        return [case("fuzz", FAILED, str(error))]
 
 
 def tsan() -> list[case]:
@@ -149,8 +150,8 @@ def main(arguments: list[str]) -> int:
         return 2
     cases: list[case] = []
     try:
-        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, fuzzing,
-                                        gcc, asan, tsan), strict=True):
+        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, gcc, asan,
+                                        fuzzing, tsan), strict=True):
             if name in chosen:
                 begun = time.monotonic()
                 cases += stage()
