@@ -141,7 +141,7 @@ TEST_P(SpawnBackend, CancelActorEndsItByAskingAndLaterCallsSayThatItDied) {
               auto inside = [&](actor_nursery& an) -> task<> {
                 actor_options patient = options_for(GetParam());
                 // A sanitizer looks for leaks before a process ends.
-                patient.stop = {.ask = 10s, .total = 30s};
+                patient.stop = {.ask = 10s, .unseen = 10s, .total = 30s};
                 portal p = co_await an.start_actor("subject", patient);
                 how = co_await p.cancel_actor();
                 auto r =
