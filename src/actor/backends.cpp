@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actor/backends.hpp"
 
-#include <fmt/format.h>
 #include <unistd.h>
+
+#include <array>
 
 #include <utility>
 
@@ -14,16 +15,6 @@
 #include "spawn/thread/thread.hpp"
 
 namespace coppice {
-
-namespace spawn {
-key parse(std::string_view name) {
-  const std::string wanted = tree::canonical_key(std::string(name));
-  for (key k : {automatic, thread, process, subint})
-    if (k.text() == wanted) return k;
-  throw backend_unavailable(
-      fmt::format("unknown spawn backend '{}': there are auto, thread, process and subint", name));
-}
-}  // namespace spawn
 
 namespace tree {
 
@@ -79,6 +70,11 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
 }
 
 }  // namespace
+
+std::span<const std::string_view> standard_keys() noexcept {
+  static constexpr std::array<std::string_view, 3> keys = {"thread", "process", "subint"};
+  return keys;
+}
 
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices) {

@@ -45,6 +45,21 @@ void report_descriptors(const char* path) {
     if (open[fd]) out << fd << " ";
 }
 
+/// As children and zygotes are executed, for who looks for orphans: says that it is up, and waits.
+/// One whose actor is called deaf does so for SIGKILL.
+bool is_like_a_child(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  if (what != "--coppice-child" && what != "-P" && what != "-m") return false;
+  for (int i = 2; i < argc; ++i)
+    if (std::strstr(argv[i], "deaf")) ::signal(SIGTERM, SIG_IGN);
+  return true;
+}
+
+void wait_until_killed() {
+  (void)!::write(STDOUT_FILENO, "u", 1);
+  for (;;) ::pause();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -54,6 +69,7 @@ int main(int argc, char** argv) {
   if (what == "--exit") return std::atoi(argv[2]);
   if (what == "--wait")
     for (;;) ::pause();
+  if (is_like_a_child(argc, argv)) wait_until_killed();
   if (what == "--deaf") {
     ::signal(SIGTERM, SIG_IGN);
     for (;;) ::pause();
