@@ -24,7 +24,7 @@ class Backend:
     needs: str
     text: str                   # What it is.
     available: bool             # Here and now, for one of its languages at least.
-    reason: str                 # What of it cannot be had, why, and what to do; '' if all of it can.
+    reason: str                 # What of it cannot be had, why, and what to do; '' if it all can.
     forced_stops: ForcedStops | None  # None: it has no self-test, or that has not run.
 
 

@@ -148,7 +148,7 @@ class ActorNursery:
         """Starts an actor that lives until it is cancelled, and returns the portal to it.
 
         enable_modules: names of the modules whose functions can be called. start_method: see
-        docs/backends.md; else $COPPICE_SPAWN_METHOD, the nursery's, the root's, 'auto'. gil: 'shared' lets a `subint` import
+        docs/backends.md; the nursery's, the root's, 'auto'. gil: 'shared' lets a `subint` import
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
         ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
         inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is

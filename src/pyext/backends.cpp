@@ -23,8 +23,7 @@ namespace {
 ref tuple_of(const std::vector<std::string_view>& texts) {
   ref tuple = checked(ref::take(PyTuple_New(static_cast<Py_ssize_t>(texts.size()))));
   for (std::size_t i = 0; i < texts.size(); ++i)
-    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i),
-                     checked(to_str(texts[i])).release());
+    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), checked(to_str(texts[i])).release());
   return tuple;
 }
 

