@@ -56,8 +56,6 @@ struct command_line {
                             "how its actors are started that do not say so themselves; beats "
                             "$COPPICE_SPAWN_METHOD and the script");
     run_command->add_option("script", script, "the script")->required();
-    // What follows the script is the script's own.
-    run_command->prefix_command();
 
     backends_command = app.add_subcommand(
         "backends", "the spawn methods: what each is, and whether this machine can serve it");
@@ -79,11 +77,23 @@ struct command_line {
   }
 };
 
-int run_script(const command_line& said) {
+/// Where the script's own arguments begin, which are nobody else's to read: behind the first word
+/// of `run` that is neither an option nor the value of one.
+int own_arguments(int argc, char** argv) {
+  if (argc < 2 || std::strcmp(argv[1], "run") != 0) return argc;
+  for (int i = 2; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--spawn-method") == 0)
+      ++i;
+    else if (argv[i][0] != '-')
+      return i + 1;
+  }
+  return argc;
+}
+
+int run_script(const command_line& said, std::vector<std::string> arguments) {
   const spawn::selection selected = spawn::select(
       {.environment = spawn::method_in_environment(), .command_line = said.spawn_method});
   spawn::hand_on(selected);
-  std::vector<std::string> arguments = said.run_command->remaining();
   arguments.insert(arguments.begin(), said.script);
   return tree::run_script(arguments, selected);
 }
@@ -94,8 +104,9 @@ int main(int argc, char** argv) {
     return run_main(argc, argv, no_root, {.endpoints = {ping_endpoint}});
 
   command_line said;
+  const int own = own_arguments(argc, argv);
   try {
-    said.app.parse(argc, argv);
+    said.app.parse(own, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return said.app.exit(e);  // --help, --version.
     // CLI11 would only say that a subcommand is required.
@@ -108,7 +119,7 @@ int main(int argc, char** argv) {
   if (*said.tour_command) return tour(argc, argv, said.tour);
   if (*said.backends_command) return print_backends(said.json);
   if (*said.reap_command) return reap(said.reap);
-  return run_script(said);
+  return run_script(said, {argv + own, argv + argc});
 }
 
 }  // namespace

@@ -82,6 +82,11 @@ def test_the_command_line_beats_the_environment_and_the_script(coppice):
                              "mp_spawn ['--spawn-method', 'x']"], outcome
 
 
+def test_what_follows_the_script_is_the_scripts(coppice):
+    outcome = coppice('run', 'script.py', '--help', '--', '--version')
+    assert outcome.lines == ['subint; asked for', "None ['--help', '--', '--version']"], outcome
+
+
 def test_the_environment_beats_the_script(coppice):
     outcome = coppice('run', 'script.py', COPPICE_SPAWN_METHOD='process')
     assert outcome.lines == ["process; COPPICE_SPAWN_METHOD says 'process'", 'process []'], outcome

@@ -73,7 +73,8 @@ def frozen_tree(begin_program, tmp_path, native_half):
     for _ in range(2):
         name, number = running.line().split()
         pids[name] = int(number)
-    return running, pids
+    yield running, pids
+    running.end()
 
 
 def is_there(pid):
@@ -97,14 +98,14 @@ def test_orphans_of_a_killed_root_are_shown_first_and_then_cleared(coppice, froz
     running, pids = frozen_tree
     root = running.process.pid
     running.process.kill()
-    running.wait()
+    running.process.wait()  # Its orphans keep the pipes.
     branch, leaf = pids['branch'], pids['leaf']
 
     listed = coppice('reap', XDG_RUNTIME_DIR=running.sockets)
     assert listed.status == 1, listed
     assert f"process {branch}, actor 'branch': its parent, pid {root}, is gone" in listed.stdout
     assert f"process {leaf}, actor 'leaf': its parent is the orphan {branch}" in listed.stdout
-    assert f'root@{root}.sock' in listed.stdout and 'reap --yes' in listed.stdout, listed
+    assert f'@{root}.sock: nobody listens' in listed.stdout and 'reap --yes' in listed.stdout, listed
     assert is_there(branch) and is_there(leaf) and running.socket_files()
 
     ended = coppice('reap', '--yes', str(branch), XDG_RUNTIME_DIR=running.sockets)
