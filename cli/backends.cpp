@@ -55,7 +55,7 @@ std::string names_of(const name_list& names) {
   return text;
 }
 
-void print_table(const std::vector<backend_row>& rows) {
+void print_backend_table(const std::vector<backend_row>& rows) {
   std::vector<line> lines = {{"method", "languages", "isolation", "can be killed", "here"}};
   for (const backend_row& row : rows) lines.push_back(cells_of(row));
   std::array<std::size_t, columns> width{};
@@ -96,7 +96,7 @@ std::string quoted_list(const std::vector<std::string_view>& texts) {
   return out + "]";
 }
 
-std::string json_of(const backend_row& row) {
+std::string backend_json(const backend_row& row) {
   const spawn::method& m = *row.what;
   std::vector<std::string_view> languages;
   if (m.native) languages.emplace_back("C++");
@@ -125,10 +125,10 @@ int print_backends(bool json) {
   const auto rows = tree::backend_table(rt.backends(), true);
   if (json) {
     std::string text = "[";
-    for (const backend_row& row : rows) text += (text.size() > 1 ? ",\n " : "") + json_of(row);
+    for (const backend_row& row : rows) text += (text.size() > 1 ? ",\n " : "") + backend_json(row);
     std::printf("%s]\n", text.c_str());
   } else {
-    print_table(rows);
+    print_backend_table(rows);
   }
   if (!rt.stop()) leave(0);  // The self-test's guest is stuck, which the table says.
   return 0;

@@ -224,7 +224,7 @@ TEST(StandardBackends, AreThoseOfTheirKeysAndCanWhatTheListSays) {
     EXPECT_EQ(can.native, m->native) << m->key;
     EXPECT_EQ(can.python, m->python) << m->key;
     EXPECT_EQ(can.can_be_killed, m->can_be_killed) << m->key;
-    EXPECT_EQ(can.in_process, m->apart != spawn::isolation::process) << m->key;
+    EXPECT_EQ(can.in_process, m->apart != spawn::isolation::own_process) << m->key;
   }
   EXPECT_TRUE(std::ranges::equal(keys, standard_keys()));
 }

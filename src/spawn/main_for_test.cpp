@@ -46,12 +46,17 @@ void report_descriptors(const char* path) {
 }
 
 /// As children and zygotes are executed, for who looks for orphans: says that it is up, and waits.
-/// One whose actor is called deaf does so for SIGKILL.
+/// One whose actor is called deaf does so for SIGKILL; with --forks there are two of it.
 bool is_like_a_child(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what != "--coppice-child" && what != "-P" && what != "-m") return false;
   for (int i = 2; i < argc; ++i)
     if (std::strstr(argv[i], "deaf")) ::signal(SIGTERM, SIG_IGN);
+  if (std::strcmp(argv[argc - 1], "--forks") == 0 && ::fork() == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() == 1) ::_exit(0);
+    for (;;) ::pause();
+  }
   return true;
 }
 

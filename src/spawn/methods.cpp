@@ -21,7 +21,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {},
      .native = true,
      .python = false,
-     .apart = isolation::thread,
+     .apart = isolation::own_thread,
      .can_be_killed = false,
      .needs = "nothing",
      .text = "a C++ actor on a thread of this process"},
@@ -29,7 +29,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {"trio", "mp_spawn", "spawn"},
      .native = true,
      .python = true,
-     .apart = isolation::process,
+     .apart = isolation::own_process,
      .can_be_killed = true,
      .needs =
          "for C++ actors a main() that reaches run_main(), for Python ones the package coppice",
@@ -38,7 +38,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {"mp_forkserver", "main_thread_forkserver"},
      .native = false,
      .python = true,
-     .apart = isolation::process,
+     .apart = isolation::own_process,
      .can_be_killed = true,
      .needs = "modules to preload that start no threads",
      .text = "a process forked from one that has the modules loaded already"},
@@ -46,7 +46,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {},
      .native = false,
      .python = true,
-     .apart = isolation::interpreter,
+     .apart = isolation::own_interpreter,
      .can_be_killed = false,
      .needs = a_python,
      .text = "a sub-interpreter on a thread of this process, with its own GIL or a shared one"},
@@ -54,7 +54,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {},
      .native = false,
      .python = true,
-     .apart = isolation::process,
+     .apart = isolation::own_process,
      .can_be_killed = true,
      .needs = a_python,
      .text = "a forked process that a sub-interpreter asked for: what os.fork() cannot do there"},
@@ -62,7 +62,7 @@ constexpr std::array<method, 7> all_methods = {{
      .aliases = {},
      .native = false,
      .python = true,
-     .apart = isolation::process,
+     .apart = isolation::own_process,
      .can_be_killed = true,
      .needs = a_python,
      .text = "a sub-interpreter in a forked process: forced inside, killed from outside"},
@@ -82,11 +82,11 @@ constexpr const char* method_argument = "--coppice-spawn-method";
 
 std::string_view name_of(isolation apart) noexcept {
   switch (apart) {
-    case isolation::thread:
+    case isolation::own_thread:
       return "own thread";
-    case isolation::interpreter:
+    case isolation::own_interpreter:
       return "own interpreter";
-    case isolation::process:
+    case isolation::own_process:
       return "own process";
   }
   return "";

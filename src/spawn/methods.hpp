@@ -13,7 +13,7 @@
 namespace coppice::spawn {
 
 /// What an actor has to itself.
-enum class isolation : std::uint8_t { thread, interpreter, process };
+enum class isolation : std::uint8_t { own_thread, own_interpreter, own_process };
 std::string_view name_of(isolation apart) noexcept;  // "own thread", …
 
 /// A spawn method. There is a row for every key, whether this build has its backend or not.

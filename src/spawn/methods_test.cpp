@@ -54,7 +54,7 @@ TEST(SpawnMethods, AreFoundByTractorsAndMultiprocessingsNames) {
 TEST(SpawnMethods, OnlyAProcessCanBeKilledWhateverItDoes) {
   for (const method& m : methods()) {
     if (m.key == automatic.text()) continue;
-    EXPECT_EQ(m.can_be_killed, m.apart == isolation::process) << m.key;
+    EXPECT_EQ(m.can_be_killed, m.apart == isolation::own_process) << m.key;
   }
 }
 

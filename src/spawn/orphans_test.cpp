@@ -182,6 +182,31 @@ TEST_F(Orphans, OfPythonAndOfAZygoteAreFoundToo) {
   EXPECT_FALSE(is_orphan(of_ours));
 }
 
+TEST_F(Orphans, OfAZygoteHaveWhatItForkedBelowThemAndEndWithIt) {
+  const auto zygote_of = [](pid_t owner) {
+    return std::vector<std::string>{
+        this_program(), "-P", "/x/coppice/_zygote.py", "--owner", std::to_string(owner), "--forks"};
+  };
+  const auto with_forked = [](const stray& zygote) {
+    std::vector<orphan> all = find_orphans();
+    std::erase_if(
+        all, [&](const orphan& o) { return o.pid != zygote.pid() && o.parent != zygote.pid(); });
+    return all;
+  };
+  const stray living(zygote_of(::getpid()));
+  EXPECT_TRUE(with_forked(living).empty());
+
+  const stray zygote(zygote_of(gone_pid()));
+  auto them = with_forked(zygote);
+  ASSERT_EQ(them.size(), 2u);
+  std::ranges::sort(them, {}, &orphan::below);
+  EXPECT_FALSE(them[0].below);
+  EXPECT_EQ(them[0].pid, zygote.pid());
+  EXPECT_EQ(them[1].why, "its parent is the orphan " + std::to_string(zygote.pid()));
+  const auto outcome = end_orphans(them, {.ask = seconds(10), .kill = seconds(10)});
+  EXPECT_EQ(outcome, (std::vector{reaped::asked, reaped::asked})) << "the kernel ended the second";
+}
+
 TEST_F(Orphans, APidThatIsYoungerThanTheChildIsSomebodyElse) {
   const stray first({this_program(), "-m", "waiting"});
   EXPECT_TRUE(is_older(::getpid(), first.pid()));
