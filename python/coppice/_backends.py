@@ -34,10 +34,10 @@ def backends() -> list[Backend]:
     The first call forces a throw-away actor, if sub-interpreters are available, which takes some
     ten milliseconds and blocks this thread; in an actor that is one itself nothing is tried.
     """
-    here = {key: rest for key, *rest in native.backend_table()}
+    here = {row[0]: row for row in native.backend_table()}
     found = []
     for key, aliases, languages, isolation, can_be_killed, needs, text in native.spawn_methods():
-        available, reason, forced = here[key]
+        _, available, reason, forced = here[key]
         stops = ForcedStops(works=forced[0], text=forced[1], seconds=forced[2]) if forced else None
         found.append(Backend(
             key=key, aliases=aliases, languages=languages, isolation=isolation,

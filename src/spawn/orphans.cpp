@@ -19,7 +19,6 @@
 #include <iterator>
 #include <map>
 #include <optional>
-#include <span>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -94,8 +93,9 @@ bool has_coppice_in_it(pid_t pid) {
   return maps.find("libcoppice") != std::string::npos || maps.find("_coppice") != std::string::npos;
 }
 
-std::vector<std::string> arguments_of(pid_t pid) {
-  const std::string text = contents_of(file_of(pid, "cmdline"));
+/// Each ended by a NUL.
+std::vector<std::string> words_in(const std::string& path) {
+  const std::string text = contents_of(path);
   std::vector<std::string> words;
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find('\0', at), text.size());
@@ -104,6 +104,8 @@ std::vector<std::string> arguments_of(pid_t pid) {
   }
   return words;
 }
+
+std::vector<std::string> arguments_of(pid_t pid) { return words_in(file_of(pid, "cmdline")); }
 
 bool has_ended(const base::unique_fd& pidfd) {
   pollfd p{pidfd.get(), POLLIN, 0};
@@ -126,15 +128,16 @@ struct mark {
   pid_t owner = 0;                     // Of a zygote, and of what it forked.
 };
 
-std::optional<mark> zygote_mark(std::span<const std::string> options) {
-  for (std::size_t i = 0; i + 1 < options.size(); ++i)
-    if (options[i] == "--owner")
-      if (const pid_t owner = pid_from(options[i + 1]))
+std::optional<mark> zygote_mark(pid_t pid) {
+  const std::string wanted = std::string(zygote_variable) + "=";
+  for (const std::string& variable : words_in(file_of(pid, "environ")))
+    if (variable.starts_with(wanted))
+      if (const pid_t owner = pid_from(std::string_view(variable).substr(wanted.size())))
         return mark{"(zygote)", std::nullopt, owner};
   return std::nullopt;
 }
 
-std::optional<mark> mark_of(const std::vector<std::string>& argv) {
+std::optional<mark> mark_of(pid_t pid, const std::vector<std::string>& argv) {
   std::size_t options = 0;
   bool is_tractors = false;
   if (argv.size() > 1 && argv[1] == "--coppice-child") {
@@ -145,7 +148,7 @@ std::optional<mark> mark_of(const std::vector<std::string>& argv) {
     options = 3;
     is_tractors = true;
   } else if (argv.size() > 2 && argv[1] == "-P" && argv[2].ends_with("/coppice/_zygote.py")) {
-    return zygote_mark(std::span(argv).subspan(3));
+    return zygote_mark(pid);
   }
   if (options == 0 || argv.size() < options + 4) return std::nullopt;
   if (argv[options] != "--uid" || argv[options + 2] != "--parent_addr") return std::nullopt;
@@ -210,7 +213,7 @@ std::string why_child(const mark& m, const origin& o) {
 /// The same of a zygote or of what one forked.
 std::string why_zygote(pid_t pid, const mark& m, const origin& o) {
   if (o.parent == m.owner || is_older(m.owner, pid)) return {};
-  const auto above = mark_of(arguments_of(o.parent));
+  const auto above = mark_of(o.parent, arguments_of(o.parent));
   if (above && above->owner == m.owner) return {};  // A zygote's child: if so, it is below it.
   return fmt::format("its tree, whose root was pid {}, is gone", m.owner);
 }
@@ -233,12 +236,12 @@ struct candidate {
 /// A process that was started as ours are; `why` is empty unless it is an orphan by itself.
 std::optional<candidate> candidate_at(pid_t pid) {
   const auto argv = arguments_of(pid);
-  if (!mark_of(argv)) return std::nullopt;
+  if (!mark_of(pid, argv)) return std::nullopt;
   candidate c;
   c.found.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!c.found.pidfd || !is_ours(pid) || !shares_our_pids(pid)) return std::nullopt;
   const auto again = arguments_of(pid);  // Of the process that the descriptor means.
-  const auto m = mark_of(again);
+  const auto m = mark_of(pid, again);
   const auto from = origin_of(pid);
   if (!m || !from) return std::nullopt;
   c.from = *from;

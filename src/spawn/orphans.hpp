@@ -14,6 +14,10 @@
 
 namespace coppice::spawn {
 
+/// In the environment that a zygote is executed with: the pid of whoever executed it. What it forks
+/// shows it still in /proc, whatever its environment became.
+inline constexpr const char* zygote_variable = "COPPICE_ZYGOTE_OF";
+
 /// A process of ours without a tree. The descriptor is of the process that was looked at: its pid
 /// may be somebody else's by now, the descriptor cannot.
 struct orphan {
@@ -34,8 +38,8 @@ struct orphan {
 /// - It was executed as children are: `<program> --coppice-child --uid U --parent_addr A`,
 /// `<python>
 ///   -P …/coppice/_child.py --uid U --parent_addr A`, `<python> -m tractor._child …` with A in our
-///   runtime directory; or as a zygote is, `<python> -P …/coppice/_zygote.py … --owner PID`, whose
-///   command line what it forks keeps.
+///   runtime directory; or as a zygote is, `<python> -P …/coppice/_zygote.py …` with
+///   zygote_variable in its environment; what it forks looks the same.
 /// - A unix address names the parent's pid, and that is not its parent (any more). Of a tcp
 ///   address: its parent has no Coppice in it. Of a zygote: its owner is gone, and its parent is no
 ///   zygote of the same owner.
@@ -45,8 +49,8 @@ struct orphan {
 /// is unclear is left alone, like a tcp port that somebody else has now.
 std::vector<orphan> find_orphans();
 
-/// A pid that was given to a process later than `child` was started means another process now.
-/// For tests; see find_orphans().
+/// Was the process that has `pid` now started before `than`, or in the same tick? If not, it is not
+/// what had that pid when `than` began. False too if one of them is gone.
 bool is_older(pid_t pid, pid_t than);
 
 enum class reaped : std::uint8_t {

@@ -29,7 +29,11 @@ using std::chrono::seconds;
 /// A process of this test with any command line: argv[0] is what is executed.
 class stray {
  public:
-  explicit stray(std::vector<std::string> argv) {
+  explicit stray(std::vector<std::string> argv, std::string variable = {}) {
+    std::vector<char*> variables;
+    for (char** e = environ; *e; ++e) variables.push_back(*e);
+    if (!variable.empty()) variables.push_back(variable.data());
+    variables.push_back(nullptr);
     std::vector<char*> words;
     for (auto& word : argv) words.push_back(word.data());
     words.push_back(nullptr);
@@ -38,7 +42,7 @@ class stray {
     posix_spawn_file_actions_t out;
     ::posix_spawn_file_actions_init(&out);
     ::posix_spawn_file_actions_adddup2(&out, ends[1], STDOUT_FILENO);
-    EXPECT_EQ(::posix_spawn(&pid_, words[0], &out, nullptr, words.data(), environ), 0);
+    EXPECT_EQ(::posix_spawn(&pid_, words[0], &out, nullptr, words.data(), variables.data()), 0);
     ::posix_spawn_file_actions_destroy(&out);
     ::close(ends[1]);
     char up = 0;
@@ -63,6 +67,13 @@ std::string this_program() { return std::filesystem::canonical("/proc/self/exe")
 std::vector<std::string> native_child(const ipc::address& parent, const char* name = "oak") {
   return {this_program(),  "--coppice-child", "--uid", ipc::tuple_text(name, "u-1"),
           "--parent_addr", parent.text()};
+}
+
+std::vector<std::string> zygote_words() {
+  return {this_program(), "-P", "/x/coppice/_zygote.py", "--", "json"};
+}
+std::string variable_of(pid_t owner) {
+  return std::string(zygote_variable) + "=" + std::to_string(owner);
 }
 
 /// A pid that nobody has: that of a process which has ended, and not even its zombie is left.
@@ -171,32 +182,28 @@ TEST_F(Orphans, OfPythonAndOfAZygoteAreFoundToo) {
   const std::string uid = ipc::tuple_text("elm", "u-2");
   const stray python({this_program(), "-P", "/x/coppice/_child.py", "--uid", uid, "--parent_addr",
                       socket_of(gone).text()});
-  const stray zygote(
-      {this_program(), "-P", "/x/coppice/_zygote.py", "--owner", std::to_string(gone)});
+  const stray zygote(zygote_words(), variable_of(gone));
   const auto them = found({python.pid(), zygote.pid()});
   ASSERT_EQ(them.size(), 2u);
   EXPECT_EQ(them[0].name, "elm");
   EXPECT_EQ(them[1].name, "(zygote)");
-  const stray of_ours(
-      {this_program(), "-P", "/x/coppice/_zygote.py", "--owner", std::to_string(::getpid())});
+  const stray of_ours(zygote_words(), variable_of(::getpid()));
   EXPECT_FALSE(is_orphan(of_ours));
 }
 
 TEST_F(Orphans, OfAZygoteHaveWhatItForkedBelowThemAndEndWithIt) {
-  const auto zygote_of = [](pid_t owner) {
-    return std::vector<std::string>{
-        this_program(), "-P", "/x/coppice/_zygote.py", "--owner", std::to_string(owner), "--forks"};
-  };
+  std::vector<std::string> words = zygote_words();
+  words.emplace_back("--forks");
   const auto with_forked = [](const stray& zygote) {
     std::vector<orphan> all = find_orphans();
     std::erase_if(
         all, [&](const orphan& o) { return o.pid != zygote.pid() && o.parent != zygote.pid(); });
     return all;
   };
-  const stray living(zygote_of(::getpid()));
+  const stray living(words, variable_of(::getpid()));
   EXPECT_TRUE(with_forked(living).empty());
 
-  const stray zygote(zygote_of(gone_pid()));
+  const stray zygote(words, variable_of(gone_pid()));
   auto them = with_forked(zygote);
   ASSERT_EQ(them.size(), 2u);
   std::ranges::sort(them, {}, &orphan::below);
