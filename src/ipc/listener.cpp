@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <list>
@@ -19,6 +20,7 @@
 #include <utility>
 
 #include "base/fd.hpp"
+#include "base/process_stat.hpp"
 #include "coppice/errors.hpp"
 #include "core/alarm.hpp"
 #include "core/reactor.hpp"
@@ -185,7 +187,19 @@ class socket_listener final : public listener,
   bool open_ = false;
 };
 
-bool is_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
+// Clocks are set.
+constexpr std::chrono::seconds clock_steps_max{10};
+
+/// Is whoever made this file, and had this pid then, certainly not there any more?
+bool is_gone(pid_t pid, const std::string& path) {
+  if (::kill(pid, 0) != 0) return errno == ESRCH;
+  struct stat made{};
+  const auto now_there = base::stat_of(pid);
+  if (!now_there || ::stat(path.c_str(), &made) != 0) return false;
+  // A pid is given again, soonest after a boot: to a process that is younger than the file.
+  return base::started_at(*now_there) >
+         std::chrono::system_clock::from_time_t(made.st_mtime) + clock_steps_max;
+}
 
 }  // namespace
 
@@ -228,7 +242,7 @@ std::vector<std::string> dead_sockets() {
     const pid_t pid = pid_in_name(path);
     // Both: a pid may mean another process elsewhere, where the directory is shared between
     // containers, and a socket refuses for a moment between its bind and its listen.
-    if (pid != 0 && is_gone(pid) && nobody_listens(path)) dead.push_back(std::move(path));
+    if (pid != 0 && is_gone(pid, path) && nobody_listens(path)) dead.push_back(std::move(path));
   }
   std::ranges::sort(dead);
   return dead;

@@ -45,9 +45,9 @@ class listener {
   virtual void close() noexcept = 0;
 };
 
-/// The socket files of processes that were killed: in runtime_directory(), with the pid of a
-/// process that is gone in their name, and nobody listening. Sorted; blocks for a look at the
-/// directory, and throws if that cannot be had.
+/// The socket files of processes that were killed: in runtime_directory(), with a pid in their name
+/// that nobody has, or a process that is younger than the file, and nobody listening. Sorted;
+/// blocks for a look at the directory, and throws if that cannot be had.
 std::vector<std::string> dead_sockets();
 /// Removes them. Never throws.
 void remove_dead_sockets() noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ipc/listener.hpp"  // First: proves the header stands alone.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -279,6 +280,15 @@ pid_t dead_pid() {
   return pid;
 }
 
+// As if it had been made when this process was not there, and its pid somebody else's.
+void make_old(const std::string& path) {
+  timespec times[2] = {};
+  ::clock_gettime(CLOCK_REALTIME, &times[1]);
+  times[1].tv_sec -= std::chrono::seconds(std::chrono::hours(24)).count();
+  times[0] = times[1];
+  EXPECT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+}
+
 TEST_F(UnixListener, TheSocketFilesOfKilledProcessesAreRemovedAndNoOthers) {
   const std::string directory = runtime_directory();
   const auto bound = [&](const std::string& file) {
@@ -296,6 +306,13 @@ TEST_F(UnixListener, TheSocketFilesOfKilledProcessesAreRemovedAndNoOthers) {
   bound("mine@" + std::to_string(::getpid()) + ".sock");
   bound("no pid.sock");
   bound("odd@12x.sock");
+  const std::string before = "before.the.boot@" + std::to_string(::getpid()) + ".sock";
+  bound(before);
+  make_old(directory + "/" + before);
+  const std::string listens = "old.but.listens@" + std::to_string(::getpid()) + ".sock";
+  const auto old = bound(listens);
+  make_old(directory + "/" + listens);
+  EXPECT_EQ(dead_sockets(), (std::vector{directory + "/" + before, directory + "/killed" + dead}));
   remove_dead_sockets();
   std::vector<std::string> left;
   for (const auto& e : std::filesystem::directory_iterator(directory))
@@ -303,7 +320,7 @@ TEST_F(UnixListener, TheSocketFilesOfKilledProcessesAreRemovedAndNoOthers) {
   std::ranges::sort(left);
   EXPECT_EQ(left, (std::vector<std::string>{"in.another.container" + dead,
                                             "mine@" + std::to_string(::getpid()) + ".sock",
-                                            "no pid.sock", "odd@12x.sock"}));
+                                            "no pid.sock", "odd@12x.sock", listens}));
   ::setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
   remove_dead_sockets();  // Nothing to do, nothing to say.
 }

@@ -52,6 +52,7 @@ bool is_like_a_child(int argc, char** argv) {
   if (what != "--coppice-child" && what != "-P" && what != "-m") return false;
   for (int i = 2; i < argc; ++i)
     if (std::strstr(argv[i], "deaf")) ::signal(SIGTERM, SIG_IGN);
+  if (std::strcmp(argv[argc - 1], "--as-nobody") == 0 && ::setuid(65534) != 0) ::_exit(1);
   if (std::strcmp(argv[argc - 1], "--forks") == 0 && ::fork() == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() == 1) ::_exit(0);

@@ -23,6 +23,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/process_stat.hpp"
 #include "ipc/address.hpp"
 #include "ipc/listener.hpp"
 
@@ -45,27 +46,6 @@ std::string contents_of(const std::string& path) {
 }
 
 std::string file_of(pid_t pid, const char* name) { return fmt::format("/proc/{}/{}", pid, name); }
-
-/// Parent and start, in ticks since boot; nothing if it is gone.
-struct origin {
-  pid_t parent = 0;
-  std::uint64_t started = 0;
-};
-std::optional<origin> origin_of(pid_t pid) {
-  const std::string stat = contents_of(file_of(pid, "stat"));
-  const auto name_end = stat.rfind(')');  // A name may hold anything.
-  if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields(stat.substr(name_end + 1));
-  origin o;
-  std::string state;
-  fields >> state >> o.parent;
-  constexpr int between = 17;  // Fields 5 to 21 of proc(5).
-  std::string skipped;
-  for (int i = 0; i < between; ++i) fields >> skipped;
-  fields >> o.started;
-  if (!fields) return std::nullopt;
-  return o;
-}
 
 /// Does it run as us, whoever we are: a real and an effective user that are ours?
 bool is_ours(pid_t pid) {
@@ -200,7 +180,7 @@ bool nobody_is_at(const ipc::address& at) {
 }
 
 /// Why this child has no parent any more; empty: it may have.
-std::string why_child(const mark& m, const origin& o) {
+std::string why_child(const mark& m, const base::process_stat& o) {
   if (const msg::uds_address* at = m.parent->as_uds()) {
     const pid_t parent = ipc::pid_in_name(at->file);
     if (parent == 0 || parent == o.parent || !nobody_is_at(*m.parent)) return {};
@@ -211,7 +191,7 @@ std::string why_child(const mark& m, const origin& o) {
 }
 
 /// The same of a zygote or of what one forked.
-std::string why_zygote(pid_t pid, const mark& m, const origin& o) {
+std::string why_zygote(pid_t pid, const mark& m, const base::process_stat& o) {
   if (o.parent == m.owner || is_older(m.owner, pid)) return {};
   const auto above = mark_of(o.parent, arguments_of(o.parent));
   if (above && above->owner == m.owner) return {};  // A zygote's child: if so, it is below it.
@@ -230,7 +210,7 @@ std::string shown(const std::vector<std::string>& argv) {
 
 struct candidate {
   orphan found;
-  origin from;
+  base::process_stat from;
 };
 
 /// A process that was started as ours are; `why` is empty unless it is an orphan by itself.
@@ -242,7 +222,7 @@ std::optional<candidate> candidate_at(pid_t pid) {
   if (!c.found.pidfd || !is_ours(pid) || !shares_our_pids(pid)) return std::nullopt;
   const auto again = arguments_of(pid);  // Of the process that the descriptor means.
   const auto m = mark_of(pid, again);
-  const auto from = origin_of(pid);
+  const auto from = base::stat_of(pid);
   if (!m || !from) return std::nullopt;
   c.from = *from;
   c.found.pid = pid;
@@ -266,8 +246,8 @@ std::vector<pid_t> all_pids() {
 }  // namespace
 
 bool is_older(pid_t pid, pid_t than) {
-  const auto one = origin_of(pid), other = origin_of(than);
-  return one && other && one->started <= other->started;
+  const auto one = base::stat_of(pid), other = base::stat_of(than);
+  return one && other && one->started_ticks <= other->started_ticks;
 }
 
 std::vector<orphan> find_orphans() {

@@ -140,6 +140,14 @@ TEST_F(Orphans, AreNeverThoseWhoseParentStillListens) {
   EXPECT_TRUE(is_orphan(child));
 }
 
+TEST_F(Orphans, AreNeverProcessesOfOtherUsers) {
+  if (::geteuid() != 0) return;  // Only root can start one, and to nobody else they are reachable.
+  auto argv = native_child(socket_of(gone_pid()));
+  argv.emplace_back("--as-nobody");
+  const stray other(argv);
+  EXPECT_FALSE(is_orphan(other));
+}
+
 TEST_F(Orphans, OfATcpParentAreThoseWhoseParentHasNoCoppiceInIt) {
   // A port that was free a moment ago, and that nobody has now.
   const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
