@@ -45,6 +45,8 @@ struct main_options {
   std::vector<std::string> registry_addrs = {};
   std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
   transport_settings transports = {};   // Between processes.
+  /// Python modules that the process imports from which `forkserver` and its like fork actors.
+  std::vector<std::string> forkserver_preload = {};
 };
 
 namespace detail {

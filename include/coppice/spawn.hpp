@@ -58,6 +58,10 @@ inline constexpr key automatic{"auto"};   // C++ modules: thread. Python modules
 inline constexpr key thread{"thread"};    // A C++ actor on a thread of this process.
 inline constexpr key process{"process"};  // A process of its own, in C++ or Python.
 inline constexpr key subint{"subint"};    // A Python sub-interpreter on a thread of this process.
+// Of Python actors, forked from a process that has imported what they need:
+inline constexpr key forkserver{"forkserver"};    // In the main interpreter of a process of its own.
+inline constexpr key subint_fork{"subint_fork"};  // The same: the fork that a guest cannot do itself.
+inline constexpr key subint_forkserver{"subint_forkserver"};  // In a sub-interpreter of such one.
 
 /// The key of that name, aliases included ("trio" is "process"). Throws backend_unavailable with
 /// the names that there are.

@@ -9,7 +9,6 @@ from coppice._types import Any, Iterable, Mapping
 
 ALIASES = {'trio': 'process', 'mp_spawn': 'process', 'mp_forkserver': 'forkserver',
            'main_thread_forkserver': 'forkserver'}
-LATER = ('forkserver', 'subint_fork', 'subint_forkserver')
 AUTO = 'subint'  # Until there is a forkserver to fall back on.
 
 
@@ -34,9 +33,6 @@ def choose(start_method: str) -> tuple[str, str]:
         if refusal is not None:
             raise BackendUnavailable(f'start method {key!r}: {refusal}')
         return key, reason
-    if key in LATER:
-        raise BackendUnavailable(f'start method {key!r} is not in this version of coppice: use one '
-                                 f'of {choices}')
     raise ValueError(f'there is no start method {start_method!r}: use one of {choices} '
                      f'(aliases: {", ".join(ALIASES)})')
 
@@ -71,7 +67,7 @@ def main_data() -> dict[str, str]:
     if not path:
         return {}
     path = os.path.abspath(path)
-    if path == _child_script() or not os.path.isfile(path):
+    if path in _own_scripts() or not os.path.isfile(path):
         return {}
     return {'init_main_from_path': path}
 
@@ -119,8 +115,9 @@ def search_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
 
 
-def _child_script() -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), '_child.py')
+def _own_scripts() -> list[str]:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    return [os.path.join(folder, name) for name in ('_child.py', '_zygote.py')]
 
 
 def _main_module() -> Any:

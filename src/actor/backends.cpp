@@ -10,6 +10,7 @@
 #include "actor/python_side.hpp"
 #include "coppice/errors.hpp"
 #include "ipc/memory_link.hpp"
+#include "spawn/forkserver/forkserver.hpp"
 #include "spawn/process/process.hpp"
 #include "spawn/thread/thread.hpp"
 
@@ -18,10 +19,12 @@ namespace coppice {
 namespace spawn {
 key parse(std::string_view name) {
   const std::string wanted = tree::canonical_key(std::string(name));
-  for (key k : {automatic, thread, process, subint})
+  for (key k : {automatic, thread, process, forkserver, subint, subint_fork, subint_forkserver})
     if (k.text() == wanted) return k;
-  throw backend_unavailable(
-      fmt::format("unknown spawn backend '{}': there are auto, thread, process and subint", name));
+  throw backend_unavailable(fmt::format(
+      "unknown spawn backend '{}': there are auto, thread, process, forkserver, subint, "
+      "subint_fork and subint_forkserver",
+      name));
 }
 }  // namespace spawn
 
@@ -98,6 +101,18 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
   programs.python = choices.python_child ? std::move(choices.python_child) : &python_child_program;
   all.push_back(spawn::make_process_backend(rt.control(), std::move(programs)));
   all.push_back(choices.make_subint ? choices.make_subint(rt) : make_lazy_subint_backend(rt));
+  if (!choices.zygote.program)
+    choices.zygote.program = [preload = rt.options().forkserver_preload] {
+      return spawn::with_preload(python_zygote_program(), preload);
+    };
+  const auto zygote =
+      std::make_shared<spawn::zygote_client>(rt.control(), std::move(choices.zygote));
+  using spawn::forked_into;
+  for (const auto& [key, where] :
+       {std::pair{spawn::forkserver, forked_into::main_interpreter},
+        std::pair{spawn::subint_fork, forked_into::main_interpreter},
+        std::pair{spawn::subint_forkserver, forked_into::sub_interpreter}})
+    all.push_back(spawn::make_forkserver_backend(key.text(), where, rt.control(), zygote));
   return all;
 }
 
