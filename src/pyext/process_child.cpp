@@ -14,6 +14,7 @@
 #include "coppice/runtime.hpp"
 #include "core/fd_watch.hpp"
 #include "ipc/connect.hpp"
+#include "pyext/convert.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/leaving.hpp"
 #include "pyext/main_fence.hpp"

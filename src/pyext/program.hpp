@@ -8,6 +8,7 @@
 #include "actor/process_runtime.hpp"
 #include "pyext/python_host.hpp"
 #include "pyhost/embed.hpp"
+#include "pyhost/python.hpp"
 
 namespace coppice::py {
 
