@@ -95,7 +95,8 @@ class progress:
 def environment(folder: Path, found: cpython.python | None) -> dict:
     """What every test may count on."""
     env = {key: value for key, value in os.environ.items()
-           if not key.startswith(("PYTHON", "MAKE", "GTEST_", "PYTEST_")) and key != "MFLAGS"}
+           if not key.startswith(("PYTHON", "MAKE", "GTEST_", "PYTEST_", "COPPICE_SPAWN"))
+           and key != "MFLAGS"}
     env["COPPICE_BUILD_DIR"] = str(folder)
     env["COPPICE_SOURCE_DIR"] = str(ROOT)
     env["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -47,6 +47,11 @@ struct main_options {
   transport_settings transports = {};   // Between processes.
   /// Python modules that the process imports from which `forkserver` and its like fork actors.
   std::vector<std::string> forkserver_preload = {};
+  /// How actors are started that say `automatic`, if it runs their language; else, and if this is
+  /// `automatic` too: C++ modules by thread, Python modules by subint. $COPPICE_SPAWN_METHOD
+  /// overrides it, and `--coppice-spawn-method KEY` on the command line of run_main() both. A
+  /// backend that this build or machine cannot serve is refused when the runtime opens.
+  spawn::key backend = spawn::automatic;
 };
 
 namespace detail {
@@ -75,7 +80,8 @@ root_function make_root(Root root) {
 /// that status.
 ///
 /// Children of the `process` backend run the same main(): it must reach run_main() early, and pass
-/// argc and argv on unchanged.
+/// argc and argv on unchanged. Of the arguments, run_main() reads those that begin with
+/// `--coppice-` before a `--`, and leaves them where they are.
 ///
 ///     int main(int argc, char** argv) {
 ///       return run_main(argc, argv, root, {.endpoints = {primes::count}});

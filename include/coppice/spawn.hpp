@@ -54,17 +54,18 @@ class key {
   std::string_view text_;
 };
 
-inline constexpr key automatic{"auto"};   // C++ modules: thread. Python modules: subint.
+inline constexpr key automatic{"auto"};   // What the program's default is: main_options::backend.
 inline constexpr key thread{"thread"};    // A C++ actor on a thread of this process.
 inline constexpr key process{"process"};  // A process of its own, in C++ or Python.
-inline constexpr key subint{"subint"};    // A Python sub-interpreter on a thread of this process.
-// Of Python actors, forked from a process that has imported what they need:
-inline constexpr key forkserver{"forkserver"};    // In the main interpreter of a process of its own.
-inline constexpr key subint_fork{"subint_fork"};  // The same: the fork that a guest cannot do itself.
-inline constexpr key subint_forkserver{"subint_forkserver"};  // In a sub-interpreter of such one.
+inline constexpr key forkserver{"forkserver"};    // A Python process, forked from a warm one.
+inline constexpr key subint{"subint"};            // A Python sub-interpreter on a thread here.
+inline constexpr key subint_fork{"subint_fork"};  // What a guest asks for instead of os.fork.
+/// A sub-interpreter in a process that was forked from a warm one.
+inline constexpr key subint_forkserver{"subint_forkserver"};
 
 /// The key of that name, aliases included ("trio" is "process"). Throws backend_unavailable with
-/// the names that there are.
+/// the names that there are. That a key is known does not say that this build and machine can serve
+/// it: `coppice backends` does.
 key parse(std::string_view name);
 
 }  // namespace spawn

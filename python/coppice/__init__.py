@@ -31,6 +31,7 @@ from coppice._scopes import (CancelScope, current_effective_deadline, current_ti
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coppice._backends import Backend, ForcedStops, backends
     from coppice._broadcast import BroadcastReceiver, broadcast_receiver
     from coppice._context import Context, Unresolved, current_ipc_ctx
     from coppice._discovery import find_actor, get_registry, query_actor, wait_for_actor
@@ -41,19 +42,20 @@ __version__: str = _native_half.version
 Buffer = _native_half.Buffer
 
 __all__ = [
-    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'BackendUnavailable', 'BroadcastReceiver',
-    'Buffer', 'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context', 'ContextCancelled',
-    'EndOfChannel', 'ExitReport', 'Interrupted', 'Lagged', 'LimitExceeded', 'ModuleNotExposed',
-    'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal', 'RemoteActorError', 'RuntimeFailure',
-    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock',
-    'broadcast_receiver', 'context', 'current_actor', 'current_effective_deadline',
-    'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor', 'get_registry',
-    'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor', 'reg_err_types', 'run',
-    'run_daemon', 'stream', 'wait_for_actor',
+    'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'Backend', 'BackendUnavailable',
+    'BroadcastReceiver', 'Buffer', 'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context',
+    'ContextCancelled', 'EndOfChannel', 'ExitReport', 'ForcedStops', 'Interrupted', 'Lagged',
+    'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal',
+    'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun', 'TransportClosed',
+    'Unresolved', 'WouldBlock', 'backends', 'broadcast_receiver', 'context', 'current_actor',
+    'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor',
+    'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor',
+    'reg_err_types', 'run', 'run_daemon', 'stream', 'wait_for_actor',
 ]
 
 # Found when it is asked for: a guest imports this package whenever the main script does, and pays.
 _LATER = {
+    'Backend': '_backends', 'ForcedStops': '_backends', 'backends': '_backends',
     'BroadcastReceiver': '_broadcast', 'Context': '_context', 'MsgStream': '_stream',
     'Unresolved': '_context', 'broadcast_receiver': '_broadcast', 'context': '_endpoint',
     'current_ipc_ctx': '_context', 'find_actor': '_discovery', 'get_registry': '_discovery',

@@ -150,6 +150,12 @@ def start_child(name: str, options: Mapping[str, Any],
     'executable': str, 'env': Mapping[str, str], 'runtime_vars': Mapping. BackendUnavailable / ValueError at once for a bad start_method."""
 def stop_child(uuid: str, stop: Stop | None) -> None: ...  # 'ended' follows. Idempotent.
 def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or None)
+def spawn_methods() -> list[tuple[str, tuple[str, ...], tuple[str, ...], str | None, bool, str, str]]:
+    """(key, aliases, languages, isolation, can be killed, needs, text) of every method, also of those
+    that have no backend in this version."""
+def backend_table() -> list[tuple[str, bool, str, tuple[bool, str, float] | None]]:
+    """(key, available, reason, forced stops: (they work, why not, seconds)) likewise. Blocks."""
+def command_line_method() -> str | None: ...  # What `coppice run --spawn-method` said.
 
 # --- errors ---------------------------------------------------------------------------------------------
 def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:

@@ -148,7 +148,7 @@ class ActorNursery:
         """Starts an actor that lives until it is cancelled, and returns the portal to it.
 
         enable_modules: names of the modules whose functions can be called. start_method: see
-        docs/python.md; the nursery's, the root's, else 'auto'. gil: 'shared' lets a `subint` import
+        docs/backends.md; the nursery's, the root's, 'auto'. gil: 'shared' lets a `subint` import
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
         ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
         inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
@@ -173,9 +173,11 @@ class ActorNursery:
         policy = stop if stop is not None else self._stop
         if foreign and policy == StopPolicy():
             policy = TRACTORS
-        method = start_method or ('process' if foreign else self._start_method)
-        key, reason = _spawn.choose(method)
-        if process and key != 'process':
+        method, said_by = _spawn.default(self._start_method)
+        if start_method or foreign:  # The program's decision about this actor.
+            method, said_by = start_method or 'process', _spawn.ARGUMENT
+        key, reason = _spawn.choose(method, said_by)
+        if process and key == 'subint':
             raise ValueError(f"proc_kwargs= is of a process: use start_method='process' with it, "
                              f'not {key!r}')
         if cwd is not None and key == 'subint':
@@ -368,8 +370,7 @@ class _Block:
         if self._nursery is not None:
             raise RuntimeFailure('this nursery was opened before: call open_nursery() again')
         method = self._start_method
-        if method is not None:
-            _spawn.choose(method)
+        _spawn.choose(*_spawn.default(method or 'auto'))
         self._root = _root.hold(self._root_options.pop('name'), method or 'auto', self._stop,
                                 self._root_options)
         try:

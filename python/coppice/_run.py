@@ -97,7 +97,9 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
             coppice.run(main, start_method='process')
 
     When it returns, or raises, every actor has ended. start_method and stop are what actors get
-    unless their nursery or start_actor() says otherwise. Ctrl-C cancels main() and the whole tree,
+    unless their nursery or start_actor() says otherwise; $COPPICE_SPAWN_METHOD overrides the
+    start_method of run() and nurseries, and `coppice run --spawn-method` all of them, but neither
+    what start_actor() is given. Ctrl-C cancels main() and the whole tree,
     stuck actors too, and then leaves as KeyboardInterrupt; a second Ctrl-C does not wait for
     anybody to unwind. `asyncio.run(main())` does as well: the first nursery then opens the root.
 
@@ -111,7 +113,7 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
         raise TypeError('coppice.run() takes the function and its arguments: write run(main, 1), '
                         'not run(main(1))')
     _root.refuse_second_root('coppice.run()')
-    _spawn.choose(start_method)
+    _spawn.choose(*_spawn.default(start_method))
     adapter = _loop.load(loop)
     options = {**_root.registry_options(registry_addrs), **transports}
     result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop, options))
@@ -129,7 +131,7 @@ def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
         coppice.run_daemon(['service'], name='service', registry_addrs=[('127.0.0.1', 1616)])
     """
     _root.refuse_second_root('coppice.run_daemon()')
-    _spawn.choose(start_method)
+    _spawn.choose(*_spawn.default(start_method))
     modules = _spawn.module_paths(enable_modules)
     adapter = _loop.load(loop)
     options = {**_root.registry_options(registry_addrs), **transports}

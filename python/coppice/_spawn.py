@@ -7,34 +7,65 @@ from coppice._exceptions import BackendUnavailable
 from coppice._native import native
 from coppice._types import Any, Iterable, Mapping
 
-ALIASES = {'trio': 'process', 'mp_spawn': 'process', 'mp_forkserver': 'forkserver',
-           'main_thread_forkserver': 'forkserver'}
+ARGUMENT = 'the argument'
+VARIABLE = 'COPPICE_SPAWN_METHOD'
 AUTO = 'subint'  # Until there is a forkserver to fall back on.
 
+_keys: dict[str, str] = {}     # Of every method that runs Python, by key and alias.
+_not_python: set[str] = set()  # Keys of the others.
 
-def choose(start_method: str) -> tuple[str, str]:
+
+def default(start_method: str) -> tuple[str, str]:
+    """The start method of actors that leave it open, and who says so.
+
+    `start_method` is what the program gives to a root or a nursery: the weakest. The environment
+    overrides it, and the command line of `coppice run` overrides both.
+    """
+    typed = native.command_line_method()
+    if typed is not None:
+        return typed, 'the command line'
+    said = os.environ.get(VARIABLE)
+    return (said, VARIABLE) if said else (start_method, ARGUMENT)
+
+
+def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
     """The key of the backend that a start method means, and why.
 
     ValueError if there is no such method, BackendUnavailable if this build or machine cannot serve
-    it; both name the choices.
+    it; both say who asked for it, and name the choices.
     """
-    if start_method == 'auto':
+    if not _keys:
+        _learn_methods()
+    key = _keys.get(start_method, start_method)
+    if key == 'auto':
         return AUTO, f"'auto' means {AUTO!r} in this version"
-    key = ALIASES.get(start_method, start_method)
-    reason = 'asked for' if key == start_method else f'asked for as {start_method!r}'
     known = dict(native.backends())
-    served = [name for name, refusal in known.items() if refusal is None and name != 'thread']
+    served = [name for name, refusal in known.items() if refusal is None and name in _keys]
     choices = ', '.join(['auto', *served])
-    if key == 'thread':
-        raise BackendUnavailable("start method 'thread' runs actors written in C++: a Python "
-                                 f'actor needs one of {choices}')
-    if key in known:
-        refusal = known[key]
-        if refusal is not None:
-            raise BackendUnavailable(f'start method {key!r}: {refusal}')
-        return key, reason
-    raise ValueError(f'there is no start method {start_method!r}: use one of {choices} '
-                     f'(aliases: {", ".join(ALIASES)})')
+    what = f'start method {start_method!r} (from {said_by})'
+    if key in _not_python:
+        raise BackendUnavailable(f'{what} runs actors written in C++: a Python actor needs one of '
+                                 f'{choices}')
+    if key not in _keys:
+        raise ValueError(f'there is no {what}: use one of {choices} (all names: '
+                         f'{", ".join(_keys)})')
+    if key not in known:
+        raise BackendUnavailable(f'{what} is not in this version of coppice: use one of {choices}')
+    refusal = known[key]
+    if refusal is not None:
+        raise BackendUnavailable(f'{what}: {refusal}')
+    if said_by != ARGUMENT:
+        return key, f'{said_by} says {start_method!r}'
+    return key, 'asked for' if key == start_method else f'asked for as {start_method!r}'
+
+
+def _learn_methods() -> None:
+    for key, aliases, languages, *_ in native.spawn_methods():
+        if 'Python' not in languages:
+            _not_python.add(key)
+            continue
+        for name in (key, *aliases):
+            _keys[name] = key
 
 
 def wire_module(name: str) -> str:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from coppice._coppice import Link
 
     type StartMethod = Literal['auto', 'process', 'forkserver', 'subint', 'subint_fork',
-                               'subint_forkserver', 'trio', 'mp_spawn', 'mp_forkserver',
-                               'main_thread_forkserver']
+                               'subint_forkserver', 'trio', 'mp_spawn', 'spawn',
+                               'mp_forkserver', 'main_thread_forkserver']
     type LoopName = Literal['asyncio', 'trio']
     type Gil = Literal['own', 'shared']
     type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'abandoned', 'reclaimed']

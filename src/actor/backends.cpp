@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "actor/backends.hpp"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <utility>
 
 #include "actor/native_actor.hpp"
@@ -15,18 +15,6 @@
 #include "spawn/thread/thread.hpp"
 
 namespace coppice {
-
-namespace spawn {
-key parse(std::string_view name) {
-  const std::string wanted = tree::canonical_key(std::string(name));
-  for (key k : {automatic, thread, process, forkserver, subint, subint_fork, subint_forkserver})
-    if (k.text() == wanted) return k;
-  throw backend_unavailable(fmt::format(
-      "unknown spawn backend '{}': there are auto, thread, process, forkserver, subint, "
-      "subint_fork and subint_forkserver",
-      name));
-}
-}  // namespace spawn
 
 namespace tree {
 
@@ -82,6 +70,12 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
 }
 
 }  // namespace
+
+std::span<const std::string_view> standard_keys() noexcept {
+  static constexpr std::array<std::string_view, 6> keys = {
+      "thread", "process", "forkserver", "subint", "subint_fork", "subint_forkserver"};
+  return keys;
+}
 
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices) {

@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <memory>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "actor/process_runtime.hpp"
@@ -26,6 +28,9 @@ struct backend_choices {
 /// (which is executed when it is first used).
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices);
+
+/// The keys of those that standard_backends() makes: for who has no runtime yet.
+std::span<const std::string_view> standard_keys() noexcept;
 
 /// What to execute for an actor of tractor's: see actor_options::executable.
 std::vector<std::string> tractor_child_program(std::string executable);

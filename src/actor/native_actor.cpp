@@ -481,9 +481,10 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
         endpoints_, [&](const exposed& x) { return x.name().module() == module; });
     spec.native = spec.native && ours;
   }
-  std::string key(options.backend.text());
-  if (key == "subint") spec.native = false;
-  if (key == "auto") key = !spec.program.empty() ? "process" : spec.native ? "thread" : "subint";
+  const spawn::method* chosen = spawn::find_method(options.backend.text());
+  if (chosen && !chosen->native) spec.native = false;
+  const bool is_open = options.backend == spawn::automatic;
+  const std::string key(is_open ? runtime_.key_for(spec) : options.backend.text());
   auto& backend = runtime_.backend_for(key, spec);
 
   auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "actor/backend_table.hpp"
 #include "actor/one_copy.hpp"
 #include "actor/runtime_vars.hpp"
 #include "base/assert.hpp"
@@ -60,12 +61,6 @@ void process_options::use(const transport_settings& settings) {
 }
 
 process_runtime* process_runtime::current() noexcept { return the_runtime.load(); }
-
-std::string canonical_key(const std::string& key) {
-  if (key == "trio" || key == "mp_spawn") return "process";
-  if (key == "mp_forkserver" || key == "main_thread_forkserver") return "forkserver";
-  return key;
-}
 
 // --- the network, as discovery sees it -----------------------------------------------------------
 
@@ -141,6 +136,7 @@ process_runtime::process_runtime(process_options options)
     throw error("a runtime is open in this process already: one at a time, so end that one first");
   try {
     if (options_.make_backends) backends_ = options_.make_backends(*this);
+    if (options_.checks_selected) refuse_unserved(options_.selected, backends_);
     if (options_.control) return;
     std::promise<void> up;
     control_thread_ = base::os_thread("coppice-ctl", [this, &up] { control_main(up); });
@@ -191,7 +187,9 @@ void process_runtime::on_signal(int number, int nth) {
 
 spawn::backend& process_runtime::backend_for(const std::string& key,
                                              const spawn::child_spec& spec) {
-  const std::string wanted = canonical_key(key);
+  // One that is no row of the list may be a simulation's.
+  const spawn::method* row = spawn::find_method(key);
+  const std::string wanted(row ? row->key : key);
   std::string known;
   for (auto& b : backends_) {
     if (b->key() == wanted) {
@@ -203,8 +201,17 @@ spawn::backend& process_runtime::backend_for(const std::string& key,
     }
     known += (known.empty() ? "" : ", ") + std::string(b->key());
   }
+  if (row) throw backend_unavailable(spawn::not_served(wanted, known));
   throw backend_unavailable(
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
+}
+
+std::string_view process_runtime::key_for(const spawn::child_spec& spec) const {
+  if (!spec.program.empty()) return spawn::process.text();
+  const spawn::method* chosen = spawn::find_method(options_.selected.key);
+  const bool is_open = !chosen || chosen->key == spawn::automatic.text();
+  if (!is_open && (spec.native ? chosen->native : chosen->python)) return chosen->key;
+  return spec.native ? spawn::thread.text() : spawn::subint.text();
 }
 
 task<> process_runtime::run_control() {

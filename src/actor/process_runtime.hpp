@@ -23,6 +23,7 @@
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
 #include "spawn/forkserver/zygote_client.hpp"
+#include "spawn/methods.hpp"
 
 namespace coppice::tree {
 
@@ -37,6 +38,10 @@ struct process_options {
   /// Sets limits, transports and transport by what a program says. Throws coppice::error: there is
   /// no such transport, or no TLS with these files.
   void use(const transport_settings& settings);
+  /// How actors are started that leave it open. The constructor throws backend_unavailable if
+  /// nothing serves it.
+  spawn::selection selected = {};
+  bool checks_selected = true;  // Off in a child: its root has.
   port::table_limits calls;
   discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
@@ -84,6 +89,9 @@ class process_runtime {
   /// of known ones, or why it cannot serve this child. May run a Python once (never on the control
   /// loop).
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
+  /// The key of a child that leaves it open: `process` for another program than ours, else what is
+  /// selected if it runs the child's language, else `thread` in C++ and `subint` in Python.
+  std::string_view key_for(const spawn::child_spec& spec) const;
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
   /// Which registrars a root joins: see elect(). Blocks, for at most election_options::total.
@@ -165,8 +173,5 @@ class process_runtime {
   std::function<void(std::string)> cancel_root_;
   listener_table listeners_;
 };
-
-/// "trio" and "mp_spawn" mean "process", and so on: tractor's and multiprocessing's names.
-std::string canonical_key(const std::string& key);
 
 }  // namespace coppice::tree

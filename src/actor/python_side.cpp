@@ -96,6 +96,9 @@ class lazy_subint final : public spawn::backend {
                                       std::shared_ptr<spawn::child_observer> observer) override {
     return real().start(spec, std::move(observer));
   }
+  std::optional<spawn::force_test> forced_stops(bool may_run) override {
+    return real().forced_stops(may_run);
+  }
   void shut_down() override {
     std::lock_guard lock(mutex_);
     if (real_) real_->shut_down();
@@ -160,7 +163,9 @@ std::unique_ptr<spawn::backend> make_lazy_subint_backend(process_runtime& rt) {
   return std::make_unique<lazy_subint>(rt);
 }
 
-int run_script(const std::vector<std::string>& argv) { return load_python().run_script(argv); }
+int run_script(const std::vector<std::string>& argv, const spawn::selection& selected) {
+  return load_python().run_script(argv, selected);
+}
 
 std::size_t live_interpreters() noexcept {
   python_side* side = loaded.load();

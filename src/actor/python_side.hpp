@@ -20,7 +20,8 @@ class python_side {
   virtual std::unique_ptr<spawn::backend> make_subint(process_runtime& rt) = 0;
   /// Runs a script as the root actor, in a guest with its own GIL: argv[0] is its path. Returns the
   /// exit status, or leaves the process with it if native code is in quarantine.
-  virtual int run_script(const std::vector<std::string>& argv) = 0;
+  virtual int run_script(const std::vector<std::string>& argv,
+                         const spawn::selection& selected) = 0;
   virtual std::size_t live_interpreters() const = 0;  // The main one not counted.
   virtual std::string standard_library() = 0;         // Folder of its Python files.
 };
@@ -44,8 +45,8 @@ std::string python_package_path();
 /// serve.
 std::unique_ptr<spawn::backend> make_lazy_subint_backend(process_runtime& rt);
 
-/// argv[0] is the script. For `coppice run`.
-int run_script(const std::vector<std::string>& argv);
+/// argv[0] is the script. For `coppice run`; `selected` is how its actors start.
+int run_script(const std::vector<std::string>& argv, const spawn::selection& selected);
 /// Guests whose interpreter exists in this process. Loads nothing.
 std::size_t live_interpreters() noexcept;
 /// The folder of the standard library of the Python that load_python() loads.

@@ -39,8 +39,12 @@ tree::signal_mode mode_of(signals s) {
   return tree::signal_mode::none;
 }
 
-tree::process_options process_options_of(const main_options& options, bool reaches_run_main) {
+tree::process_options process_options_of(const main_options& options, bool reaches_run_main,
+                                         std::string method_typed = {}) {
   tree::process_options out;
+  out.selected = spawn::select({.argument = std::string(options.backend.text()),
+                                .environment = spawn::method_in_environment(),
+                                .command_line = std::move(method_typed)});
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.stalls = options.stalls;
@@ -105,6 +109,7 @@ std::vector<msg::wire_address> registry_of(const main_options& options) {
 
 int run_child(const child_arguments& arguments, const main_options& options) {
   auto chosen = process_options_of(options, true);
+  chosen.checks_selected = false;
   chosen.transport =
       arguments.parent.kind();  // Its own children reach it as it reaches its parent.
   process_runtime rt(std::move(chosen));
@@ -143,7 +148,9 @@ int detail::run_main_erased(int argc, char** argv, root_function root, main_opti
   bool clean = true;
   try {
     if (auto child = child_arguments_of(argc, argv)) return run_child(*child, options);
-    process_runtime rt(process_options_of(options, true));
+    auto chosen = process_options_of(options, true, spawn::method_in_arguments(argc, argv));
+    spawn::hand_on(chosen.selected);
+    process_runtime rt(std::move(chosen));
     auto loop = std::make_shared<core::loop>(rt.loop_options(options.name));
     const auto registry = registry_of(options);
     const auto joined = rt.elect_registrars(registry);

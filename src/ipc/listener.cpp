@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -29,18 +30,6 @@ namespace coppice::ipc {
 using boost::system::error_code;
 
 namespace {
-
-/// Refused: the file is there, and no process has it open to listen.
-bool nobody_listens(const std::string& path) {
-  sockaddr_un where{};
-  if (path.size() >= sizeof where.sun_path) return false;
-  where.sun_family = AF_UNIX;
-  std::memcpy(where.sun_path, path.c_str(), path.size());
-  const base::unique_fd s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!s) return false;
-  const auto* at = reinterpret_cast<const sockaddr*>(&where);
-  return ::connect(s.get(), at, sizeof where) != 0 && errno == ECONNREFUSED;
-}
 
 class socket_listener final : public listener,
                               public std::enable_shared_from_this<socket_listener> {
@@ -198,19 +187,6 @@ class socket_listener final : public listener,
 
 bool is_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
 
-/// The N of "name@N.sock", or 0.
-pid_t pid_in_name(std::string_view file) {
-  constexpr std::string_view tail = ".sock";
-  if (!file.ends_with(tail)) return 0;
-  file.remove_suffix(tail.size());
-  const auto at = file.rfind('@');
-  if (at == file.npos) return 0;
-  const char* end = file.data() + file.size();
-  pid_t pid = 0;
-  const auto [stopped, error] = std::from_chars(file.data() + at + 1, end, pid);
-  return error == std::errc() && stopped == end && pid > 0 ? pid : 0;
-}
-
 }  // namespace
 
 std::shared_ptr<listener> listener::open(std::shared_ptr<core::loop> on, const address& at,
@@ -222,15 +198,45 @@ std::shared_ptr<listener> listener::open(std::shared_ptr<core::loop> on, const a
   return made;
 }
 
+bool nobody_listens(const std::string& path) {
+  sockaddr_un where{};
+  if (path.size() >= sizeof where.sun_path) return false;
+  where.sun_family = AF_UNIX;
+  std::memcpy(where.sun_path, path.c_str(), path.size());
+  const base::unique_fd s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!s) return false;
+  const auto* at = reinterpret_cast<const sockaddr*>(&where);
+  return ::connect(s.get(), at, sizeof where) != 0 && (errno == ECONNREFUSED || errno == ENOENT);
+}
+
+pid_t pid_in_name(std::string_view file) noexcept {
+  constexpr std::string_view tail = ".sock";
+  if (!file.ends_with(tail)) return 0;
+  file.remove_suffix(tail.size());
+  const auto at = file.rfind('@');
+  if (at == file.npos) return 0;
+  const char* end = file.data() + file.size();
+  pid_t pid = 0;
+  const auto [stopped, error] = std::from_chars(file.data() + at + 1, end, pid);
+  return error == std::errc() && stopped == end && pid > 0 ? pid : 0;
+}
+
+std::vector<std::string> dead_sockets() {
+  std::vector<std::string> dead;
+  for (const auto& entry : std::filesystem::directory_iterator(runtime_directory())) {
+    std::string path = entry.path().string();
+    const pid_t pid = pid_in_name(path);
+    // Both: a pid may mean another process elsewhere, where the directory is shared between
+    // containers, and a socket refuses for a moment between its bind and its listen.
+    if (pid != 0 && is_gone(pid) && nobody_listens(path)) dead.push_back(std::move(path));
+  }
+  std::ranges::sort(dead);
+  return dead;
+}
+
 void remove_dead_sockets() noexcept {
   try {
-    for (const auto& entry : std::filesystem::directory_iterator(runtime_directory())) {
-      const std::string path = entry.path().string();
-      const pid_t pid = pid_in_name(path);
-      // Both: a pid may mean another process elsewhere, where the directory is shared between
-      // containers, and a socket refuses for a moment between its bind and its listen.
-      if (pid != 0 && is_gone(pid) && nobody_listens(path)) ::unlink(path.c_str());
-    }
+    for (const auto& path : dead_sockets()) ::unlink(path.c_str());
   } catch (const std::exception&) {  // Not ours, or gone meanwhile: there is nothing to tidy up.
   }
 }

@@ -2,7 +2,12 @@
 // Listening for actors that connect, on every transport.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/loop.hpp"
 #include "ipc/address.hpp"
@@ -40,9 +45,16 @@ class listener {
   virtual void close() noexcept = 0;
 };
 
-/// Removes the socket files of processes that were killed: in runtime_directory(), with the pid of
-/// a process that is gone in their name, and nobody listening. Never throws; blocks for a look at
-/// the directory.
+/// The socket files of processes that were killed: in runtime_directory(), with the pid of a
+/// process that is gone in their name, and nobody listening. Sorted; blocks for a look at the
+/// directory, and throws if that cannot be had.
+std::vector<std::string> dead_sockets();
+/// Removes them. Never throws.
 void remove_dead_sockets() noexcept;
+
+/// The N of "name@N.sock", the pid of whoever made that socket, or 0.
+pid_t pid_in_name(std::string_view file) noexcept;
+/// Is it certain that nobody listens there: the file is not there, or the connection is refused?
+bool nobody_listens(const std::string& path);
 
 }  // namespace coppice::ipc

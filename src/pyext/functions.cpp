@@ -7,6 +7,7 @@
 #include "actor/process_runtime.hpp"
 #include "base/uuid.hpp"
 #include "coppice/errors.hpp"
+#include "pyext/backends.hpp"
 #include "pyext/dialogs.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/lookups.hpp"
@@ -16,7 +17,6 @@
 #include "pyext/root.hpp"
 #include "pyext/zygote.hpp"
 #include "pyhost/codec.hpp"
-#include "pyhost/embed.hpp"
 
 namespace coppice::py {
 
@@ -288,26 +288,13 @@ ref stop_child(arguments a) {
   return none();
 }
 
-ref backends(arguments) {
-  std::vector<std::pair<std::string, std::optional<std::string>>> known;
-  if (auto* rt = tree::process_runtime::current()) {
-    PyThreadState* mine = PyEval_SaveThread();
-    const spawn::child_spec any;
-    for (const auto& b : rt->backends()) known.emplace_back(b->key(), b->refusal(any));
-    PyEval_RestoreThread(mine);
-  } else {
-    const std::string why = running_python_refusal();
-    known = {{"thread", std::nullopt}, {"process", std::nullopt}, {"subint", std::nullopt}};
-    if (!why.empty()) known.back().second = why;
-  }
-  ref list = checked(ref::take(PyList_New(0)));
-  for (const auto& [key, why] : known) {
-    const ref text = checked(why ? to_str(*why) : none());
-    const ref pair = checked(ref::take(Py_BuildValue("(sO)", key.c_str(), text.get())));
-    if (PyList_Append(list.get(), pair.get()) != 0) return {};
-  }
-  return list;
-}
+ref spawn_methods_function(arguments) { return spawn_methods(); }
+
+ref backends_function(arguments) { return backends(); }
+
+ref backend_table_function(arguments) { return backend_table(); }
+
+ref command_line_method_function(arguments) { return command_line_method(); }
 
 // --- errors
 // --------------------------------------------------------------------------------------------
@@ -395,7 +382,10 @@ PyMethodDef module_functions[] = {
     function<is_registrar, 0>("is_registrar"),
     function<start_child, 3>("start_child"),
     function<stop_child, 2>("stop_child"),
-    function<backends, 0>("backends"),
+    function<spawn_methods_function, 0>("spawn_methods"),
+    function<backends_function, 0>("backends"),
+    function<backend_table_function, 0>("backend_table"),
+    function<command_line_method_function, 0>("command_line_method"),
     function<set_error_factory, 1>("set_error_factory"),
     function<register_remote_error, 1>("register_remote_error"),
     {},

@@ -173,16 +173,21 @@ bool wait_for_script(guest_thread& guest, port::guest_port& port, progress& p) {
 }  // namespace
 
 int run_script_as_root(embedding& python, const std::string& executable,
-                       const std::vector<std::string>& argv) {
+                       const std::vector<std::string>& argv, const spawn::selection& selected) {
   const std::string& path = argv.at(0);
   if (!std::filesystem::is_regular_file(path)) {
     std::fprintf(stderr, "error: cannot run %s: there is no such file\n", path.c_str());
     return 2;
   }
+  if (!spawn::find_method(selected.key)->python)
+    throw backend_unavailable(selected.describe() +
+                              " runs actors in C++, and those of a script are in Python: use "
+                              "'process' or 'subint'");
   auto host = std::make_shared<python_host>(&python, "", executable, tree::python_package_path());
   if (!host->guests()) throw backend_unavailable(host->refusal());
   tree::process_options options;
   options.signals = tree::signal_mode::all;
+  options.selected = selected;
   options.make_backends = [host](tree::process_runtime& rt) {
     tree::backend_choices choices;
     choices.make_subint = [host](tree::process_runtime& of) { return host->make_subint(of); };

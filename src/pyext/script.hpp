@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "pyext/python_host.hpp"
+#include "spawn/methods.hpp"
 
 namespace coppice::py {
 
@@ -17,8 +18,10 @@ namespace coppice::py {
 /// SIGINT: what is open as a root is cancelled; a script that does not end by that, or has none,
 /// climbs the stop ladder like any guest, with the default bounds.
 ///
+/// `selected` is how the script's actors start that leave it open.
+///
 /// Thread: the one that is to wait. No GIL.
 int run_script_as_root(embedding& python, const std::string& executable,
-                       const std::vector<std::string>& argv);
+                       const std::vector<std::string>& argv, const spawn::selection& selected);
 
 }  // namespace coppice::py

@@ -28,8 +28,8 @@ class loaded_side final : public tree::python_side {
     return python_host(python_.get(), "", executable_, tree::python_package_path()).make_subint(rt);
   }
 
-  int run_script(const std::vector<std::string>& argv) override {
-    return run_script_as_root(*python_, executable_, argv);
+  int run_script(const std::vector<std::string>& argv, const spawn::selection& selected) override {
+    return run_script_as_root(*python_, executable_, argv, selected);
   }
 
   std::size_t live_interpreters() const override { return py::live_interpreters().load(); }

@@ -16,12 +16,21 @@
 
 namespace coppice::spawn {
 
-/// What a backend can do; `coppice backends` prints it.
+/// What a backend can do. The same stands, with what people are told, in the one list of all keys
+/// (spawn/methods.hpp), which selects by name, and a test compares the two. A new backend gets its
+/// row there, its constant in coppice/spawn.hpp, and its place in tree::standard_backends().
 struct capabilities {
   bool native = false;         // Children in C++.
   bool python = false;         // Children in Python.
   bool in_process = false;     // Shares this process: fast to start and call, shares its fate.
   bool can_be_killed = false;  // force() ends any child whatever it does.
+};
+
+/// What a backend found when it forced a throw-away child, which is the only proof.
+struct force_test {
+  bool works = false;
+  std::string text;  // Why not: a sentence.
+  duration took{};
 };
 
 /// Everything that a child is started with.
@@ -85,6 +94,10 @@ class backend {
   virtual capabilities can() const = 0;
   /// Why it cannot serve such a child here and now: what is missing and what to do, in a sentence.
   virtual std::optional<std::string> refusal(const child_spec& spec) = 0;
+  /// Of one whose force() depends on more than the kernel: what its self-test says, once it has
+  /// been made. With `may_run` it is made now, which blocks for up to seconds: not on a loop's or a
+  /// guest's thread, nor with a GIL held.
+  virtual std::optional<force_test> forced_stops(bool /*may_run*/) { return std::nullopt; }
   /// Throws actor_start_error if the child cannot even be begun. `observer` outlives the child.
   virtual std::unique_ptr<child> start(const child_spec& spec,
                                        std::shared_ptr<child_observer> observer) = 0;

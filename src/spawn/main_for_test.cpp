@@ -48,6 +48,26 @@ void report_descriptors(const char* path) {
     if (open[fd]) out << fd << " ";
 }
 
+/// As children and zygotes are executed, for who looks for orphans: says that it is up, and waits.
+/// One whose actor is called deaf does so for SIGKILL; with --forks there are two of it.
+bool is_like_a_child(int argc, char** argv) {
+  const std::string what = argc > 1 ? argv[1] : "";
+  if (what != "--coppice-child" && what != "-P" && what != "-m") return false;
+  for (int i = 2; i < argc; ++i)
+    if (std::strstr(argv[i], "deaf")) ::signal(SIGTERM, SIG_IGN);
+  if (std::strcmp(argv[argc - 1], "--forks") == 0 && ::fork() == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() == 1) ::_exit(0);
+    for (;;) ::pause();
+  }
+  return true;
+}
+
+void wait_until_killed() {
+  (void)!::write(STDOUT_FILENO, "u", 1);
+  for (;;) ::pause();
+}
+
 /// Nothing: it is no child.
 std::optional<int> do_as_told(const std::string& what, const char* argument) {
   if (what == "--report") return report(argument), 0;
@@ -87,6 +107,7 @@ int serve(const std::string& mode) {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
+  if (is_like_a_child(argc, argv)) wait_until_killed();
   if (what == "--zygote") return serve(argc > 2 ? argv[2] : "");
   if (const auto status = do_as_told(what, argc > 2 ? argv[2] : "")) return *status;
   testing::InitGoogleTest(&argc, argv);

@@ -38,6 +38,8 @@ exit_report failed_because(std::string why) {
 
 std::vector<std::string> with_preload(std::vector<std::string> argv,
                                       const zygote_preload& preload) {
+  // For who finds it when its tree has gone: orphans.hpp.
+  argv.insert(argv.end(), {"--owner", std::to_string(::getpid())});
   argv.insert(argv.end(), preload.sys_path.begin(), preload.sys_path.end());
   argv.emplace_back("--");
   argv.insert(argv.end(), preload.modules.begin(), preload.modules.end());

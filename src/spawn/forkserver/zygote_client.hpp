@@ -22,7 +22,7 @@ struct zygote_preload {
   std::vector<std::string> modules = {};
   std::vector<std::string> sys_path = {};  // Where it looks for them. Empty: its own.
 };
-/// `argv` of a zygote's program with that behind it.
+/// `argv` of a zygote's program with whose it is and that behind it.
 std::vector<std::string> with_preload(std::vector<std::string> argv, const zygote_preload& preload);
 
 /// How a runtime comes to a zygote.

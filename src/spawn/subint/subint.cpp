@@ -139,6 +139,13 @@ class subint_backend final : public backend {
     return std::nullopt;
   }
 
+  std::optional<force_test> forced_stops(bool may_run) override {
+    if (!host_) return std::nullopt;
+    const py::force_verdict v = may_run ? host_->self_test() : host_->verdict();
+    if (v.is == py::force_verdict::state::untested) return std::nullopt;
+    return force_test{v.is == py::force_verdict::state::works, v.text, v.took};
+  }
+
   std::unique_ptr<child> start(const child_spec& spec,
                                std::shared_ptr<child_observer> observer) override {
     guest_start made = entry_(spec);

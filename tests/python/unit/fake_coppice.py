@@ -16,6 +16,18 @@ HOLD = object()  # An endpoint's result: no reply until the test gives one.
 GONE = ('asked', 'returned', 0, 0.001, 'returned')
 
 
+# As the real one has it; tests/python/test_backends.py holds that one against the types.
+METHODS = [
+    ('thread', (), ('C++',), 'own thread', False, 'nothing', 'a thread'),
+    ('process', ('trio', 'mp_spawn', 'spawn'), ('C++', 'Python'), 'own process', True, 'a main()',
+     'a process'),
+    ('forkserver', ('mp_forkserver', 'main_thread_forkserver'), ('Python',), 'own process', True,
+     'modules without threads', 'a forked process'),
+    ('subint', (), ('Python',), 'own interpreter', False, 'a CPython', 'a sub-interpreter'),
+    ('auto', (), ('C++', 'Python'), None, False, 'nothing', 'one of the others'),
+]
+
+
 class Interrupted(BaseException):
     pass
 
@@ -129,6 +141,8 @@ class Native(types.ModuleType):
         self.cancelled_self = []
         self.vars = {}
         self.available = [('thread', None), ('process', None), ('subint', None)]
+        self.typed_method = None  # On the command line of `coppice run`.
+        self.forced_stops = (True, '', 0.004)
         self._next = 0
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
@@ -264,6 +278,17 @@ class Native(types.ModuleType):
 
     def backends(self):
         return list(self.available)
+
+    def spawn_methods(self):
+        return list(METHODS)
+
+    def backend_table(self):
+        here = dict(self.available)
+        return [(key, key == 'auto' or here.get(key, '') is None, here.get(key, 'not here') or '',
+                 self.forced_stops if key == 'subint' else None) for key, *_ in METHODS]
+
+    def command_line_method(self):
+        return self.typed_method
 
     def set_error_factory(self, make):
         self.make = make

@@ -57,6 +57,39 @@ def test_an_error_of_main_closes_the_root_and_leaves(native):
     assert native.closed == 1
 
 
+def test_the_environment_overrides_run_and_nurseries_but_not_start_actor(native, monkeypatch):
+    monkeypatch.setenv('COPPICE_SPAWN_METHOD', 'mp_spawn')
+
+    async def main():
+        async with coppice.open_nursery() as an:
+            assert (await an.start_actor('a')).start_method == 'process'
+            b = await an.start_actor('b', start_method='subint')
+            assert (b.start_method, b.start_reason) == ('subint', 'asked for')
+            await an.cancel()
+        async with coppice.open_nursery(start_method='subint') as an:
+            c = await an.start_actor('c')
+            assert c.start_reason == "COPPICE_SPAWN_METHOD says 'mp_spawn'"
+            await an.cancel()
+
+    coppice.run(main, start_method='subint')
+    assert [native.actor(name).options['start_method'] for name in 'abc'] == [
+        'process', 'subint', 'process']
+
+
+@pytest.mark.parametrize('said, error', [('bogus', ValueError), ('thread', RuntimeError)])
+def test_what_the_environment_asks_for_in_vain_is_refused_before_anything_starts(
+        native, monkeypatch, said, error):
+    monkeypatch.setenv('COPPICE_SPAWN_METHOD', said)
+
+    async def main(): raise AssertionError('it ran')
+
+    with pytest.raises(error, match='from COPPICE_SPAWN_METHOD'):
+        coppice.run(main)
+    with pytest.raises(error, match='from COPPICE_SPAWN_METHOD'):
+        coppice.run_daemon([])
+    assert not native.roots
+
+
 @pytest.mark.parametrize('wrong, error', [
     (dict(start_method='bogus'), ValueError), (dict(start_method='forkserver'), RuntimeError),
     (dict(loop='curio'), ValueError)])

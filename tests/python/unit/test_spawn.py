@@ -93,3 +93,47 @@ def test_start_methods_have_aliases_and_reasons(native):
     assert _spawn.choose('subint') == ('subint', 'asked for')
     assert _spawn.choose('trio') == ('process', "asked for as 'trio'")
     assert _spawn.choose('mp_spawn')[0] == 'process'
+    assert _spawn.choose('spawn')[0] == 'process'
+
+
+def test_the_environment_beats_the_argument_and_the_command_line_beats_both(native, monkeypatch):
+    monkeypatch.delenv('COPPICE_SPAWN_METHOD', raising=False)
+    assert _spawn.default('subint') == ('subint', 'the argument')
+    monkeypatch.setenv('COPPICE_SPAWN_METHOD', '')
+    assert _spawn.default('subint') == ('subint', 'the argument')
+    monkeypatch.setenv('COPPICE_SPAWN_METHOD', 'trio')
+    assert _spawn.default('subint') == ('trio', 'COPPICE_SPAWN_METHOD')
+    native.typed_method = 'auto'
+    assert _spawn.default('subint') == ('auto', 'the command line')
+
+
+def test_the_reason_says_who_overrode_the_program(native):
+    assert _spawn.choose('trio', 'COPPICE_SPAWN_METHOD') == (
+        'process', "COPPICE_SPAWN_METHOD says 'trio'")
+    assert _spawn.choose('subint', 'the command line') == (
+        'subint', "the command line says 'subint'")
+
+
+@pytest.mark.parametrize('name, kind, text', [
+    ('bogus', ValueError, "no start method 'bogus' .from COPPICE_SPAWN_METHOD.: use one of auto"),
+    ('thread', coppice.BackendUnavailable, '.from COPPICE_SPAWN_METHOD. runs actors written in C'),
+    ('forkserver', coppice.BackendUnavailable, 'from COPPICE_SPAWN_METHOD. is not in this ver'),
+    ('subint', coppice.BackendUnavailable, '.from COPPICE_SPAWN_METHOD.: has no GIL: use process'),
+])
+def test_a_refusal_says_who_asked_for_the_method(native, name, kind, text):
+    native.available = [('thread', None), ('process', None), ('subint', 'has no GIL: use process')]
+    with pytest.raises(kind, match=text):
+        _spawn.choose(name, 'COPPICE_SPAWN_METHOD')
+
+
+def test_backends_are_the_list_with_what_each_comes_to_here(native):
+    native.available = [('process', None), ('subint', None)]
+    table = {one.key: one for one in coppice.backends()}
+    assert list(table) == ['thread', 'process', 'forkserver', 'subint', 'auto']
+    process, subint = table['process'], table['subint']
+    assert process.available and process.reason == '' and process.forced_stops is None
+    assert process.aliases == ('trio', 'mp_spawn', 'spawn') and process.can_be_killed
+    assert process.languages == ('C++', 'Python') and process.isolation == 'own process'
+    assert subint.forced_stops == coppice.ForcedStops(works=True, text='', seconds=0.004)
+    assert not table['forkserver'].available and table['forkserver'].reason == 'not here'
+    assert table['auto'].available and table['auto'].isolation is None

@@ -57,11 +57,8 @@ def test_another_program_is_a_process_found_on_the_path(run, native, monkeypatch
     (dict(proc_kwargs={'executable': 'no-such-program'}), FileNotFoundError, 'on the PATH'),
     (dict(proc_kwargs={'env': {}}, start_method='subint'), ValueError, 'is of a process'),
     (dict(start_method='bogus'), ValueError,
-     r"no start method 'bogus': use one of auto, process, subint"),
-    (dict(start_method='forkserver'), coppice.BackendUnavailable,
-     "'forkserver' is not in this version"),
-    (dict(start_method='mp_forkserver'), coppice.BackendUnavailable,
-     "'forkserver' is not in this version"),
+     r"no start method 'bogus' \(from the argument\): use one of auto, process, subint "
+     r'\(all names: process, trio, '),
     (dict(start_method='thread'), coppice.BackendUnavailable, 'written in C'),
     (dict(gil='none'), ValueError, "write 'own' or 'shared'"),
     (dict(loop='curio'), ValueError, "knows 'asyncio'"),
