@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <list>
 #include <string_view>
 #include <system_error>
@@ -185,7 +186,15 @@ class socket_listener final : public listener,
   bool open_ = false;
 };
 
-bool is_gone(pid_t pid) { return ::kill(pid, 0) != 0 && errno == ESRCH; }
+/// Or a zombie: whoever inherits an orphan may take its time, but its descriptors are closed.
+bool is_gone(pid_t pid) {
+  if (::kill(pid, 0) != 0 && errno == ESRCH) return true;
+  std::ifstream in(fmt::format("/proc/{}/stat", pid));
+  std::string line;
+  std::getline(in, line);
+  const auto name_end = line.rfind(')');
+  return name_end != std::string::npos && line.compare(name_end, 3, ") Z") == 0;
+}
 
 }  // namespace
 

@@ -253,7 +253,8 @@ def test_another_program_cannot_be_forked(script, start_method):
 async def main():
     async with coppice.open_nursery() as an:
         try:
-            await an.start_actor('a', proc_kwargs={{'executable': sys.executable}})
+            await an.start_actor('a', start_method={start_method!r},
+                                 proc_kwargs={{'executable': sys.executable}})
         except coppice.BackendUnavailable as error:
             assert {start_method!r} in str(error) and "use 'process'" in str(error), error
         else:

@@ -39,6 +39,14 @@ bool is_there(pid_t pid) {
   return (in >> number >> name >> state) && state != "Z" && state != "X";
 }
 
+bool ignores(pid_t pid, int number) {
+  std::ifstream in(fmt::format("/proc/{}/status", pid));
+  for (std::string word; in >> word;)
+    if (word == "SigIgn:" && in >> word)
+      return std::stoull(word, nullptr, 16) >> (number - 1) & 1;
+  return false;
+}
+
 // The backend on a loop of the test's own. The zygote is this program, see main_for_test.cpp; what
 // a child does is its actor's name.
 class Forkserver : public testing::Test {
@@ -209,7 +217,8 @@ TEST_F(Forkserver, AGuestIsForcedBySigquitAndItsProcessKilledIfThatDoesNotEndIt)
     one->force();
     EXPECT_TRUE(co_await ended(a));
     auto two = start("--deaf", b);
-    (void)co_await pid_of(two.get());
+    const pid_t deaf = co_await pid_of(two.get());
+    EXPECT_TRUE(co_await until([=] { return ignores(deaf, SIGQUIT); }));
     two->force();
     EXPECT_TRUE(co_await ended(b));
   });

@@ -72,7 +72,9 @@ packet_outcome receive_packet(int socket, packet& into) {
   ssize_t got = 0;
   do {
     got = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
+    // ECONNRESET, once: the other side left without having read all that we sent. It comes before
+    // what that side sent last.
+  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) return failure();
   if (got == 0) return packet_outcome::closed;  // Nobody sends empty ones.
   into.bytes.resize(static_cast<std::size_t>(got));

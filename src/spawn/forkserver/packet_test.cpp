@@ -58,6 +58,17 @@ TEST(Packet, TheOtherSidesEndIsSeenByBoth) {
   EXPECT_EQ(send_packet(a.get(), of(1)), packet_outcome::closed);
 }
 
+TEST(Packet, WhatWasSentLastIsReadThoughTheSenderLeftItsOwnUnread) {
+  auto [a, b] = packet_pair();
+  ASSERT_EQ(send_packet(a.get(), of(1)), packet_outcome::done);
+  ASSERT_EQ(send_packet(b.get(), of(2)), packet_outcome::done);
+  b.reset();
+  packet got;
+  ASSERT_EQ(receive_packet(a.get(), got), packet_outcome::done);
+  EXPECT_EQ(got.bytes.size(), 2u);
+  EXPECT_EQ(receive_packet(a.get(), got), packet_outcome::closed);
+}
+
 TEST(Packet, WhatIsTooLargeTravelsInMemory) {
   std::vector<std::byte> much(3 << 20, std::byte{9});
   const auto fd = in_memory(much);

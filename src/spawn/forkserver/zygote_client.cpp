@@ -116,8 +116,7 @@ class zygote_client::incarnation : public std::enable_shared_from_this<incarnati
     while (is_open() && !unsent_.empty()) {
       const auto outcome = send_packet(socket_.get(), unsent_.front());
       if (outcome == packet_outcome::later)
-        return send_again_.set(send_again_after,
-                               [me = shared_from_this()] { me->send_what_waits(); });
+        return send_again_.set(send_again_after, [this] { send_what_waits(); });
       if (outcome == packet_outcome::closed) return;  // What is to be read says so as well.
       unsent_.pop_front();
     }
@@ -163,15 +162,18 @@ class zygote_client::incarnation : public std::enable_shared_from_this<incarnati
     close_connection();
     if (!to_reap_) return fail_all("the zygote has ended");
     if (!process_end_) return;  // It is not even known to run.
-    end_.set(end_within, [me = shared_from_this()] {
-      ::syscall(SYS_pidfd_send_signal, me->process_.pidfd.get(), SIGKILL, nullptr, 0u);
+    end_.set(end_within, [this] {
+      ::syscall(SYS_pidfd_send_signal, process_.pidfd.get(), SIGKILL, nullptr, 0u);
     });
   }
 
   void process_ended() {
     const auto report = reap(process_.pidfd.get());
     if (!report)
-      return end_.set(reap_again_after, [me = shared_from_this()] { me->process_ended(); });
+      return end_.set(reap_again_after, [this] {
+        const auto keep = shared_from_this();
+        process_ended();
+      });
     end_.clear();
     if (is_open()) read();  // What it said last.
     close_connection();
