@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import struct
+import time
 
 
 @contextlib.contextmanager
@@ -60,3 +61,5 @@ def kill():
 
 def stop():
     os.kill(os.getpid(), signal.SIGSTOP)
+    # tidy: allow sleep: another thread may be the one that the kernel stops first
+    time.sleep(0.1)

@@ -19,6 +19,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 METHODS = ('subint', 'process')
+FORKED = ('forkserver', 'subint_fork', 'subint_forkserver')
 TCP = 'process over tcp'  # A `process` reaches others by unix sockets unless told otherwise.
 LOOPS = ('asyncio', 'trio')
 # A shell that starts us in the background has it ignored, and scripts would inherit that.
@@ -160,6 +161,10 @@ every_socket = pytest.mark.parametrize('start_method', ['process', TCP], indirec
 # For tests of what only guests can do, or that are not about children at all.
 guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=True)
+forked_only = pytest.mark.parametrize('start_method', FORKED, indirect=True)
+# For what differs by where an actor lives: one of each, those that fork included.
+every_home = pytest.mark.parametrize(
+    'start_method', ['subint', 'subint_forkserver', 'forkserver', 'process'], indirect=True)
 
 
 @pytest.fixture

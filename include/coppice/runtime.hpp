@@ -45,6 +45,8 @@ struct main_options {
   std::vector<std::string> registry_addrs = {};
   std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
   transport_settings transports = {};   // Between processes.
+  /// Python modules that the process imports from which `forkserver` and its like fork actors.
+  std::vector<std::string> forkserver_preload = {};
   /// How actors are started that say `automatic`, if it runs their language; else, and if this is
   /// `automatic` too: C++ modules by thread, Python modules by subint. $COPPICE_SPAWN_METHOD
   /// overrides it, and `--coppice-spawn-method KEY` on the command line of run_main() both. A

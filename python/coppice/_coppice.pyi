@@ -70,13 +70,17 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     """Opens the process's runtime with this interpreter as its root actor. Main thread only, unless
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
-    'exit_linger': float, 'registry_addrs': list of addresses. RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'exit_linger': float, 'registry_addrs': list of addresses, 'forkserver_preload': modules, and the
+    'sys_path' by which they are found. RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""
 def child_main(uid: str, parent_addr: str) -> int:
     """Body of a process child (`coppice/_child.py`): connects to its parent, serves until told to
     end, returns the exit status. uid and parent_addr are reprs of tuples, as on the command line."""
+def zygote_main(options: Mapping[str, Any]) -> int:
+    """Body of the zygote (`coppice/_zygote.py`), whose connection is fd 3. options: 'preload': modules
+    to import first. Returns in forked children only: the actor's exit status."""
 
 # --- events -----------------------------------------------------------------------------------------
 def set_loop(loop: Loop | None) -> None: ...

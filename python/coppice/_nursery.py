@@ -177,7 +177,7 @@ class ActorNursery:
         if start_method or foreign:  # The program's decision about this actor.
             method, said_by = start_method or 'process', _spawn.ARGUMENT
         key, reason = _spawn.choose(method, said_by)
-        if process and key != 'process':
+        if process and key == 'subint':
             raise ValueError(f"proc_kwargs= is of a process: use start_method='process' with it, "
                              f'not {key!r}')
         if cwd is not None and key == 'subint':
@@ -426,8 +426,9 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     returns, registry_addrs are what coppice.run() does with them. transports, between processes:
     enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent peer is
     dead; insecure_tcp='allow' lets tcp go beyond this host without TLS; other_users='allow', unix
-    sockets to processes of other users; tls_certificate, tls_key, tls_ca, PEM files. Where a root
-    is running, all these mean nothing.
+    sockets to processes of other users; tls_certificate, tls_key, tls_ca, PEM files.
+    forkserver_preload=['numpy'] are modules that are imported once, in the process from which
+    'forkserver' and its like fork actors. Where a root is running, all these mean nothing.
     """
     options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
     if payload_bytes_max is not None:

@@ -4,7 +4,7 @@
 Blocks of this actor that can be cancelled are listed here, so that the end of the whole actor
 reaches them all at once, not one after the other as tasks unwind.
 """
-from coppice import _loop
+from coppice import _loop, _spawn
 from coppice._exceptions import RuntimeFailure
 from coppice._native import native
 from coppice._policy import StopPolicy
@@ -91,6 +91,8 @@ def _open(name: str, start_method: str, stop: StopPolicy | None, options: dict[s
     global _root
     adapter = _loop.load(_loop.detect())
     root = Root(adapter, start_method, stop)
+    if 'forkserver_preload' in options:
+        options = {**options, 'sys_path': _spawn.search_path()}
     native.open_root(name, {'start_method': start_method, 'stop': root.stop._native(), **options})
     try:
         adapter.attach()

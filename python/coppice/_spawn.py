@@ -98,7 +98,7 @@ def main_data() -> dict[str, str]:
     if not path:
         return {}
     path = os.path.abspath(path)
-    if path == _child_script() or not os.path.isfile(path):
+    if path in _own_scripts() or not os.path.isfile(path):
         return {}
     return {'init_main_from_path': path}
 
@@ -146,8 +146,9 @@ def search_path() -> list[str]:
     return [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
 
 
-def _child_script() -> str:
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), '_child.py')
+def _own_scripts() -> list[str]:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    return [os.path.join(folder, name) for name in ('_child.py', '_zygote.py')]
 
 
 def _main_module() -> Any:

@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <array>
-
 #include <utility>
 
 #include "actor/native_actor.hpp"
 #include "actor/python_side.hpp"
 #include "coppice/errors.hpp"
 #include "ipc/memory_link.hpp"
+#include "spawn/forkserver/forkserver.hpp"
 #include "spawn/process/process.hpp"
 #include "spawn/thread/thread.hpp"
 
@@ -72,7 +72,8 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
 }  // namespace
 
 std::span<const std::string_view> standard_keys() noexcept {
-  static constexpr std::array<std::string_view, 3> keys = {"thread", "process", "subint"};
+  static constexpr std::array<std::string_view, 6> keys = {
+      "thread", "process", "subint", "forkserver", "subint_fork", "subint_forkserver"};
   return keys;
 }
 
@@ -94,6 +95,18 @@ std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& 
   programs.python = choices.python_child ? std::move(choices.python_child) : &python_child_program;
   all.push_back(spawn::make_process_backend(rt.control(), std::move(programs)));
   all.push_back(choices.make_subint ? choices.make_subint(rt) : make_lazy_subint_backend(rt));
+  if (!choices.zygote.program)
+    choices.zygote.program = [preload = rt.options().forkserver_preload] {
+      return spawn::with_preload(python_zygote_program(), preload);
+    };
+  const auto zygote =
+      std::make_shared<spawn::zygote_client>(rt.control(), std::move(choices.zygote));
+  using spawn::forked_into;
+  for (const auto& [key, where] :
+       {std::pair{spawn::forkserver, forked_into::main_interpreter},
+        std::pair{spawn::subint_fork, forked_into::main_interpreter},
+        std::pair{spawn::subint_forkserver, forked_into::sub_interpreter}})
+    all.push_back(spawn::make_forkserver_backend(key.text(), where, rt.control(), zygote));
   return all;
 }
 

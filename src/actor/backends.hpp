@@ -21,9 +21,11 @@ struct backend_choices {
   // use.
   std::function<std::vector<std::string>()> python_child = {};
   std::function<std::unique_ptr<spawn::backend>(process_runtime&)> make_subint = {};
+  spawn::zygote_source zygote = {};
 };
 
-/// thread, process, and subint (which loads CPython when it is first used).
+/// thread, process, subint (which loads CPython when it is first used), and those that fork a zygote
+/// (which is executed when it is first used).
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices);
 

@@ -22,6 +22,7 @@
 #include "core/stall_watch.hpp"
 #include "port/actor_port.hpp"
 #include "spawn/backend.hpp"
+#include "spawn/forkserver/zygote_client.hpp"
 #include "spawn/methods.hpp"
 
 namespace coppice::tree {
@@ -44,6 +45,7 @@ struct process_options {
   port::table_limits calls;
   discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
+  spawn::zygote_preload forkserver_preload = {};
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
   /// A loop that the caller runs, with run_control() as one of its tasks, instead of a loop on a

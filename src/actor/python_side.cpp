@@ -153,6 +153,12 @@ std::vector<std::string> python_child_program() {
   return argv;
 }
 
+std::vector<std::string> python_zygote_program() {
+  std::vector<std::string> argv = python_child_program();
+  argv.back() = python_package_path() + "/coppice/_zygote.py";
+  return argv;
+}
+
 std::unique_ptr<spawn::backend> make_lazy_subint_backend(process_runtime& rt) {
   return std::make_unique<lazy_subint>(rt);
 }

@@ -35,6 +35,8 @@ python_side& load_python();
 /// argv of a Python child of the `process` backend, without the actor's own arguments. Loads
 /// nothing; throws backend_unavailable.
 std::vector<std::string> python_child_program();
+/// The same of a zygote, without what it is to preload.
+std::vector<std::string> python_zygote_program();
 /// The folder that holds the package `coppice`: beside this library (`…/lib` and `…/python`), or
 /// where it was built.
 std::string python_package_path();

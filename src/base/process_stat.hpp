@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose child a process is, and since when it is there.
+// Whose child a process is, since when it is there, and whether it still is.
 #pragma once
 
 #include <sys/types.h>
@@ -12,6 +12,7 @@ namespace coppice::base {
 
 struct process_stat {
   pid_t parent = 0;
+  bool is_zombie = false;           // It has ended, and nobody has asked how.
   std::uint64_t started_ticks = 0;  // Since boot; sysconf(_SC_CLK_TCK) of them are a second.
 };
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -29,6 +30,18 @@ TEST(ProcessStat, IsNotConfusedByAName) {
   ::prctl(PR_SET_NAME, before);
   ASSERT_TRUE(own);
   EXPECT_EQ(own->parent, ::getppid());
+}
+
+TEST(ProcessStat, KnowsAZombie) {
+  EXPECT_FALSE(stat_of(::getpid())->is_zombie);
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(0);
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOWAIT), 0);
+  const auto left = stat_of(pid);
+  ASSERT_TRUE(left);
+  EXPECT_TRUE(left->is_zombie);
+  ::waitpid(pid, nullptr, 0);
 }
 
 TEST(ProcessStat, IsNothingWhereThereIsNoProcess) {

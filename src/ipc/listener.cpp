@@ -196,6 +196,8 @@ bool is_gone(pid_t pid, const std::string& path) {
   struct stat made{};
   const auto now_there = base::stat_of(pid);
   if (!now_there || ::stat(path.c_str(), &made) != 0) return false;
+  // Whoever inherits an orphan may take its time, but its descriptors are closed.
+  if (now_there->is_zombie) return true;
   // A pid is given again, soonest after a boot: to a process that is younger than the file.
   return base::started_at(*now_there) >
          std::chrono::system_clock::from_time_t(made.st_mtime) + clock_steps_max;

@@ -13,7 +13,9 @@
 #include "pyext/lookups.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
+#include "pyext/process_child.hpp"
 #include "pyext/root.hpp"
+#include "pyext/zygote.hpp"
 #include "pyhost/codec.hpp"
 
 namespace coppice::py {
@@ -94,8 +96,17 @@ ref open_root_function(arguments a) {
 ref close_root_function(arguments) { return ref::take(PyBool_FromLong(close_root())); }
 
 ref child_main_function(arguments a) {
-  return ref::take(
-      PyLong_FromLong(child_main(text_from(a[0], "uid"), text_from(a[1], "parent_addr"))));
+  process_child start;
+  start.uid = text_from(a[0], "uid");
+  start.parent_addr = text_from(a[1], "parent_addr");
+  return ref::take(PyLong_FromLong(child_main(start)));
+}
+
+ref zygote_main_function(arguments a) {
+  options_reader options(a[0], "zygote_main");
+  const std::vector<std::string> preload = options.texts("preload");
+  options.finish();
+  return ref::take(PyLong_FromLong(zygote_main(preload)));
 }
 
 // --- events
@@ -345,6 +356,7 @@ PyMethodDef module_functions[] = {
     function<open_root_function, 2>("open_root"),
     function<close_root_function, 0>("close_root"),
     function<child_main_function, 2>("child_main"),
+    function<zygote_main_function, 1>("zygote_main"),
     function<set_loop, 1>("set_loop"),
     function<wake_fd, 0>("wake_fd"),
     function<drain, 0>("drain"),

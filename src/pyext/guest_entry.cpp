@@ -33,7 +33,7 @@ class actor_body final : public guest_body, public call_fence {
   void run(guest_side& side) noexcept override {
     side_ = &side;
     guest_actor_options options;
-    options.parent = uid{parent_.name, parent_.uuid};
+    if (!options_.join) options.parent = uid{parent_.name, parent_.uuid};
     options.package_path = options_.package_path;
     actor_.emplace(port_, *this, std::move(options));
     if (!actor_->install()) {
@@ -41,9 +41,13 @@ class actor_body final : public guest_body, public call_fence {
       *failure_ = fmt::format("{}: {}", info.type, info.message);
       return;
     }
-    port_->set_parent(parent_.uuid);
-    if (options_.on_here) options_.on_here(port_);
-    ipc::connect_memory(port_->self(), port_, parent_, std::exchange(parent_sink_, nullptr));
+    if (options_.join) {
+      options_.join(port_);
+    } else {
+      port_->set_parent(parent_.uuid);
+      if (options_.on_here) options_.on_here(port_);
+      ipc::connect_memory(port_->self(), port_, parent_, std::exchange(parent_sink_, nullptr));
+    }
     actor_->serve();
     actor_->release();
     *failure_ = actor_->failure();
@@ -72,6 +76,7 @@ spawn::guest_entry make_guest_entry(guest_entry_options options) {
     spawn::guest_start made;
     made.port = std::make_shared<port::guest_port>(
         tree::aid_of_guest({spec.self.name, spec.self.uuid}), options.calls);
+    if (options.join) made.port->set_alone();
     made.failure = std::make_shared<std::string>();
     made.body = std::make_unique<actor_body>(made.port, spec, made.failure, options);
     return made;

@@ -14,6 +14,9 @@ namespace coppice::py {
 struct guest_entry_options {
   port::table_limits calls;
   std::string package_path;  // See guest_actor_options.
+  /// Joins its parent; empty: over memory. Of a guest whose parent is in another process, which has
+  /// this one to itself. Called with its GIL; must not block.
+  std::function<void(const std::shared_ptr<port::guest_port>&)> join = {};
   /// It is about to join its parent. Called with its GIL; must not block.
   std::function<void(std::shared_ptr<port::guest_port>)> on_here;
   /// The guest's code has ended, whatever ended it. No GIL is held; must not block.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pyext/python_host.hpp"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <utility>
 
@@ -30,20 +32,33 @@ python_host::python_host(embedding* python, std::string refusal, std::string exe
 }
 
 std::vector<std::string> python_host::child_program() const {
-  if (executable_.empty())
-    throw backend_unavailable(
-        "process: this Python does not know its own executable "
-        "(sys.executable), so no Python child can be started");
-  if (!holds_package(package_))
-    throw backend_unavailable("process: the package coppice is not in " + package_ +
-                              ", so no Python child can be started; reinstall it");
-  return {executable_, "-P", package_ + "/coppice/_child.py"};
+  return program_of("process", "_child.py");
 }
 
-std::unique_ptr<spawn::backend> python_host::make_subint(tree::process_runtime& rt) const {
+std::vector<std::string> python_host::zygote_program(const spawn::zygote_preload& preload) const {
+  return spawn::with_preload(program_of("forkserver", "_zygote.py"), preload);
+}
+
+std::vector<std::string> python_host::program_of(const char* key, const char* script) const {
+  if (executable_.empty())
+    throw backend_unavailable(
+        fmt::format("{}: this Python does not know its own executable (sys.executable), so no "
+                    "Python child can be started",
+                    key));
+  if (!holds_package(package_))
+    throw backend_unavailable(fmt::format(
+        "{}: the package coppice is not in {}, so no Python child can be started; reinstall it",
+        key, package_));
+  return {executable_, "-P", fmt::format("{}/coppice/{}", package_, script)};
+}
+
+std::unique_ptr<spawn::backend> python_host::make_subint(
+    tree::process_runtime& rt,
+    std::function<void(const std::shared_ptr<port::guest_port>&)> join) const {
   guest_entry_options options;
   options.calls = rt.options().calls;
   options.package_path = package_;
+  options.join = std::move(join);
   options.on_here = [&rt](const std::shared_ptr<port::guest_port>& port) {
     rt.lookups().is_here(port);
   };

@@ -2,14 +2,17 @@
 // CPython and its guests as one runtime of this process uses them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "actor/process_runtime.hpp"
+#include "port/guest_port.hpp"
 #include "pyhost/embed.hpp"
 #include "pyhost/guest_host.hpp"
 #include "spawn/backend.hpp"
+#include "spawn/forkserver/zygote_client.hpp"
 
 namespace coppice::py {
 
@@ -32,9 +35,17 @@ class python_host {
   /// The interpreter and the script for Python children of the `process` backend.
   std::vector<std::string> child_program() const;
 
-  std::unique_ptr<spawn::backend> make_subint(tree::process_runtime& rt) const;
+  /// The same of a zygote: the program that serves on its fd 3.
+  std::vector<std::string> zygote_program(const spawn::zygote_preload& preload) const;
+
+  /// `join`: see guest_entry_options.
+  std::unique_ptr<spawn::backend> make_subint(
+      tree::process_runtime& rt,
+      std::function<void(const std::shared_ptr<port::guest_port>&)> join = {}) const;
 
  private:
+  std::vector<std::string> program_of(const char* key, const char* script) const;
+
   const std::string executable_;
   const std::string package_;
   std::string refusal_;

@@ -3,97 +3,25 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <future>
 #include <memory>
 #include <utility>
 
 #include "actor/backends.hpp"
 #include "actor/process_runtime.hpp"
-#include "actor/python_side.hpp"
 #include "base/uuid.hpp"
 #include "coppice/errors.hpp"
-#include "coppice/runtime.hpp"
-#include "ipc/connect.hpp"
 #include "pyext/convert.hpp"
 #include "pyext/guest_actor.hpp"
 #include "pyext/leaving.hpp"
 #include "pyext/lookups.hpp"
-#include "pyext/main_fence.hpp"
-#include "pyext/python_host.hpp"
+#include "pyext/program.hpp"
 
 namespace coppice::py {
 
 namespace {
 
 constexpr const char* root_key = "coppice.root";  // In PyInterpreterState_GetDict().
-
-// --- what both kinds of program need
-// -----------------------------------------------------------------
-
-std::string executable_of_this_python() {
-  const ref text = ref::of(PySys_GetObject("executable"));
-  return text && PyUnicode_Check(text.get()) ? to_utf8(text.get()) : std::string();
-}
-
-// Where the package was imported from, which is where children have to find it.
-std::string package_of_this_python() {
-  const ref package = ref::of(PyDict_GetItemString(PyImport_GetModuleDict(), "coppice"));
-  const ref file = package ? ref::take(PyObject_GetAttrString(package.get(), "__file__")) : ref();
-  PyErr_Clear();
-  if (!file || !PyUnicode_Check(file.get())) return tree::python_package_path();
-  const std::string path = to_utf8(file.get());  // …/coppice/__init__.py
-  const auto folder = path.rfind('/');
-  const auto parent = folder == std::string::npos ? folder : path.rfind('/', folder - 1);
-  return parent == std::string::npos ? tree::python_package_path() : path.substr(0, parent);
-}
-
-struct program {
-  std::unique_ptr<embedding> python;  // Null: guests are impossible here; the host says why.
-  std::shared_ptr<python_host> host;  // Shared with the subint backend and the exit guard.
-  std::unique_ptr<tree::process_runtime> runtime;
-};
-
-program open_program(tree::process_options options) {
-  program p;
-  std::string refusal;
-  try {
-    p.python = embedding::attach();
-  } catch (const backend_unavailable& e) {
-    refusal = e.what();
-  }
-  p.host = std::make_shared<python_host>(p.python.get(), std::move(refusal),
-                                         executable_of_this_python(), package_of_this_python());
-  options.make_backends = [host = p.host](tree::process_runtime& rt) {
-    tree::backend_choices choices;
-    choices.python_child = [host] { return host->child_program(); };
-    choices.make_subint = [host](tree::process_runtime& of) { return host->make_subint(of); };
-    return tree::standard_backends(rt, std::move(choices));
-  };
-  p.runtime = std::make_unique<tree::process_runtime>(std::move(options));
-  return p;
-}
-
-bool stop_without_gil(tree::process_runtime& rt) {
-  PyThreadState* mine = PyEval_SaveThread();  // Guests may need this GIL to end.
-  const bool clean = rt.stop();
-  PyEval_RestoreThread(mine);
-  return clean;
-}
-
-/// What it threw.
-template <class F>
-std::exception_ptr without_gil(F&& f) {
-  std::exception_ptr failure;
-  PyThreadState* mine = PyEval_SaveThread();
-  try {
-    f();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  PyEval_RestoreThread(mine);
-  return failure;
-}
 
 /// The root's port: its Aid says whether it is the registrar. Blocks while that is found out, if
 /// addresses are given.
@@ -171,6 +99,8 @@ void open_root(const std::string& name, PyObject* mapping) {
   transports.tls.certificate_file = options.text("tls_certificate", "");
   transports.tls.key_file = options.text("tls_key", "");
   transports.tls.ca_file = options.text("tls_ca", "");
+  wanted.forkserver_preload.modules = options.texts("forkserver_preload");
+  wanted.forkserver_preload.sys_path = options.texts("sys_path");
   const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");
   options.finish();
   wanted.use(transports);
@@ -241,55 +171,6 @@ void with_runtime(const std::function<void(tree::process_runtime&)>& f) {
   const auto failure = without_gil([&] { f(*p.runtime); });
   stop_without_gil(*p.runtime);
   if (failure) std::rethrow_exception(failure);
-}
-
-// --- a process child
-// -------------------------------------------------------------------------------------
-
-int child_main(const std::string& uid_text, const std::string& parent_text) {
-  auto [name, uuid] = ipc::parse_tuple(uid_text);
-  const ipc::address parent = ipc::address::parse(parent_text);
-  tree::process_options chosen;
-  chosen.transport = parent.kind();  // Its own children reach it as it reaches its parent.
-  program p = open_program(std::move(chosen));
-  tree::process_runtime& rt = *p.runtime;
-  auto port =
-      std::make_shared<port::guest_port>(tree::aid_of_guest({name, uuid}), rt.options().calls);
-  port->set_alone();
-  auto fence = std::make_shared<main_fence>(port);
-  if (!fence->install()) throw python_error();
-  port->on_running_call_cancelled(
-      [fence, control = rt.control()](port::call_id id) { fence->strike(control, id); });
-  guest_actor actor(port, *fence, {});
-  if (!actor.install()) throw python_error();
-
-  // Written on the control loop before the port is told to end, read after.
-  auto failure = std::make_shared<std::string>();
-  rt.control()->post([&rt, port, parent, failure] {
-    ipc::connect(rt.control(), parent, port->self(), port, rt.options().limits,
-                 rt.options().transports, [port, failure](std::exception_ptr e, ipc::link_ptr l) {
-                   // The address carries the parent's pid, not its uuid: who answers is it.
-                   if (l) return port->set_parent(l->peer().uuid);
-                   *failure = describe_exception(e);
-                   port->cancel(*failure);
-                 });
-  });
-  actor.serve();
-  actor.release();
-
-  fence->give_back_sigterm();
-  rt.control()->post([fence] { fence->forget_loop(); });
-  const int status = failure->empty() && actor.failure().empty() ? 0 : 1;
-  if (!failure->empty())
-    std::fprintf(stderr, "actor '%s': cannot join its parent: %s\n", name.c_str(),
-                 failure->c_str());
-  const bool clean = stop_without_gil(rt);
-  port->close("the actor has ended");
-  if (!clean) {
-    flush_output();
-    leave(status);
-  }
-  return status;
 }
 
 }  // namespace coppice::py

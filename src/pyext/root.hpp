@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Actors whose program is Python: the root of a plain `python3`, and a Python child process.
+// The root actor of a plain `python3`.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,7 @@ class process_runtime;
 
 namespace coppice::py {
 
-// The functions below are `open_root`, `close_root` and `child_main` of _coppice.pyi. Attached, on
+// The functions below are `open_root` and `close_root` of _coppice.pyi. Attached, on
 // the thread that the actor is to live on. They throw python_error or what describes itself.
 
 /// Makes the process's runtime, with this interpreter as its root actor, and registers an atexit
@@ -29,7 +29,5 @@ bool close_root();
 /// it and stopped again: then it has to be the main interpreter that asks. Without the GIL,
 /// whatever `f` does.
 void with_runtime(const std::function<void(tree::process_runtime&)>& f);
-
-int child_main(const std::string& uid, const std::string& parent_addr);
 
 }  // namespace coppice::py

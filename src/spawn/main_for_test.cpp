@@ -9,7 +9,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
+
+#include "spawn/forkserver/zygote.hpp"
 
 namespace {
 
@@ -66,20 +69,48 @@ void wait_until_killed() {
   for (;;) ::pause();
 }
 
+/// Nothing: it is no child.
+std::optional<int> do_as_told(const std::string& what, const char* argument) {
+  if (what == "--report") return report(argument), 0;
+  if (what == "--descriptors") return report_descriptors(argument), 0;
+  if (what == "--exit") return std::atoi(argument);
+  if (what == "--wait")
+    for (;;) ::pause();
+  if (what == "--deaf") {
+    ::signal(SIGTERM, SIG_IGN);
+    ::signal(SIGQUIT, SIG_IGN);
+    for (;;) ::pause();
+  }
+  return std::nullopt;
+}
+
+// As a zygote whose children do what their actor's name says. What they order waits.
+int serve(const std::string& mode) {
+  using namespace coppice::spawn;
+  if (mode == "refuse") return refuse_to_serve(3, "module x started a thread"), 1;
+  auto child = serve_zygote(coppice::base::unique_fd(3), &::fork);
+  if (!child) return 0;
+  const std::string name = child->order.uid.substr(2, child->order.uid.find('\'', 2) - 2);
+  const auto space = name.find(' ');
+  const std::string what = name.substr(0, space);
+  const std::string argument = space == std::string::npos ? "" : name.substr(space + 1);
+  if (what != "--order") return do_as_told(what, argument.c_str()).value_or(99);
+  fork_order order;
+  order.uid = "('--wait', 'u-2')";
+  packet answer;
+  (void)send_packet(child->zygote.get(), pack(order));
+  while (receive_packet(child->zygote.get(), answer) != packet_outcome::done) ::usleep(1000);
+  std::ofstream(argument) << answer_in(answer)->pid << std::endl;
+  for (;;) ::pause();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
-  if (what == "--report") return report(argv[2]), 0;
-  if (what == "--descriptors") return report_descriptors(argv[2]), 0;
-  if (what == "--exit") return std::atoi(argv[2]);
-  if (what == "--wait")
-    for (;;) ::pause();
   if (is_like_a_child(argc, argv)) wait_until_killed();
-  if (what == "--deaf") {
-    ::signal(SIGTERM, SIG_IGN);
-    for (;;) ::pause();
-  }
+  if (what == "--zygote") return serve(argc > 2 ? argv[2] : "");
+  if (const auto status = do_as_told(what, argc > 2 ? argv[2] : "")) return *status;
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -110,11 +110,12 @@ struct mark {
 
 std::optional<mark> zygote_mark(pid_t pid) {
   const std::string wanted = std::string(zygote_variable) + "=";
+  pid_t owner = 0;  // The last counts: whoever executed it may have had one from above.
   for (const std::string& variable : words_in(file_of(pid, "environ")))
     if (variable.starts_with(wanted))
-      if (const pid_t owner = pid_from(std::string_view(variable).substr(wanted.size())))
-        return mark{"(zygote)", std::nullopt, owner};
-  return std::nullopt;
+      owner = pid_from(std::string_view(variable).substr(wanted.size()));
+  if (owner == 0) return std::nullopt;
+  return mark{"(zygote)", std::nullopt, owner};
 }
 
 std::optional<mark> mark_of(pid_t pid, const std::vector<std::string>& argv) {
@@ -247,7 +248,7 @@ std::vector<pid_t> all_pids() {
 
 bool is_older(pid_t pid, pid_t than) {
   const auto one = base::stat_of(pid), other = base::stat_of(than);
-  return one && other && one->started_ticks <= other->started_ticks;
+  return one && other && !one->is_zombie && one->started_ticks <= other->started_ticks;
 }
 
 std::vector<orphan> find_orphans() {

@@ -50,7 +50,8 @@ struct orphan {
 std::vector<orphan> find_orphans();
 
 /// Was the process that has `pid` now started before `than`, or in the same tick? If not, it is not
-/// what had that pid when `than` began. False too if one of them is gone.
+/// what had that pid when `than` began. False too if one of them is gone, or the
+/// first is a zombie.
 bool is_older(pid_t pid, pid_t than);
 
 enum class reaped : std::uint8_t {

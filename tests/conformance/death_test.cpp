@@ -19,7 +19,7 @@ class ProcessDeath : public testing::TestWithParam<kind> {
 std::vector<kind> process_kinds() {
   std::vector<kind> out;
   for (auto& k : all_kinds())
-    if (k.backend == spawn::process) out.push_back(k);
+    if (k.has_own_process()) out.push_back(k);
   return out;
 }
 INSTANTIATE_TEST_SUITE_P(, ProcessDeath, testing::ValuesIn(process_kinds()), kind_name);

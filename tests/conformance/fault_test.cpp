@@ -168,7 +168,7 @@ TEST_P(Stall, EndsEveryWaitWithATypedErrorAtTheBound) {
 
 std::vector<kind> kinds_in_processes() {
   std::vector<kind> out = all_kinds();
-  std::erase_if(out, [](const kind& k) { return k.backend != spawn::process; });
+  std::erase_if(out, [](const kind& k) { return !k.has_own_process(); });
   return out;
 }
 std::string name_of(const testing::TestParamInfo<std::tuple<kind, std::string>>& info) {

@@ -18,6 +18,7 @@ struct kind {
   spawn::key backend;
   bool python = false;
   std::string_view transport = {};  // Of a process.
+  bool has_own_process() const { return backend != spawn::thread && backend != spawn::subint; }
 };
 inline void PrintTo(const kind& k, std::ostream* out) {
   *out << k.name;

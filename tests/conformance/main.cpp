@@ -102,7 +102,10 @@ std::vector<kind> all_kinds() {
           {"process_python", spawn::process, true},
           {"process_tcp", spawn::process, false, "tcp"},
           {"process_python_tcp", spawn::process, true, "tcp"},
-          {"subint", spawn::subint, true}};
+          {"forkserver", spawn::forkserver, true},
+          {"subint", spawn::subint, true},
+          {"subint_fork", spawn::subint_fork, true},
+          {"subint_forkserver", spawn::subint_forkserver, true}};
 }
 
 void skip_unless_built([[maybe_unused]] const kind& k) {

@@ -539,7 +539,7 @@ int errors_of_user(const std::exception_ptr& e) {
 class BrokenScenario : public Scenario {};
 std::vector<kind> kinds_that_break() {  // Memory does not.
   std::vector<kind> out = native_kinds();
-  std::erase_if(out, [](const kind& k) { return k.backend != spawn::process; });
+  std::erase_if(out, [](const kind& k) { return !k.has_own_process(); });
   return out;
 }
 INSTANTIATE_TEST_SUITE_P(, BrokenScenario, testing::ValuesIn(kinds_that_break()), kind_name);

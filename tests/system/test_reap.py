@@ -119,6 +119,60 @@ def test_orphans_of_a_killed_root_are_shown_first_and_then_cleared(coppice, froz
     assert again.status == 1 and f'{branch} is no process' in again.stderr, again
 
 
+FORKED = '''
+import ctypes, os, signal, time
+import coppice
+
+def pid(): return os.getpid()
+
+def outlive_everybody():
+    ctypes.CDLL(None).prctl(1, 0)
+    os.kill(os.getppid(), signal.SIGSTOP)  # The zygote: it would end us.
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+def until_stopped(pid):
+    while open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[0] != 'T':
+        time.sleep(0.01)
+
+async def main():
+    import asyncio
+    async with coppice.open_nursery() as an:
+        portal = await an.start_actor('elm', enable_modules=[__name__], start_method='forkserver')
+        number = await portal.run(pid)
+        running = asyncio.ensure_future(portal.run(outlive_everybody))
+        await asyncio.to_thread(until_stopped, number)
+        print(number, flush=True)
+        await running
+
+if __name__ == '__main__':
+    coppice.run(main)
+'''
+
+
+def test_what_a_zygote_forked_is_an_orphan_once_root_and_zygote_are_gone(
+        coppice, begin_program, tmp_path, native_half):
+    (tmp_path / 'forked.py').write_text(FORKED)
+    running = begin_program([sys.executable, 'forked.py'])
+    try:
+        forked, root = int(running.line()), running.process.pid
+        assert coppice('reap', str(forked)).status == 1 and is_there(forked)
+        running.process.kill()
+        running.process.wait()
+        gone = f"actor '(zygote)': its tree, whose root was pid {root}, is gone"
+        for _ in range(100):  # Until the kernel has ended the zygote, too.
+            listed = coppice('reap', str(forked))
+            if f'process {forked}, {gone}' in listed.stdout:
+                break
+        else:
+            pytest.fail(f'it is not found: {listed}')
+        assert listed.status == 1, listed
+        ended = coppice('reap', '--yes', str(forked))
+        assert ended.status == 0 and f'process {forked}: killed' in ended.stdout, ended
+        assert not is_there(forked)
+    finally:
+        running.end()
+
+
 def test_files_of_dead_processes_are_removed_and_those_that_are_listened_at_are_not(
         coppice, tmp_path):
     gone = subprocess.Popen(['/bin/true'])

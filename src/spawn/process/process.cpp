@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,37 +17,13 @@
 #include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
 #include "ipc/listener.hpp"
+#include "spawn/process/exit_of.hpp"
 
 namespace coppice::spawn {
 
 namespace {
 
 constexpr duration ask_again_after = std::chrono::milliseconds(5);
-
-/// How a process that has ended did so; it is reaped. Nothing: a debugger, strace or leak sanitizer
-/// holds it, and lets go of it when it ends itself. That is said of a pidfd that does not block.
-std::optional<exit_report> reap(idtype_t by, int id) {
-  siginfo_t info{};
-  exit_report report;
-  int failed = 0;
-  do {
-    failed = ::waitid(by, static_cast<id_t>(id), &info, WEXITED);
-  } while (failed != 0 && errno == EINTR);
-  if (failed != 0 && errno == EAGAIN) return std::nullopt;
-  if (failed != 0) {
-    // ECHILD: some other code of this program waited for it.
-    report.how = exit_report::cause::lost;
-    return report;
-  }
-  report.status = info.si_status;
-  if (info.si_code == CLD_EXITED) {
-    report.how = exit_report::cause::exited;
-  } else {
-    report.how = exit_report::cause::signalled;
-    if (info.si_code == CLD_DUMPED) report.detail = "core dumped";
-  }
-  return report;
-}
 
 /// State that the handle, the spawner's answer and the pidfd's watch share: a child may be dropped
 /// while its start is still under way.
@@ -80,7 +55,7 @@ struct process_state : std::enable_shared_from_this<process_state> {
   }
 
   void ended() {
-    if (auto report = reap(P_PIDFD, pidfd.get())) return end(std::move(*report));
+    if (auto report = reap(pidfd.get())) return end(std::move(*report));
     again.set(ask_again_after, [me = shared_from_this()] { me->ended(); });
   }
 
@@ -88,7 +63,7 @@ struct process_state : std::enable_shared_from_this<process_state> {
   void cannot_watch(const std::string& why) {
     send(SIGKILL);
     starter.post([me = shared_from_this(), why] {
-      exit_report report = reap(P_PID, me->pid).value_or(exit_report{});
+      exit_report report = reap_pid(me->pid);
       report.detail += " after it could not be watched: " + why;
       me->control->post([me, report = std::move(report)]() mutable { me->end(std::move(report)); });
     });

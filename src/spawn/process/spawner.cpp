@@ -26,6 +26,8 @@ struct child_arguments {
   char* const* argv;
   char* const* envp;
   const char* cwd;
+  int inherit;
+  bool deaf_to_sigint;
   pid_t parent;
   int error = 0;
   const char* step = "";
@@ -48,7 +50,11 @@ int child_main(void* p) noexcept {
   fallback.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     if (s != SIGKILL && s != SIGSTOP) ::sigaction(s, &fallback, nullptr);
-  ::syscall(SYS_close_range, 3u, ~0u, 0u);
+  if (a->deaf_to_sigint) ::signal(SIGINT, SIG_IGN);
+  if (a->inherit >= 0) {
+    if (a->inherit == 3 ? ::fcntl(3, F_SETFD, 0) != 0 : ::dup2(a->inherit, 3) != 3) fail("dup2");
+  }
+  ::syscall(SYS_close_range, a->inherit >= 0 ? 4u : 3u, ~0u, 0u);
   if (a->cwd && ::chdir(a->cwd) != 0) fail("chdir");
   sigset_t none;
   ::sigemptyset(&none);
@@ -69,8 +75,9 @@ started_process start_now(const command& c) {
   started_process result;
   auto argv = pointers(c.argv);
   auto envp = pointers(c.environment);
-  child_arguments arguments{argv[0], argv.data(), envp.data(),
-                            c.cwd.empty() ? nullptr : c.cwd.c_str(), ::getpid()};
+  child_arguments arguments{
+      argv[0],   argv.data(),      envp.data(), c.cwd.empty() ? nullptr : c.cwd.c_str(),
+      c.inherit, c.deaf_to_sigint, ::getpid()};
   constexpr std::size_t stack_bytes = 256 * 1024;
   void* stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);

@@ -19,6 +19,8 @@ struct command {
   std::vector<std::string> argv;         // argv[0] is the path of the program.
   std::vector<std::string> environment;  // "NAME=value", the whole of it.
   std::string cwd;                       // Empty: ours.
+  int inherit = -1;                      // A descriptor of ours that becomes its fd 3. None: -1.
+  bool deaf_to_sigint = false;           // SIGINT is ignored from its first instruction on.
 };
 
 /// A started process. Its pidfd is readable when it has ended.
@@ -31,7 +33,7 @@ struct started_process {
 
 /// Starts processes one after the other on its own thread. A child gets: SIGKILL when that thread
 /// ends (PR_SET_PDEATHSIG is bound to the thread that forks, hence the thread), default signal
-/// dispositions, an empty mask, fds 0 to 2 and no others.
+/// dispositions, an empty mask, fds 0 to 2 and no others, where the command does not say otherwise.
 ///
 /// clone(CLONE_VM | CLONE_VFORK): nothing of this process is copied, whatever its size, and no
 /// pthread_atfork handler runs, so interpreters need not know.

@@ -47,7 +47,7 @@ def test_a_module_run_by_name_is_sent_by_name(main_module, script):
 
 
 def test_a_grandchild_gets_the_main_script_that_the_child_took_over(main_module, script):
-    main_module(__file__=_spawn._child_script(), __spec__=None)
+    main_module(__file__=_spawn._own_scripts()[0], __spec__=None)
     assert _spawn.main_data() == {}
     main_module('__mp_main__', __file__=script, __spec__=spec('__mp_main__'))
     assert _spawn.main_data() == {'init_main_from_path': script}

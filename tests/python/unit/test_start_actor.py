@@ -59,10 +59,6 @@ def test_another_program_is_a_process_found_on_the_path(run, native, monkeypatch
     (dict(start_method='bogus'), ValueError,
      r"no start method 'bogus' \(from the argument\): use one of auto, process, subint "
      r'\(all names: process, trio, '),
-    (dict(start_method='forkserver'), coppice.BackendUnavailable,
-     r"'forkserver' \(from the argument\) is not in this version"),
-    (dict(start_method='mp_forkserver'), coppice.BackendUnavailable,
-     r"'mp_forkserver' \(from the argument\) is not in this version"),
     (dict(start_method='thread'), coppice.BackendUnavailable, 'written in C'),
     (dict(gil='none'), ValueError, "write 'own' or 'shared'"),
     (dict(loop='curio'), ValueError, "knows 'asyncio'"),
