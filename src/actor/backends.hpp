@@ -24,8 +24,8 @@ struct backend_choices {
   spawn::zygote_source zygote = {};
 };
 
-/// thread, process, subint (which loads CPython when it is first used), and those that fork a zygote
-/// (which is executed when it is first used).
+/// thread, process, subint (which loads CPython when it is first used), and those that fork a
+/// zygote (which is executed when it is first used).
 std::vector<std::unique_ptr<spawn::backend>> standard_backends(process_runtime& rt,
                                                                backend_choices choices);
 

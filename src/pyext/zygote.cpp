@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -63,15 +62,6 @@ void freeze_objects() {
   PyErr_Clear();
 }
 
-pid_t fork_python() {
-  PyOS_BeforeFork();
-  const pid_t pid = ::fork();
-  const int error = errno;
-  pid == 0 ? PyOS_AfterFork_Child() : PyOS_AfterFork_Parent();
-  errno = error;
-  return pid;
-}
-
 /// os.environ is a copy, made when the zygote imported os.
 void reload_environment() {
   const ref os = ref::take(PyImport_ImportModule("os"));
@@ -93,7 +83,10 @@ int zygote_main(const std::vector<std::string>& preload) {
     }
   freeze_objects();
   flush_output();  // What is buffered now, every child would print.
-  auto child = spawn::serve_zygote(base::unique_fd(connection_fd), &fork_python);
+  auto child =
+      spawn::serve_zygote(base::unique_fd(connection_fd), {.before = &PyOS_BeforeFork,
+                                                           .in_parent = &PyOS_AfterFork_Parent,
+                                                           .in_child = &PyOS_AfterFork_Child});
   if (!child) ::_exit(0);
   reload_environment();
   process_child start;

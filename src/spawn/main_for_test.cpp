@@ -2,6 +2,7 @@
 // This program is its own child process: it then says how it was started, or waits to be killed.
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -88,7 +89,7 @@ std::optional<int> do_as_told(const std::string& what, const char* argument) {
 int serve(const std::string& mode) {
   using namespace coppice::spawn;
   if (mode == "refuse") return refuse_to_serve(3, "module x started a thread"), 1;
-  auto child = serve_zygote(coppice::base::unique_fd(3), &::fork);
+  auto child = serve_zygote(coppice::base::unique_fd(3));
   if (!child) return 0;
   const std::string name = child->order.uid.substr(2, child->order.uid.find('\'', 2) - 2);
   const auto space = name.find(' ');
@@ -99,7 +100,9 @@ int serve(const std::string& mode) {
   order.uid = "('--wait', 'u-2')";
   packet answer;
   (void)send_packet(child->zygote.get(), pack(order));
-  while (receive_packet(child->zygote.get(), answer) != packet_outcome::done) ::usleep(1000);
+  pollfd answered{child->zygote.get(), POLLIN, 0};
+  (void)::poll(&answered, 1, -1);
+  (void)receive_packet(child->zygote.get(), answer);
   std::ofstream(argument) << answer_in(answer)->pid << std::endl;
   for (;;) ::pause();
 }

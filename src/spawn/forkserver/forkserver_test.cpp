@@ -42,8 +42,7 @@ bool is_there(pid_t pid) {
 bool ignores(pid_t pid, int number) {
   std::ifstream in(fmt::format("/proc/{}/status", pid));
   for (std::string word; in >> word;)
-    if (word == "SigIgn:" && in >> word)
-      return std::stoull(word, nullptr, 16) >> (number - 1) & 1;
+    if (word == "SigIgn:" && in >> word) return std::stoull(word, nullptr, 16) >> (number - 1) & 1;
   return false;
 }
 

@@ -44,8 +44,8 @@ void send_signal(const forked_process& p, int number) {
 
 class zygote_server {
  public:
-  zygote_server(base::unique_fd connection, const std::function<pid_t()>& fork)
-      : fork_(fork), home_(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  zygote_server(base::unique_fd connection, fork_hooks hooks)
+      : hooks_(hooks), home_(::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
     customers_.push_back({std::move(connection)});
   }
 
@@ -135,8 +135,10 @@ class zygote_server {
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     const pid_t self = ::getpid();
-    const pid_t pid = fork_();
+    if (hooks_.before) hooks_.before();
+    const pid_t pid = ::fork();
     const int error = errno;
+    if (auto* after = pid == 0 ? hooks_.in_child : hooks_.in_parent) after();
     if (pid == 0) {
       be_a_child(self, order);
       return forked_child{std::move(order), std::move(ends.second)};
@@ -219,7 +221,7 @@ class zygote_server {
     for (const auto& p : children_) (void)reap_pid(p.pid);
   }
 
-  const std::function<pid_t()>& fork_;
+  const fork_hooks hooks_;
   base::unique_fd home_;
   std::list<customer> customers_;  // A list: children point into it.
   std::list<forked_process> children_;
@@ -228,9 +230,8 @@ class zygote_server {
 
 }  // namespace
 
-std::optional<forked_child> serve_zygote(base::unique_fd connection,
-                                         const std::function<pid_t()>& fork) {
-  return zygote_server(std::move(connection), fork).serve();
+std::optional<forked_child> serve_zygote(base::unique_fd connection, fork_hooks hooks) {
+  return zygote_server(std::move(connection), hooks).serve();
 }
 
 void refuse_to_serve(int connection, const std::string& why) {

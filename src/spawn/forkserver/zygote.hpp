@@ -2,9 +2,6 @@
 // The serving half of a zygote: a process with one thread that forks children when it is told to.
 #pragma once
 
-#include <sys/types.h>
-
-#include <functional>
 #include <optional>
 
 #include "base/fd.hpp"
@@ -16,6 +13,13 @@ namespace coppice::spawn {
 struct forked_child {
   fork_order order;
   base::unique_fd zygote;
+};
+
+/// What a language wants done around fork(2); null: nothing.
+struct fork_hooks {
+  void (*before)() = nullptr;
+  void (*in_parent)() = nullptr;
+  void (*in_child)() = nullptr;
 };
 
 /// Serves orders until the connection of the one that started the zygote closes (nothing is
@@ -30,9 +34,7 @@ struct forked_child {
 ///
 /// REQUIRES: this process has one thread. Thread: that one.
 ///
-/// `fork` is fork(2) with whatever a language wants done before and after it.
-std::optional<forked_child> serve_zygote(base::unique_fd connection,
-                                         const std::function<pid_t()>& fork);
+std::optional<forked_child> serve_zygote(base::unique_fd connection, fork_hooks hooks = {});
 
 /// Tells who started the zygote that it cannot serve.
 void refuse_to_serve(int connection, const std::string& why);
