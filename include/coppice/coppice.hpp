@@ -47,6 +47,7 @@
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
 #include "coppice/discovery.hpp"
+#include "coppice/guest_budget.hpp"
 #include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/runtime.hpp"

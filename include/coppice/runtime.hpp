@@ -17,6 +17,7 @@
 #include "coppice/actor.hpp"
 #include "coppice/actor_nursery.hpp"
 #include "coppice/exposed.hpp"
+#include "coppice/guest_budget.hpp"
 #include "coppice/pending.hpp"
 #include "coppice/portal.hpp"
 #include "coppice/spawn.hpp"
@@ -45,6 +46,7 @@ struct main_options {
   std::vector<std::string> registry_addrs = {};
   std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
   transport_settings transports = {};   // Between processes.
+  guest_budget guests = {};             // What stops by force may leave behind.
   /// Python modules that the process imports from which `forkserver` and its like fork actors.
   std::vector<std::string> forkserver_preload = {};
   /// How actors are started that say `automatic`, if it runs their language; else, and if this is

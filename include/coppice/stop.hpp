@@ -15,7 +15,8 @@ enum class rung : std::uint8_t {
   none,         // Nobody asked: it ended by itself.
   asked,        // A cancel message was enough: its tasks unwound.
   interrupted,  // An exception was raised inside running Python code (or SIGTERM, for a process).
-  forced,       // The interpreter was parked and destroyed (or SIGKILL, for a process).
+  forced,       // The interpreter was parked and destroyed.
+  killed,       // SIGKILL, of an actor with a process of its own.
   abandoned,    // Native code that never returns: the actor is in quarantine.
   reclaimed,    // It was abandoned, its code came back, and everything was given back.
 };

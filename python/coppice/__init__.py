@@ -23,7 +23,7 @@ from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, Ca
                                  WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
-from coppice._policy import ExitReport, StopPolicy
+from coppice._policy import ExitReport, GuestBudget, StopPolicy
 from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run, run_daemon
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
@@ -44,7 +44,8 @@ Buffer = _native_half.Buffer
 __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'Backend', 'BackendUnavailable',
     'BroadcastReceiver', 'Buffer', 'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context',
-    'ContextCancelled', 'EndOfChannel', 'ExitReport', 'ForcedStops', 'Interrupted', 'Lagged',
+    'ContextCancelled', 'EndOfChannel', 'ExitReport', 'ForcedStops', 'GuestBudget', 'Interrupted',
+    'Lagged',
     'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal',
     'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun', 'TransportClosed',
     'Unresolved', 'WouldBlock', 'backends', 'broadcast_receiver', 'context', 'current_actor',

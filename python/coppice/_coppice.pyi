@@ -71,7 +71,7 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
     'exit_linger': float, 'registry_addrs': list of addresses, 'forkserver_preload': modules, and the
-    'sys_path' by which they are found. RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'sys_path' by which they are found, 'guests': (forced_max, quarantined_max, then). RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""
@@ -153,6 +153,9 @@ def backends() -> list[tuple[str, str | None]]: ...          # (key, refusal or 
 def spawn_methods() -> list[tuple[str, tuple[str, ...], tuple[str, ...], str | None, bool, str, str]]:
     """(key, aliases, languages, isolation, can be killed, needs, text) of every method, also of those
     that have no backend in this version."""
+def place(key: str) -> tuple[str, str | None]:
+    """(key, why it is another one) by which an actor is started that is to be started by `key`.
+    BackendUnavailable if its guests have used up their budget."""
 def backend_table() -> list[tuple[str, bool, str, tuple[bool, str, float] | None]]:
     """(key, available, reason, forced stops: (they work, why not, seconds)) likewise. Blocks."""
 def command_line_method() -> str | None: ...  # What `coppice run --spawn-method` said.

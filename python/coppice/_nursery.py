@@ -428,7 +428,7 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     dead; insecure_tcp='allow' lets tcp go beyond this host without TLS; other_users='allow', unix
     sockets to processes of other users; tls_certificate, tls_key, tls_ca, PEM files.
     forkserver_preload=['numpy'] are modules that are imported once, in the process from which
-    'forkserver' and its like fork actors. Where a root is running, all these mean nothing.
+    'forkserver' and its like fork actors. guests: a GuestBudget. Where a root is running, all these mean nothing.
     """
     options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
     if payload_bytes_max is not None:

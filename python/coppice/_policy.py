@@ -95,6 +95,35 @@ TRACTORS = StopPolicy(ask=1.5)
 HARD = StopPolicy(ask=0, unseen=0, interrupt=0.05, force=0.5, total=1)
 
 
+class GuestBudget(_Record):
+    """How many sub-interpreters that could not be ended well one process bears.
+
+        coppice.run(main, guests=GuestBudget(forced_max=50, then='other_process'))
+
+    forced_max: forced stops since the root was opened; each leaves 2 to 7 MB behind (docs/stopping.md).
+    quarantined_max: actors that are stuck in native code at this moment. At either bound the next
+    start by `subint` is treated by `then`: 'refuse' (BackendUnavailable), 'other_process' (it is
+    started by `subint_forkserver`), or 'end' (refused, and the root is cancelled).
+    """
+    __slots__ = ('forced_max', 'quarantined_max', 'then')
+    forced_max: int
+    quarantined_max: int
+    then: str
+
+    def __init__(self, *, forced_max: int = 256, quarantined_max: int = 16,
+                 then: str = 'refuse') -> None:
+        for name, value in (('forced_max', forced_max), ('quarantined_max', quarantined_max)):
+            if int(value) < 0:
+                raise ValueError(f'GuestBudget({name}={value!r}): a number, 0 or more')
+            object.__setattr__(self, name, int(value))
+        if then not in ('refuse', 'other_process', 'end'):
+            raise ValueError(f"GuestBudget(then={then!r}): write 'refuse', 'other_process' or 'end'")
+        object.__setattr__(self, 'then', then)
+
+    def _native(self) -> tuple[int, int, str]:
+        return self.forced_max, self.quarantined_max, self.then
+
+
 class ExitReport(_Record):
     """How an actor ended. Always true: `if await portal.cancel_actor():` reads as in tractor.
 

@@ -91,6 +91,8 @@ def _open(name: str, start_method: str, stop: StopPolicy | None, options: dict[s
     global _root
     adapter = _loop.load(_loop.detect())
     root = Root(adapter, start_method, stop)
+    if 'guests' in options:
+        options = {**options, 'guests': options['guests']._native()}
     if 'forkserver_preload' in options:
         options = {**options, 'sys_path': _spawn.search_path()}
     native.open_root(name, {'start_method': start_method, 'stop': root.stop._native(), **options})

@@ -38,7 +38,8 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
         _learn_methods()
     key = _keys.get(start_method, start_method)
     if key == 'auto':
-        return AUTO, f"'auto' means {AUTO!r} in this version"
+        placed, why = native.place(AUTO)
+        return placed, why or f"'auto' means {AUTO!r} in this version"
     known = dict(native.backends())
     served = [name for name, refusal in known.items() if refusal is None and name in _keys]
     choices = ', '.join(['auto', *served])
@@ -54,6 +55,9 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
     refusal = known[key]
     if refusal is not None:
         raise BackendUnavailable(f'{what}: {refusal}')
+    placed, why = native.place(key)
+    if why is not None:
+        return placed, why
     if said_by != ARGUMENT:
         return key, f'{said_by} says {start_method!r}'
     return key, 'asked for' if key == start_method else f'asked for as {start_method!r}'

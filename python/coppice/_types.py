@@ -21,7 +21,8 @@ if TYPE_CHECKING:
                                'mp_forkserver', 'main_thread_forkserver']
     type LoopName = Literal['asyncio', 'trio']
     type Gil = Literal['own', 'shared']
-    type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'abandoned', 'reclaimed']
+    type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'killed', 'abandoned',
+                        'reclaimed']
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object

@@ -185,8 +185,44 @@ void process_runtime::on_signal(int number, int nth) {
   if (nth >= 2) supervisor_->hurry();
 }
 
-spawn::backend& process_runtime::backend_for(const std::string& key,
+spawn::backend* process_runtime::backend_named(std::string_view key) const {
+  for (const auto& b : backends_)
+    if (b->key() == key) return b.get();
+  return nullptr;
+}
+
+process_runtime::placement process_runtime::place(const std::string& key) {
+  const spawn::method* row = spawn::find_method(key);
+  placement at{std::string(row ? row->key : key)};
+  const spawn::backend* chosen = backend_named(at.key);
+  if (!chosen) return at;
+  const auto left = chosen->left_behind();
+  const guest_budget& budget = options_.guests;
+  std::string why;
+  if (left.forced >= budget.forced_max)
+    why = fmt::format(
+        "{} actors of this process were stopped by force, and each left memory behind "
+        "(guest_budget.forced_max)",
+        left.forced);
+  else if (left.quarantined >= budget.quarantined_max)
+    why = fmt::format(
+        "{} actors of this process are stuck in native code (guest_budget.quarantined_max)",
+        left.quarantined);
+  if (why.empty()) return at;
+  if (budget.then == guest_budget::policy::other_process)
+    return {std::string(spawn::subint_forkserver.text()), std::move(why)};
+  if (budget.then == guest_budget::policy::end)
+    control_->post([this, why] {
+      if (cancel_root_) cancel_root_(why);
+    });
+  throw backend_unavailable(fmt::format(
+      "{}: {}; start actors by 'subint_forkserver' or 'process', or start the program anew", at.key,
+      why));
+}
+
+spawn::backend& process_runtime::backend_for(const std::string& asked,
                                              const spawn::child_spec& spec) {
+  const std::string key = place(asked).key;
   // One that is no row of the list may be a simulation's.
   const spawn::method* row = spawn::find_method(key);
   const std::string wanted(row ? row->key : key);
@@ -389,6 +425,13 @@ std::vector<quarantine_entry> process_runtime::quarantined() {
 
 void process_runtime::describe_here(base::tree_writer& w) const {
   supervisor_->describe(w);
+  for (const auto& b : backends_) {
+    const auto left = b->left_behind();
+    if (left.forced + left.quarantined > 0)
+      w.line(fmt::format("{}: {} of {} stopped by force, {} of {} in quarantine", b->key(),
+                         left.forced, options_.guests.forced_max, left.quarantined,
+                         options_.guests.quarantined_max));
+  }
   for (const auto& work : threads_->quarantined()) w.line("quarantine: " + work.what);
 }
 

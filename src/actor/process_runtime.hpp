@@ -16,6 +16,7 @@
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
 #include "base/worker_pool.hpp"
+#include "coppice/guest_budget.hpp"
 #include "coppice/stall.hpp"
 #include "coppice/transports.hpp"
 #include "core/loop.hpp"
@@ -46,6 +47,7 @@ struct process_options {
   discovery_options discovery;
   std::vector<error_kind> errors;  // The program's own that travel by name.
   spawn::zygote_preload forkserver_preload = {};
+  guest_budget guests = {};
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
   /// A loop that the caller runs, with run_control() as one of its tasks, instead of a loop on a
@@ -89,6 +91,13 @@ class process_runtime {
   /// of known ones, or why it cannot serve this child. May run a Python once (never on the control
   /// loop).
   spawn::backend& backend_for(const std::string& key, const spawn::child_spec& spec);
+  /// By which backend an actor is started that is to be started by `key`: by that one, unless its
+  /// guests have used up guest_budget and its policy says otherwise. Throws backend_unavailable.
+  struct placement {
+    std::string key;
+    std::string why = {};  // If it is another one.
+  };
+  placement place(const std::string& key);
   /// The key of a child that leaves it open: `process` for another program than ours, else what is
   /// selected if it runs the child's language, else `thread` in C++ and `subint` in Python.
   std::string_view key_for(const spawn::child_spec& spec) const;
@@ -148,6 +157,7 @@ class process_runtime {
   void start_outside(port::actor_port_ptr parent, std::shared_ptr<start_request> request);
   void start_at(const std::shared_ptr<start_request>& request, discovery::tree_addresses known);
   void describe_here(base::tree_writer& w) const;
+  spawn::backend* backend_named(std::string_view key) const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
 

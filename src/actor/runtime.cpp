@@ -50,6 +50,7 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.stalls = options.stalls;
   out.use(options.transports);
   out.errors = options.errors;
+  out.guests = options.guests;
   out.forkserver_preload.modules = options.forkserver_preload;
   out.make_backends = [endpoints = options.endpoints, reaches_run_main](process_runtime& rt) {
     return tree::standard_backends(rt,

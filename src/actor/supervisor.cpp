@@ -2,6 +2,7 @@
 #include "actor/supervisor.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <utility>
@@ -406,6 +407,9 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
     co_await wait_on_rung(r, &stop_policy::force,
                           [](const record& x) { return x.has_ended || x.native_code; });
     if (r->has_ended) ++forced_stops_;
+    // What force() is in the end, its backend decides: a guest in a process of its own has both.
+    if (r->report.how == exit_report::cause::signalled && r->report.status == SIGKILL)
+      r->report.rung = rung::killed;
   }
   // Only waiting is left to a backend without rungs: it gets what remains of the total.
   if (!r->has_ended && !has_rungs)

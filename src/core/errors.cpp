@@ -84,6 +84,8 @@ const char* to_string(rung r) noexcept {
       return "interrupted";
     case rung::forced:
       return "forced";
+    case rung::killed:
+      return "killed";
     case rung::abandoned:
       return "abandoned";
     case rung::reclaimed:

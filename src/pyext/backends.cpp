@@ -104,6 +104,14 @@ ref backend_table() {
   return list;
 }
 
+ref place(const std::string& key) {
+  auto* rt = tree::process_runtime::current();
+  const auto at = rt ? rt->place(key) : tree::process_runtime::placement{key};
+  const ref text = checked(to_str(at.key));
+  const ref why = checked(at.why.empty() ? none() : to_str(at.why));
+  return ref::take(PyTuple_Pack(2, text.get(), why.get()));
+}
+
 ref command_line_method() {
   const auto* rt = tree::process_runtime::current();
   if (!rt || rt->options().selected.by != spawn::asked_by::command_line) return none();

@@ -292,6 +292,8 @@ ref spawn_methods_function(arguments) { return spawn_methods(); }
 
 ref backends_function(arguments) { return backends(); }
 
+ref place_function(arguments a) { return place(text_from(a[0], "key")); }
+
 ref backend_table_function(arguments) { return backend_table(); }
 
 ref command_line_method_function(arguments) { return command_line_method(); }
@@ -384,6 +386,7 @@ PyMethodDef module_functions[] = {
     function<stop_child, 2>("stop_child"),
     function<spawn_methods_function, 0>("spawn_methods"),
     function<backends_function, 0>("backends"),
+    function<place_function, 1>("place"),
     function<backend_table_function, 0>("backend_table"),
     function<command_line_method_function, 0>("command_line_method"),
     function<set_error_factory, 1>("set_error_factory"),

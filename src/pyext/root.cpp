@@ -5,6 +5,7 @@
 
 #include <future>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "actor/backends.hpp"
@@ -62,6 +63,18 @@ struct python_root {
   duration linger{};
 };
 
+guest_budget budget_from(PyObject* tuple) {
+  guest_budget budget;
+  if (!tuple) return budget;
+  const char* then = nullptr;
+  if (!PyArg_ParseTuple(tuple, "nns", &budget.forced_max, &budget.quarantined_max, &then))
+    throw python_error();
+  if (std::string_view(then) == "other_process")
+    budget.then = guest_budget::policy::other_process;
+  if (std::string_view(then) == "end") budget.then = guest_budget::policy::end;
+  return budget;
+}
+
 permission permission_from(options_reader& options, const char* name) {
   const std::string text = options.text(name, "refuse");
   if (text != "refuse" && text != "allow")
@@ -99,6 +112,7 @@ void open_root(const std::string& name, PyObject* mapping) {
   transports.tls.certificate_file = options.text("tls_certificate", "");
   transports.tls.key_file = options.text("tls_key", "");
   transports.tls.ca_file = options.text("tls_ca", "");
+  wanted.guests = budget_from(options.find("guests"));
   wanted.forkserver_preload.modules = options.texts("forkserver_preload");
   wanted.forkserver_preload.sys_path = options.texts("sys_path");
   const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");

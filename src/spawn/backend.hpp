@@ -2,6 +2,7 @@
 // The contract of a spawn backend: the page that the author of a new one reads.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,12 @@ struct force_test {
   bool works = false;
   std::string text;  // Why not: a sentence.
   duration took{};
+};
+
+/// What children that could not be ended well have left in this process.
+struct leftovers {
+  std::size_t forced = 0;       // Stopped by force: each left memory behind.
+  std::size_t quarantined = 0;  // Abandoned, and not back yet.
 };
 
 /// Everything that a child is started with.
@@ -98,6 +105,8 @@ class backend {
   /// been made. With `may_run` it is made now, which blocks for up to seconds: not on a loop's or a
   /// guest's thread, nor with a GIL held.
   virtual std::optional<force_test> forced_stops(bool /*may_run*/) { return std::nullopt; }
+  /// Any thread.
+  virtual leftovers left_behind() const { return {}; }
   /// Throws actor_start_error if the child cannot even be begun. `observer` outlives the child.
   virtual std::unique_ptr<child> start(const child_spec& spec,
                                        std::shared_ptr<child_observer> observer) = 0;

@@ -139,6 +139,12 @@ class subint_backend final : public backend {
     return std::nullopt;
   }
 
+  leftovers left_behind() const override {
+    if (!host_) return {};
+    const py::host_counts counts = host_->counts();
+    return {counts.forced, counts.quarantined};
+  }
+
   std::optional<force_test> forced_stops(bool may_run) override {
     if (!host_) return std::nullopt;
     const py::force_verdict v = may_run ? host_->self_test() : host_->verdict();

@@ -142,6 +142,7 @@ class Native(types.ModuleType):
         self.vars = {}
         self.available = [('thread', None), ('process', None), ('subint', None)]
         self.typed_method = None  # On the command line of `coppice run`.
+        self.placed = {}  # By key: where its actors are started instead, and why.
         self.forced_stops = (True, '', 0.004)
         self._next = 0
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -278,6 +279,9 @@ class Native(types.ModuleType):
 
     def backends(self):
         return list(self.available)
+
+    def place(self, key):
+        return self.placed.get(key, (key, None))
 
     def spawn_methods(self):
         return list(METHODS)
