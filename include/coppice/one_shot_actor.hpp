@@ -27,11 +27,12 @@ task<payload> one_shot_result(std::shared_ptr<one_shot_state> state);
 /// - When the call has ended, its actor is stopped; the block waits for both.
 /// - wait_for_result() gives the result, or throws what the call threw, as often as it is asked.
 /// - An error that nobody has taken in that way when the body of the block has ended, is a failure
-///   of the block.
+///   of the block, once the calls of all its one-shots have ended.
 ///
 /// # Why does an untaken error wait for the body's end?
 /// It is tractor's rule, and it is the same run after run: whether a body that is about to take the
-/// error gets it, or is cancelled by it, does not depend on how fast it is.
+/// error gets it, or is cancelled by it, does not depend on how fast it is. Nor does it depend on
+/// that how many of several errors come out.
 ///
 /// Owner: anybody in the block. Copies share one call. Thread: the loop of the actor that made it.
 template <class R>

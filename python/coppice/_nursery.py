@@ -244,8 +244,9 @@ class ActorNursery:
             assert await portal.wait_for_result() == 832040
 
         Of start_actor()'s options it takes those that are named in its signature; all other
-        arguments are the function's. The block waits for the result, and raises its error if nobody
-        has taken that by wait_for_result() when the body ends. The actor is never restarted.
+        arguments are the function's. The block waits for the results of all such actors, and raises
+        the errors that nobody has taken by wait_for_result() when its body has ended. The actor is
+        never restarted.
         """
         from coppice._one_shot import OPTIONS, run_in_actor
 
@@ -311,9 +312,15 @@ class ActorNursery:
         self._stop_children()
         self._scope.cancel()
 
-    def _on_result(self, result: Result) -> None:
+    def _on_result(self) -> None:
         # Before the body has ended, somebody there may take it.
-        if self._body_over and result.failure(set()) is not None:
+        if self._body_over:
+            self._stop_if_results_failed()
+
+    def _stop_if_results_failed(self) -> None:
+        # As in tractor, one that fails does not cut the other one-shots short.
+        if (all(one.settled for one in self._results)
+                and any(one.failure(set()) for one in self._results)):
             self._stop_children()
 
     def _on_fewer(self) -> None:
@@ -334,8 +341,9 @@ class ActorNursery:
         if outside is not None:
             failure = None
         self._body_over = True
-        if raised is not None or any(one.failure(set()) for one in self._results):
+        if raised is not None:
             self._stop_children()
+        self._stop_if_results_failed()
         outside = await self._wait_for_children(raised is None and outside is None) or outside
         self._closed = True
         return await self._outcome(failure, outside)

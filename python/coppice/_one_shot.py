@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Actors that are started for one call."""
-from coppice._exceptions import ContextCancelled, TransportClosed
+from coppice._exceptions import ContextCancelled, RemoteActorError, TransportClosed
 from coppice._native import native
 from coppice._portal import Portal, named, was_unwound
 from coppice._types import Any, Uid
@@ -38,14 +38,13 @@ class Result:
         self.error = error
         if isinstance(error, TransportClosed) and error.uid is None:
             error.uid = self._child.uid
-        if self._child.stopping and (isinstance(error, (ContextCancelled, TransportClosed))
-                                     or (error is not None and was_unwound(error))):
-            self.taken = True  # It ended because it was told to: that is nobody's failure.
+        if self._child.stopping and error is not None and _is_end_of_actor(error):
+            self.taken = True  # Somebody wanted that: no failure.
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.settle(None, None)
         if not waiters:
-            self._nursery._on_result(self)
+            self._nursery._on_result()
         self._child.ask_to_stop()
 
     async def wait(self) -> Any:
@@ -68,6 +67,12 @@ class Result:
         if self.taken or (isinstance(error, TransportClosed) and error.uid in told):
             return None
         return error
+
+
+def _is_end_of_actor(error: BaseException) -> bool:
+    """Is that what a call ends with because its actor was told to end?"""
+    return (isinstance(error, (ContextCancelled, TransportClosed)) or was_unwound(error)
+            or (isinstance(error, RemoteActorError) and error.src_type_str == 'TransportClosed'))
 
 
 class OneShotPortal[R](Portal):

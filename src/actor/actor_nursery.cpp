@@ -50,6 +50,21 @@ task<> end_child(native_actor* owner, child_slot* c) {
   co_await c->gone.wait();
 }
 
+/// Is that what a call ends with because its actor was told to end?
+bool is_end_of_actor(const std::exception_ptr& e) {
+  try {
+    std::rethrow_exception(e);
+  } catch (const transport_closed&) {
+    return true;
+  } catch (const context_cancelled&) {
+    return true;
+  } catch (const remote_actor_error& boxed) {
+    return boxed.is<transport_closed>();
+  } catch (...) {
+    return false;
+  }
+}
+
 bool is_fault(const exit_report& r) {
   return !(r.how == exit_report::cause::returned ||
            (r.how == exit_report::cause::exited && r.status == 0));
@@ -71,6 +86,7 @@ struct actor_set::state final : tree::place_keeper {
   task<> mind(member* m, child_slot* c, call_target target);
   task<> collect(member* m, std::string function, payload arguments,
                  std::shared_ptr<one_shot_state> result);
+  task<> until_nobody_takes(std::shared_ptr<one_shot_state> result);
   member& add(std::string_view name, const actor_options& options);
   task<> start_first(member* m, child_slot* c);
 
@@ -169,6 +185,15 @@ bool actor_set::state::is_there(const tree::place& p) const {
   return c && !c->ended && !c->lost;
 }
 
+// One that fails does not cut the others short: their errors come out with its own.
+task<> actor_set::state::until_nobody_takes(std::shared_ptr<one_shot_state> result) {
+  co_await result->claimed.wait();
+  for (std::size_t i = 0; i < results.size() && !result->taken; ++i) {
+    const std::shared_ptr<one_shot_state> other = results[i];
+    co_await other->done.wait();
+  }
+}
+
 // The task of a one-shot, in the block's own nursery: its error is the block's if nobody takes it.
 task<> actor_set::state::collect(member* m, std::string function, payload arguments,
                                  std::shared_ptr<one_shot_state> result) {
@@ -177,12 +202,16 @@ task<> actor_set::state::collect(member* m, std::string function, payload argume
   result->done.set();
   const std::exception_ptr error = result->how.error();
   child_slot* c = owner.find(m->target);
+  const bool stopped = c->requested;
   co_await end_child(&owner, c);
   if (!error) co_return;
   if (is_cancelled(error)) std::rethrow_exception(error);
-  co_await result->claimed.wait();
+  if (stopped && is_end_of_actor(error)) co_return;  // Somebody wanted that: no failure.
+  auto waiting = take(until_nobody_takes(result));
+  auto how = co_await captured<void>(std::move(waiting));
   // Its death is told by who minds it, where that is a failure.
   if (!result->taken && !m->told) std::rethrow_exception(error);
+  if (how.error()) std::rethrow_exception(how.error());
 }
 
 // --- the face ------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ INSTANTIATE_TEST_SUITE_P(, Restarted, testing::ValuesIn(all_kinds()), kind_name)
 /// Another actor than its parent asks it to end: it ends well, and nobody here wanted it.
 task<> end_from_elsewhere(actor& self, std::string name) {
   found_actor found = co_await wait_for_actor(self, name);
-  co_await as_result(found->cancel_actor());
+  (void)co_await as_result(found->cancel_actor());
 }
 
 TEST_P(Restarted, TheNextIncarnationHasItsNameANewUuidAndIsFound) {
@@ -140,7 +140,7 @@ std::vector<kind> kinds_of_processes() {
 INSTANTIATE_TEST_SUITE_P(, RestartedProcess, testing::ValuesIn(kinds_of_processes()), kind_name);
 
 task<> die(portal p, std::string leave) {
-  co_await as_result(p.run(function_name::parse(leave), kw("status", 3)));
+  (void)co_await as_result(p.run(function_name::parse(leave), kw("status", 3)));
 }
 
 TEST_P(RestartedProcess, WhoeverHearsOfItsDeathGetsTheNextIncarnation) {
@@ -235,7 +235,7 @@ TEST_P(RestartedProcess, OneThatMerelyLosesItsConnectionHasFailed) {
   EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
               auto inside = [&](actor_nursery& an) -> task<> {
                 portal p = co_await an.start_actor("subject", options_for(GetParam()));
-                co_await as_result(p.run(function_name::parse(breaks), kw("how", "cut")));
+                (void)co_await as_result(p.run(function_name::parse(breaks), kw("how", "cut")));
                 co_await sleep_forever();  // Nobody waits for it.
               };
               auto block = [&]() -> task<> { co_await open_nursery(self, inside); };

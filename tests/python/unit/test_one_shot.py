@@ -100,6 +100,29 @@ def test_an_error_that_comes_after_the_body_ends_the_others(run, native):
     assert native.actor('daemon').stops == [None]
 
 
+def test_one_that_fails_does_not_cut_the_others_short(run, native):
+    native.plan('a', endpoints={FIB: boom})
+    native.plan('b', endpoints={FIB: HOLD})
+
+    async def main():
+        async def whole():
+            async with coppice.open_nursery() as an:
+                await an.start_actor('daemon')
+                await an.run_in_actor(fib, name='a')
+                await an.run_in_actor(fib, name='b')
+
+        task = asyncio.create_task(whole())
+        await settle()
+        assert native.actor('b').stops == native.actor('daemon').stops == []
+        native.actor('b').served[0].reply(error=native.remote(KeyError('b'), native.actor('b')))
+        await task
+
+    with pytest.raises(ExceptionGroup) as error:
+        run(main)
+    assert [one.boxed_type for one in error.value.exceptions] == [ValueError, KeyError]
+    assert native.actor('daemon').stops == [None]
+
+
 def test_an_error_that_was_taken_is_not_raised_again(run, native):
     native.plan('fib', endpoints={FIB: boom})
 

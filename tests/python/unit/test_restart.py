@@ -48,7 +48,7 @@ def test_one_for_one_starts_the_dead_one_alone_with_what_it_was_started_with(run
             old, new = incarnations(native, 'a')
             assert old.options == new.options
             assert len(incarnations(native, 'b')) == 1
-            assert (an.restart_count('a'), an.restart_count('b'), an.restart_count('c')) == (1, 0, 0)
+            assert [an.restart_count(name) for name in 'abc'] == [1, 0, 0]
             assert an.exits[first.uid].how == 'signalled'
             await an.cancel()
 
@@ -142,7 +142,7 @@ def test_one_that_was_stopped_is_not_started_again(run, native):
     assert len(native.actors) == 1
 
 
-# --- the limit -------------------------------------------------------------------------------------
+# --- the limit -----------------------------------------------------------------------------------
 
 def test_at_the_limit_the_nursery_lives_one_more_is_too_much(run, native):
     policy = coppice.RestartPolicy('one_for_one', restarts_max=2, within=1000, **NOW)
@@ -158,8 +158,8 @@ def test_at_the_limit_the_nursery_lives_one_more_is_too_much(run, native):
             native.actor('b').end()  # It is the nursery's limit, not the actor's.
             await asyncio.sleep(1000)
 
-    with pytest.raises(coppice.RestartLimitExceeded, match="more than 2 restarts within 1000 s; the "
-                       "last death: actor 'b' died: killed by SIGKILL") as error:
+    text = "more than 2 restarts within 1000 s; the last death: actor 'b' died: killed by SIGKILL"
+    with pytest.raises(coppice.RestartLimitExceeded, match=text) as error:
         run(main)
     assert (error.value.name, error.value.restarts_max, error.value.within) == ('b', 2, 1000)
     assert isinstance(error.value.last_death, coppice.ActorDied)
@@ -219,7 +219,7 @@ def test_the_pause_grows_up_to_its_longest():
     assert coppice.RestartPolicy().pause_before(1_000_000) == 5
 
 
-# --- init --------------------------------------------------------------------------------------------
+# --- init ----------------------------------------------------------------------------------------
 
 def test_init_is_answered_by_every_incarnation_before_it_is_up(run, native):
     native.plan('a', endpoints={f'{__name__}:opened': HOLD})
@@ -324,7 +324,7 @@ def test_an_init_that_cannot_be_named_is_refused_before_anything_is_started(run,
     assert not native.actors
 
 
-# --- the end -----------------------------------------------------------------------------------------
+# --- the end -------------------------------------------------------------------------------------
 
 SLOW = coppice.RestartPolicy('one_for_one', pause=1000, pause_longest=1000)
 
@@ -420,7 +420,7 @@ def test_a_name_that_two_have_finds_the_one_started_last(run, native):
     run(main)
 
 
-# --- the policy --------------------------------------------------------------------------------------
+# --- the policy ----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(('options', 'what'), [
     ({'strategy': 'one_for_all'}, "'one_cancels_all', 'one_for_one', 'rest_for_one'"),
