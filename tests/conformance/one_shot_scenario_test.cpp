@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tractor's scenarios of one-shot actors, natively; tests/SCENARIOS.md has the list.
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "coppice/discovery.hpp"
@@ -19,28 +18,19 @@ task<> asserts_after(std::int64_t ms) {
 }
 std::optional<std::string> cellar_door(std::optional<std::string> word) { return word; }
 task<> rests() { co_await sleep_forever(); }
-task<std::int64_t> spawns_itself(actor& self, bool is_root);
+// The root of a tree is its registrar; a child is registered there.
+task<std::int64_t> knows_its_place(actor& self) {
+  const auto known = co_await get_registry(self);
+  const bool there = known.contains(std::string(self.name()) + "." + self.id().uuid);
+  if (self.name() != "sub-actor" || !there) throw std::logic_error("it is not what it should be");
+  co_return 10;
+}
 
 inline constexpr endpoint asserts_e{"one_shots:asserts", asserts};
 inline constexpr endpoint asserts_after_e{"one_shots:asserts_after", asserts_after, "ms"};
 inline constexpr endpoint cellar_door_e{"one_shots:cellar_door", cellar_door, "word"};
 inline constexpr endpoint rests_e{"one_shots:rests", rests};
-inline constexpr endpoint spawns_itself_e{"one_shots:spawns_itself", spawns_itself, "is_root"};
-
-task<std::int64_t> spawns_itself(actor& self, bool is_root) {
-  EXPECT_EQ(self.name() == "root", is_root);
-  if (!is_root) co_return 10;
-  auto body = [&](actor_nursery& an) -> task<std::int64_t> {
-    auto sub =
-        co_await an.run_in_actor("sub-actor", {.backend = spawn::thread}, spawns_itself_e, false);
-    std::map<std::string, std::vector<std::string>> known = co_await get_registry(self);
-    const bool there = std::ranges::any_of(
-        known, [](const auto& entry) { return entry.first.starts_with("sub-actor."); });
-    const std::int64_t result = co_await sub.wait_for_result();
-    co_return there ? result : result + 1000;
-  };
-  co_return co_await open_nursery(self, body);
-}
+inline constexpr endpoint knows_its_place_e{"one_shots:knows_its_place", knows_its_place};
 
 actor_options one_shot_options(const kind& k) {
   actor_options o = options_for(k);
@@ -81,8 +71,14 @@ task<> until_it_is_over(actor_nursery& an, std::string name) {
 
 TEST_P(Scenario, RunInActorSameFuncInChild) {
   std::int64_t result = 0;
-  EXPECT_EQ(0,
-            run_tree([&](actor& self) -> task<> { result = co_await spawns_itself(self, true); }));
+  EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
+              auto body = [&](actor_nursery& an) -> task<> {
+                auto sub = co_await an.run_in_actor("sub-actor", one_shot_options(GetParam()),
+                                                    knows_its_place_e);
+                result = co_await sub.wait_for_result();
+              };
+              co_await open_nursery(self, body);
+            }));
   EXPECT_EQ(result, 10);
 }
 
@@ -180,6 +176,6 @@ TEST_P(Scenario, SomeCancelsAll) {
 }  // namespace
 
 const std::vector<exposed> endpoints_of_one_shots = {asserts_e, asserts_after_e, cellar_door_e,
-                                                     rests_e, spawns_itself_e};
+                                                     rests_e, knows_its_place_e};
 
 }  // namespace coppice::conformance
