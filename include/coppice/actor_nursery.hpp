@@ -2,19 +2,29 @@
 // actor_nursery: a block that runs tasks and actors, and ends all of them.
 #pragma once
 
+#include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "coppice/actor.hpp"
 #include "coppice/nursery.hpp"
+#include "coppice/one_shot_actor.hpp"
 #include "coppice/portal.hpp"
+#include "coppice/restart.hpp"
 #include "coppice/spawn.hpp"
 
 namespace coppice {
+
+struct nursery_options {
+  restart_policy restart = {};
+};
+static_assert(std::is_trivially_destructible_v<nursery_options>);
 
 namespace detail {
 
@@ -22,19 +32,24 @@ namespace detail {
 /// the block is cancelled.
 class actor_set {
  public:
-  explicit actor_set(tree::native_actor& owner) : owner_(owner) {}
+  actor_set(tree::native_actor& owner, const nursery_options& options);
   ~actor_set();  // Gives the slots back: portals into them are stale from then on.
   actor_set(const actor_set&) = delete;
   actor_set& operator=(const actor_set&) = delete;
 
-  void mind_in(nursery& minders) { minders_ = &minders; }
-  task<call_target> start(std::string_view name, const actor_options& options);
-  void stop_all();  // Asks all of them to end.
+  void mind_in(nursery& minders);
+  task<call_target> start(std::string_view name, const actor_options& options, init_call first);
+  task<started_one_shot> start_one_shot(nursery& tasks, std::string_view name,
+                                        const actor_options& options, function_name function,
+                                        payload arguments);
+  task<call_target> find(std::string_view name, duration within);
+  std::size_t restart_count(std::string_view name) const;
+  void body_ended();  // Nobody can take results of one-shots any more.
+  void stop_all();    // Asks all of them to end.
 
  private:
-  tree::native_actor& owner_;
-  nursery* minders_ = nullptr;
-  std::vector<call_target> started_;
+  struct state;
+  std::unique_ptr<state> state_;
 };
 
 }  // namespace detail
@@ -45,7 +60,8 @@ class actor_set {
 /// - When the block ends, every actor in it has ended too: body and tasks first, then the actors,
 ///   all at once, each by its ladder.
 /// - cancel() asks the actors to end at once, beside the body and the tasks: it waits for neither.
-/// - An actor that dies unasked is a failure of the block, even if nobody was calling it.
+/// - An actor that dies unasked is a failure of the block, even if nobody was calling it; or it is
+///   started again, if the block was opened with a restart_policy that says so.
 /// - A start that fails, times out or is cancelled leaves nothing of the actor.
 ///
 ///     co_await open_nursery(self, [](actor_nursery& an) -> task<> {
@@ -64,11 +80,42 @@ class actor_nursery : public nursery {
   actor_nursery(detail::task_node& parent, std::string name, detail::actor_set* actors)
       : nursery(parent, std::move(name)), actors_(*actors) {}
 
-  /// Starts an actor and waits until it is up: connected, its modules imported. Throws
-  /// backend_unavailable, actor_start_error, timeout_error, or remote_actor_error if an import
-  /// failed.
-  task<portal> start_actor(std::string_view name, actor_options options = {}) {
-    return up(detail::take(actors_.start(name, options)));
+  /// Starts an actor and waits until it is up: connected, its modules imported, the call of init()
+  /// answered. Throws backend_unavailable, actor_start_error, timeout_error, or remote_actor_error
+  /// if an import or that call failed.
+  task<coppice::portal> start_actor(std::string_view name, actor_options options = {},
+                                    init_call first = {}) {
+    return up(detail::take(actors_.start(name, options, std::move(first))));
+  }
+
+  /// The present incarnation of the actor of that name, of several the one started last. A portal
+  /// belongs to one incarnation and dies with it. Waits while there is none; throws timeout_error
+  /// at `within`, actor_died if it is over, `error` if none of that name was started here.
+  task<coppice::portal> portal(std::string_view name, duration within = std::chrono::seconds(10)) {
+    return up(detail::take(actors_.find(name, within)));
+  }
+  /// How often it was started again; 0 if there is none of that name.
+  std::size_t restart_count(std::string_view name) const { return actors_.restart_count(name); }
+
+  /// An actor for one call: starts it, and calls the function there. Never restarted.
+  ///
+  ///     auto sum = co_await an.run_in_actor("adder", {}, sums::add, 1, 2);
+  ///     int n = co_await sum.wait_for_result();
+  template <class Endpoint, class... Args>
+    requires is_endpoint<Endpoint>
+  auto run_in_actor(std::string_view name, actor_options options, const Endpoint& e,
+                    Args&&... args) {
+    detail::check_kind<Endpoint::kind, endpoint_kind::call>();
+    return running<typename Endpoint::result>(detail::take(actors_.start_one_shot(
+        *this, name, options, e.name(), e.arguments(std::forward<Args>(args)...))));
+  }
+  template <class R = value, class... Values>
+  auto run_in_actor(std::string_view name, actor_options options, function_name function,
+                    const kwarg<Values>&... arguments) {
+    static_assert(std::is_void_v<R> || owned_message<R>,
+                  "this type cannot be a result: see the table in coppice/message.hpp");
+    return running<R>(detail::take(
+        actors_.start_one_shot(*this, name, options, function, to_kwargs(arguments...))));
   }
 
   void cancel(std::string_view reason = {}) {
@@ -77,23 +124,43 @@ class actor_nursery : public nursery {
   }
 
  private:
-  static task<portal> up(detail::frame<detail::call_target> starting) {
+  static task<coppice::portal> up(detail::frame<detail::call_target> starting) {
     auto how = co_await detail::captured<detail::call_target>(std::move(starting));
-    co_return portal(how.take());
+    co_return coppice::portal(how.take());
+  }
+  template <class R>
+  static task<one_shot_actor<R>> running(detail::frame<detail::started_one_shot> starting) {
+    auto how = co_await detail::captured<detail::started_one_shot>(std::move(starting));
+    co_return one_shot_actor<R>(how.take());
   }
   detail::actor_set& actors_;
 };
 
 namespace detail {
 
+/// The body, with a word to the actors when it has ended.
 template <class T, class Body>
-task<T> actor_block(tree::native_actor* owner, Body body) {
+task<T> body_of_actors(Body* body, actor_set* actors, actor_nursery* an) {
   settled<T> how;
-  actor_set actors(*owner);  // Outlives the tasks that mind its actors.
+  if constexpr (is_task<std::invoke_result_t<Body&, actor_nursery&>>::value) {
+    std::optional<frame<T>> inner = make_frame<T>(how, *body, *an);
+    if (inner) how = co_await captured<T>(std::move(*inner));
+  } else {
+    call_plain<T>(how, *body, *an);
+  }
+  actors->body_ended();
+  co_return how.take();
+}
+
+template <class T, class Body>
+task<T> actor_block(tree::native_actor* owner, nursery_options options, Body body) {
+  settled<T> how;
+  actor_set actors(*owner, options);  // Outlives the tasks that mind its actors.
+  auto whole = [&](actor_nursery& an) { return body_of_actors<T>(&body, &actors, &an); };
   auto run = [&](nursery& minders) -> task<> {
     actors.mind_in(minders);
-    auto inner = take(nursery_block<actor_nursery, T, named_body<Body>>(
-        named_body<Body>(body), std::string("actors"), &actors));
+    auto inner = take(nursery_block<actor_nursery, T, named_body<decltype(whole)>>(
+        named_body<decltype(whole)>(whole), std::string("actors"), &actors));
     how = co_await captured<T>(std::move(inner));
     if (how.error()) std::rethrow_exception(how.error());
     actors.stop_all();
@@ -111,7 +178,14 @@ template <class Body>
 auto open_nursery(actor& self, Body&& body) {
   detail::check_body<Body>();
   return detail::actor_block<detail::body_value_t<Body, actor_nursery>>(
-      &self.runtime(), detail::body_t<Body>(std::forward<Body>(body)));
+      &self.runtime(), nursery_options(), detail::body_t<Body>(std::forward<Body>(body)));
+}
+template <class Body>
+  requires std::invocable<Body&, actor_nursery&>
+auto open_nursery(actor& self, nursery_options options, Body&& body) {
+  detail::check_body<Body>();
+  return detail::actor_block<detail::body_value_t<Body, actor_nursery>>(
+      &self.runtime(), options, detail::body_t<Body>(std::forward<Body>(body)));
 }
 
 }  // namespace coppice

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -134,6 +135,24 @@ class actor_start_error : public error {
 
  private:
   std::shared_ptr<const exit_report> report_;
+};
+
+/// Actors of a nursery died more often than its restart_policy allows.
+class restart_limit_exceeded : public error {
+ public:
+  restart_limit_exceeded(std::string_view actor, std::size_t restarts_max, duration within,
+                         std::exception_ptr last_death);
+  const std::string& actor() const noexcept { return *actor_; }  // Who died last.
+  std::size_t restarts_max() const noexcept { return restarts_max_; }
+  duration within() const noexcept { return within_; }
+  /// What it died of: actor_died, or what kept it from starting again.
+  const std::exception_ptr& last_death() const noexcept { return last_death_; }
+
+ private:
+  std::shared_ptr<const std::string> actor_;  // Shared: exceptions must copy without throwing.
+  std::size_t restarts_max_;
+  duration within_;
+  std::exception_ptr last_death_;
 };
 
 /// The called module is not on the callee's list of enabled modules.

@@ -151,6 +151,7 @@ COPPICE_WIRE_NAME(timeout_error, "TimeoutError");
 COPPICE_WIRE_NAME(limit_exceeded, "LimitExceeded");
 COPPICE_WIRE_NAME(backend_unavailable, "BackendUnavailable");
 COPPICE_WIRE_NAME(actor_start_error, "ActorFailure");
+COPPICE_WIRE_NAME(restart_limit_exceeded, "RestartLimitExceeded");
 COPPICE_WIRE_NAME(call_stuck, "CallStuck");
 COPPICE_WIRE_NAME(lagged, "Lagged");
 COPPICE_WIRE_NAME(out_of_order, "RuntimeError");

@@ -41,6 +41,8 @@ enum class gil_mode : std::uint8_t {
   shared,  // The main interpreter's: more extensions import, nothing runs in parallel with it.
 };
 
+enum class restart_type : std::uint8_t;  // In coppice/restart.hpp.
+
 namespace spawn {
 
 /// The name of a spawn backend. A class over text, not an enum: a new backend needs no edit here.
@@ -79,8 +81,9 @@ struct actor_options {
   name_list enable_modules = {};
   gil_mode gil = gil_mode::own;
   stop_policy stop = {};
-  duration start_within = std::chrono::seconds(10);
-  text cwd = {};  // Of a process; empty: ours.
+  duration start_within = std::chrono::seconds(10);  // To be up; and once more for its init().
+  restart_type restart = {};  // Where its nursery restarts at all; transient.
+  text cwd = {};              // Of a process; empty: ours.
   /// "uds", "tcp": a process reaches its parent by the first of these; none: by the runtime's.
   name_list enable_transports = {};
   /// An actor of tractor's in a process of its own: `<executable> -m tractor._child …`, where

@@ -19,11 +19,11 @@ An actor is a sub-interpreter with a GIL of its own, or a process. Guide: docs/p
 from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, CallStuck,
                                  ClosedResourceError, ContextCancelled, EndOfChannel, Interrupted,
                                  Lagged, LimitExceeded, ModuleNotExposed, MsgTypeError, NoRuntime,
-                                 RemoteActorError, RuntimeFailure, StreamOverrun, TransportClosed,
-                                 WouldBlock, reg_err_types)
+                                 RemoteActorError, RestartLimitExceeded, RuntimeFailure,
+                                 StreamOverrun, TransportClosed, WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
-from coppice._policy import ExitReport, GuestBudget, StopPolicy
+from coppice._policy import ExitReport, GuestBudget, RestartPolicy, StopPolicy
 from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run, run_daemon
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
@@ -45,10 +45,10 @@ __all__ = [
     'Actor', 'ActorDied', 'ActorFailure', 'ActorNursery', 'Backend', 'BackendUnavailable',
     'BroadcastReceiver', 'Buffer', 'CallStuck', 'CancelScope', 'ClosedResourceError', 'Context',
     'ContextCancelled', 'EndOfChannel', 'ExitReport', 'ForcedStops', 'GuestBudget', 'Interrupted',
-    'Lagged',
-    'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError', 'NoRuntime', 'Portal',
-    'RemoteActorError', 'RuntimeFailure', 'StopPolicy', 'StreamOverrun', 'TransportClosed',
-    'Unresolved', 'WouldBlock', 'backends', 'broadcast_receiver', 'context', 'current_actor',
+    'Lagged', 'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError', 'NoRuntime',
+    'Portal', 'RemoteActorError', 'RestartLimitExceeded', 'RestartPolicy', 'RuntimeFailure',
+    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock', 'backends',
+    'broadcast_receiver', 'context', 'current_actor',
     'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor',
     'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor',
     'reg_err_types', 'run', 'run_daemon', 'stream', 'wait_for_actor',

@@ -41,6 +41,19 @@ class ActorFailure(RuntimeFailure):
         self.report = report if report is not None else ExitReport()
 
 
+class RestartLimitExceeded(ActorFailure):
+    """Actors of a nursery died more often than its RestartPolicy allows: more than `restarts_max`
+    restarts within `within` seconds. `name` died last, of `last_death`."""
+
+    def __init__(self, message: str = '', name: str = '', restarts_max: int = 0,
+                 within: float = 0.0, last_death: BaseException | None = None) -> None:
+        super().__init__(message, getattr(last_death, 'report', None))
+        self.name = name
+        self.restarts_max = restarts_max
+        self.within = within
+        self.last_death = last_death
+
+
 class CallStuck(Exception):
     """A cancelled call whose code did not end within its bound. The actor goes on.
 

@@ -4,29 +4,38 @@ from coppice import _loop, _root, _spawn
 from coppice._exceptions import (ActorDied, ActorFailure, CallStuck, RuntimeFailure,
                                  TransportClosed)
 from coppice._native import native
-from coppice._policy import HARD, TRACTORS, ExitReport, StopPolicy
+from coppice._policy import HARD, TRACTORS, ExitReport, RestartPolicy, StopPolicy
 from coppice._portal import Portal
-from coppice._types import (AbstractAsyncContextManager, Any, Gil, Link, LoopName, Mapping,
-                            Sequence, StartMethod, TracebackType, Uid)
+from coppice._restart import Place, Restarts
+from coppice._types import (AbstractAsyncContextManager, Any, Callable, Coroutine, Gil, Link,
+                            LoopName, Mapping, Restart, Sequence, StartMethod, TracebackType, Uid)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
+
+    from coppice._one_shot import OneShotPortal, Result
 
 SIGINT, SIGTERM = 2, 15
 
 
 class Child:
-    """One actor of a nursery, from its start to its end."""
-    __slots__ = ('nursery', 'name', 'uuid', 'policy', 'start_method', 'start_reason', 'starting',
-                 'link', 'stopping', 'ended', 'report', 'waiters')
+    """One incarnation of an actor of a nursery, from its start to its end."""
+    __slots__ = ('nursery', 'place', 'name', 'uuid', 'policy', 'start_method', 'start_reason',
+                 'starting', 'link', 'lost', 'stopping', 'ended', 'report', 'waiters')
 
-    def __init__(self, nursery: ActorNursery, name: str, policy: StopPolicy, start_method: str,
+    def __init__(self, nursery: ActorNursery, place: Place, policy: StopPolicy, start_method: str,
                  start_reason: str) -> None:
         self.nursery = nursery
-        self.name = name
+        self.place = place
+        self.name = place.name
         self.uuid = ''
         self.policy = policy
         self.start_method = start_method
         self.start_reason = start_reason
         self.starting: _loop.Wait | None = nursery._adapter.new_wait()  # For it to be up.
         self.link: Link | None = None  # While it is up.
+        self.lost = False  # Its connection has closed: it is about to end.
         self.stopping = False
         self.ended = False
         self.report: ExitReport | None = None  # Once it has ended, if it ever ran.
@@ -67,10 +76,13 @@ class Child:
         await waiter.wait()
 
     def on_event(self, kind: str, value: Any) -> None:
-        """From drain(): 'started', 'start_failed' or 'ended'."""
+        """From drain(): 'started', 'start_failed', 'lost' or 'ended'."""
         if kind == 'started':
             self.link = value
+            self.place.on_started()
             self._settle_start(None)
+        elif kind == 'lost':
+            self.lost = True
         elif kind == 'start_failed':
             self._end()
             self._settle_start(value)
@@ -82,7 +94,7 @@ class Child:
             failure = self.starting is None and _is_failure(self.report, requested)
             self._settle_start(ActorFailure(
                 f'actor {self.name!r} ended before it had started: {self.report}', self.report))
-            self.nursery._on_ended(self, self.report, failure)
+            self.nursery._on_ended(self, self.report, failure, requested or self.stopping)
 
     def _settle_start(self, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
@@ -100,15 +112,20 @@ class Child:
 
 
 class ActorNursery:
-    """Starts actors and supervises them: one cancels all. Made by open_nursery()."""
+    """Starts actors and supervises them. Made by open_nursery()."""
 
-    def __init__(self, adapter: _loop.Adapter, start_method: str, stop: StopPolicy) -> None:
+    def __init__(self, adapter: _loop.Adapter, start_method: str, stop: StopPolicy,
+                 restart: RestartPolicy) -> None:
         self._adapter = adapter
         self._start_method = start_method
         self._stop = stop
         self._scope = adapter.open_scope()      # Around the body of the block.
         self._children: dict[str, Child] = {}   # By uuid: those that have not ended.
         self._deaths: dict[Uid, ActorDied] = {}  # Failures: who ended unasked, in that order.
+        self._failures: list[BaseException] = []  # Others of the nursery itself.
+        self._restarts = Restarts(self, restart)
+        self._results: list[Result] = []          # Of one-shots.
+        self._body_over = False
         self._exits: dict[Uid, ExitReport] = {}
         self._empty: _loop.Wait | None = None   # Settled when the last child has ended.
         self._cancelling = False                # No more starts.
@@ -140,7 +157,8 @@ class ActorNursery:
     async def start_actor(self, name: str, *, enable_modules: Sequence[str] | None = None,
                           start_method: StartMethod | None = None, gil: Gil = 'own',
                           loop: LoopName | None = None, stop: StopPolicy | None = None,
-                          start_within: float = 10.0, cwd: str | None = None,
+                          start_within: float = 10.0, restart: Restart = 'transient',
+                          init: Callable[..., Any] | str | None = None, cwd: str | None = None,
                           inherit_parent_main: bool = True,
                           proc_kwargs: Mapping[str, Any] | None = None,
                           loglevel: str | None = None,
@@ -150,10 +168,13 @@ class ActorNursery:
         enable_modules: names of the modules whose functions can be called. start_method: see
         docs/backends.md; the nursery's, the root's, 'auto'. gil: 'shared' lets a `subint` import
         C extensions that refuse an own one, at the price of parallelism. stop: bounds of its
-        ladder. start_within: seconds to be ready. cwd: working directory, of a process only.
-        inherit_parent_main: run the main script there (as `__mp_main__`, so that its main guard is
-        respected). proc_kwargs: {'executable': path}, a Python that has tractor: the actor is one
-        of tractor's (docs/tractor.md); {'env': mapping} is the environment of any process.
+        ladder. start_within: seconds to be ready. restart: which ends lead to another start, where
+        the nursery's RestartPolicy has any: 'transient', deaths; 'permanent', all but those that
+        were asked for; 'temporary', none. init: a function of one of these modules, or a partial
+        of one, that each incarnation answers before it is up. cwd: working directory, of a process
+        only. inherit_parent_main: run the main script there (as `__mp_main__`, so that its main
+        guard is respected). proc_kwargs: {'executable': path}, a Python that has tractor: the actor
+        is one of tractor's (docs/tractor.md); {'env': mapping} is the environment of any process.
         loglevel: tractor's; nothing is logged yet. enable_transports: a process reaches us by the
         first, 'uds' or 'tcp'; the root's, else 'uds'.
 
@@ -192,17 +213,62 @@ class ActorNursery:
             options['cwd'] = str(cwd)
         if enable_transports is not None:
             options['enable_transports'] = list(enable_transports)
-        child = Child(self, name, policy, key, reason)
-        starting = child.starting
-        assert starting is not None
-        child.uuid = native.start_child(name, options, child.on_event)
-        self._children[child.uuid] = child
+        place = Place(self, name, lambda of: Child(self, of, policy, key, reason), options,
+                      restart, init)
+        self._restarts.add(place)
         try:
-            await starting.wait()
-        except self._adapter.cancelled:
-            child.ask_to_stop()  # The end of the block waits for it.
+            return await place.start()
+        except BaseException:
+            self._restarts.remove(place)
             raise
-        return Portal(None, child)
+
+    if TYPE_CHECKING:
+        @overload
+        async def run_in_actor[**P, R](self, func: Callable[P, Coroutine[Any, Any, R]], /,
+                                       *args: P.args, **kwargs: P.kwargs) -> OneShotPortal[R]: ...
+        @overload
+        async def run_in_actor(self, func: Any, /, *args: Any, name: str | None = None,
+                               enable_modules: Sequence[str] | None = None,
+                               start_method: StartMethod | None = None, gil: Gil = 'own',
+                               stop: StopPolicy | None = None, cwd: str | None = None,
+                               inherit_parent_main: bool = True,
+                               proc_kwargs: Mapping[str, Any] | None = None,
+                               loglevel: str | None = None,
+                               enable_transports: Sequence[str] | None = None,
+                               **kwargs: Any) -> OneShotPortal[Any]: ...
+
+    async def run_in_actor(self, func: Any, /, *args: Any, name: str | None = None,
+                           **kwargs: Any) -> OneShotPortal[Any]:
+        """Starts an actor for one call of a function, whose module it exposes and whose name it
+        gets unless `name` is given. When the call has ended, so does the actor.
+
+            portal = await an.run_in_actor(fib, n=30)
+            assert await portal.wait_for_result() == 832040
+
+        Of start_actor()'s options it takes those that are named in its signature; all other
+        arguments are the function's. The block waits for the results of all such actors, and raises
+        the errors that nobody has taken by wait_for_result() when its body has ended. The actor is
+        never restarted.
+        """
+        from coppice._one_shot import OPTIONS, run_in_actor
+
+        options = {key: kwargs.pop(key) for key in OPTIONS if key in kwargs}
+        return await run_in_actor(self, func, args, kwargs, name, options)
+
+    async def portal(self, name: str, *, within: float = 10.0) -> Portal:
+        """The present incarnation of the actor of that name; of several the one started last.
+
+        A portal belongs to one incarnation and dies with it. This waits while the actor is being
+        restarted: TimeoutError after `within` seconds, ActorDied if it is over, LookupError if no
+        actor of that name was started here.
+        """
+        _loop.require()
+        return await self._restarts.wait_up(name, within)
+
+    def restart_count(self, name: str) -> int:
+        """How often the actor of that name was started again."""
+        place = self._restarts.find(name)
+        return place.restarts if place is not None else 0
 
     async def cancel(self, hard_kill: bool = False) -> None:
         """Stops all actors, in parallel, and waits until they have ended, within their StopPolicy.
@@ -222,6 +288,7 @@ class ActorNursery:
         self._scope.cancel_unless_cancelled()
 
     def root_closed(self) -> None:
+        self._restarts.close()
         for child in list(self._children.values()):
             child.stopping = True
             child._settle_start(RuntimeFailure('the root was closed'))
@@ -231,19 +298,39 @@ class ActorNursery:
 
     def _stop_children(self, policy: StopPolicy | None = None) -> None:
         self._cancelling = True
+        self._restarts.close()
         for child in list(self._children.values()):
             child.ask_to_stop(policy)
 
-    def _on_ended(self, child: Child, report: ExitReport, failure: bool) -> None:
+    def _on_ended(self, child: Child, report: ExitReport, failure: bool, asked: bool) -> None:
         self._exits[child.uid] = report
-        if failure:
+        if self._restarts.ended(child.place, child.death(), failure, asked):
             self._deaths[child.uid] = child.death()
             self._stop_children()
             self._scope.cancel()
 
+    def _fail(self, error: BaseException) -> None:
+        self._failures.append(error)
+        self._stop_children()
+        self._scope.cancel()
+
+    def _on_result(self) -> None:
+        # Before the body has ended, somebody there may take it.
+        if self._body_over:
+            self._stop_if_results_failed()
+
+    def _stop_if_results_failed(self) -> None:
+        # As in tractor, one that fails does not cut the other one-shots short.
+        if (all(one.settled for one in self._results)
+                and any(one.failure(set()) for one in self._results)):
+            self._stop_children()
+
     def _on_fewer(self) -> None:
-        if not self._children and self._empty is not None:
+        if not self._is_busy() and self._empty is not None:
             self._empty.settle(None, None)
+
+    def _is_busy(self) -> bool:
+        return bool(self._children) or self._restarts.running
 
     # --- the end of the block --------------------------------------------------------------------
 
@@ -255,8 +342,10 @@ class ActorNursery:
         outside = failure if isinstance(failure, self._adapter.cancelled) else None
         if outside is not None:
             failure = None
+        self._body_over = True
         if raised is not None:
             self._stop_children()
+        self._stop_if_results_failed()
         outside = await self._wait_for_children(raised is None and outside is None) or outside
         self._closed = True
         return await self._outcome(failure, outside)
@@ -265,7 +354,7 @@ class ActorNursery:
         """Until all have ended. `willing` to wait as long as they like, unless we are cancelled;
         else their ladders bound it. Returns the cancellation that came meanwhile."""
         cancelled: BaseException | None = None
-        while self._children:
+        while self._is_busy():
             self._empty = self._adapter.new_wait()
             try:
                 if willing and not self._cancelling:
@@ -288,6 +377,9 @@ class ActorNursery:
         errors: list[BaseException] = [
             death for uid, death in self._deaths.items()
             if uid not in told and not (interrupted and _by_sigint(death.report))]
+        errors += [one for one in self._failures if one is not failure]
+        told |= set(self._deaths)
+        errors += filter(None, (result.failure(told) for result in self._results))
         if isinstance(failure, (KeyboardInterrupt, SystemExit)):
             if errors:  # These leave as they are; the rest stays visible beneath.
                 failure.__context__ = _one_or_group(errors)
@@ -356,12 +448,13 @@ def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
 
 class _Block:
     """The `async with` of open_nursery()."""
-    __slots__ = ('_root_options', '_start_method', '_stop', '_root', '_nursery')
+    __slots__ = ('_root_options', '_start_method', '_stop', '_restart', '_root', '_nursery')
 
     def __init__(self, start_method: str | None, stop: StopPolicy | None,
-                 root_options: dict[str, Any]) -> None:
+                 restart: RestartPolicy | None, root_options: dict[str, Any]) -> None:
         self._start_method = start_method
         self._stop = stop
+        self._restart = restart if restart is not None else RestartPolicy()
         self._root_options = root_options
         self._nursery: ActorNursery | None = None
         self._root: _root.Root | None = None
@@ -376,7 +469,7 @@ class _Block:
         try:
             defaults = _root.defaults()
             self._nursery = ActorNursery(_loop.require(), method or defaults.start_method,
-                                         self._stop or defaults.stop)
+                                         self._stop or defaults.stop, self._restart)
             _root.add(self._nursery)
         except BaseException:
             _root.release(self._root)
@@ -406,6 +499,7 @@ class _Block:
 
 
 def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | None = None,
+                 restart: RestartPolicy | None = None,
                  name: str = 'root', payload_bytes_max: int | None = None,
                  exit_linger: float | None = None,
                  registry_addrs: Sequence[Any] | None = None, loglevel: str | None = None,
@@ -420,15 +514,17 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     or is cancelled, or an actor dies unasked, everything else in the block is cancelled and waited
     for, and the failures are raised: one alone as it is, more as an ExceptionGroup.
 
-    start_method and stop are what its actors get unless start_actor() says otherwise. Where no
-    actor is running yet, the block is also the root: `name` is its name, payload_bytes_max bounds
-    one message, exit_linger is how long the process may take to leave when native code in it never
-    returns, registry_addrs are what coppice.run() does with them. transports, between processes:
-    enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent peer is
-    dead; insecure_tcp='allow' lets tcp go beyond this host without TLS; other_users='allow', unix
-    sockets to processes of other users; tls_certificate, tls_key, tls_ca, PEM files.
-    forkserver_preload=['numpy'] are modules that are imported once, in the process from which
-    'forkserver' and its like fork actors. guests: a GuestBudget. Where a root is running, all these mean nothing.
+    start_method and stop are what its actors get unless start_actor() says otherwise. restart:
+    which actors are started again when one dies; without it nobody is, and the block fails. Where
+    no actor is running yet, the block is also the root: `name` is its name, payload_bytes_max
+    bounds one message, exit_linger is how long the process may take to leave when native code in it
+    never returns, registry_addrs are what coppice.run() does with them. transports, between
+    processes: enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent
+    peer is dead; insecure_tcp='allow' lets tcp go beyond this host without TLS;
+    other_users='allow', unix sockets to processes of other users; tls_certificate, tls_key, tls_ca,
+    PEM files. forkserver_preload=['numpy'] are modules that are imported once, in the process from
+    which 'forkserver' and its like fork actors. guests: a GuestBudget. Where a root is running, all
+    these mean nothing.
     """
     options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
     if payload_bytes_max is not None:
@@ -436,4 +532,4 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     if exit_linger is not None:
         options['exit_linger'] = float(exit_linger)
     options.update(transports)  # The runtime refuses what it does not know.
-    return _Block(start_method, stop, options)
+    return _Block(start_method, stop, restart, options)

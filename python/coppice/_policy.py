@@ -3,7 +3,7 @@
 
 Written out, not dataclasses: importing `dataclasses` costs more than the rest of this package.
 """
-from coppice._types import Any, Cause, Rung
+from coppice._types import Any, Cause, Rung, Strategy
 
 
 class _Record:
@@ -85,6 +85,60 @@ class StopPolicy(_Record):
         share = min(1.0, (self.total - force) / gentle) if gentle else 1.0
         return (self.ask * share, self.unseen * share, self.interrupt * share, force, self.total,
                 self.may_force)
+
+
+STRATEGIES = ('one_cancels_all', 'one_for_one', 'rest_for_one')
+
+
+class RestartPolicy(_Record):
+    """What a nursery does when one of its actors dies, as Erlang's supervisors do it.
+
+        coppice.open_nursery(restart=RestartPolicy('one_for_one', restarts_max=5, within=60))
+
+    strategy: 'one_cancels_all', nobody is started again and the block fails; 'one_for_one', the one
+    that died is; 'rest_for_one', it and those that were started after it, which are stopped first,
+    the last one first. More than `restarts_max` restarts within any `within` seconds end the block
+    with RestartLimitExceeded. pause: seconds before a restart, each time in a row `pause_factor`
+    times as long, at most `pause_longest`; one that has been up for `within` begins anew.
+    """
+    __slots__ = ('strategy', 'restarts_max', 'within', 'pause', 'pause_factor', 'pause_longest')
+    strategy: Strategy
+    restarts_max: int
+    within: float
+    pause: float
+    pause_factor: float
+    pause_longest: float
+
+    def __init__(self, strategy: Strategy = 'one_cancels_all', *, restarts_max: int = 3,
+                 within: float = 10.0, pause: float = 0.05, pause_factor: float = 2.0,
+                 pause_longest: float = 5.0) -> None:
+        if strategy not in STRATEGIES:
+            raise ValueError(f'RestartPolicy({strategy!r}): there is '
+                             + ', '.join(map(repr, STRATEGIES)))
+        if int(restarts_max) != restarts_max or restarts_max < 0:
+            raise ValueError(f'RestartPolicy(restarts_max={restarts_max!r}): 0, 1, 2, …')
+        for name, value, least in (('within', within, 1e-9), ('pause', pause, 0),
+                                   ('pause_factor', pause_factor, 1),
+                                   ('pause_longest', pause_longest, 0)):
+            if not least <= float(value) < 1e9:
+                raise ValueError(f'RestartPolicy({name}={value!r}): a number from {least:g} to a '
+                                 'billion')
+            object.__setattr__(self, name, float(value))
+        object.__setattr__(self, 'strategy', strategy)
+        object.__setattr__(self, 'restarts_max', int(restarts_max))
+
+    def __replace__(self, **changes: Any) -> RestartPolicy:
+        fields = {**dict(zip(self.__slots__, self._fields())), **changes}
+        return RestartPolicy(fields.pop('strategy'), **fields)
+
+    def pause_before(self, in_a_row: int) -> float:
+        """Seconds before the next restart, after so many in a row."""
+        pause = self.pause
+        for _ in range(in_a_row):
+            if pause >= self.pause_longest:
+                break
+            pause *= self.pause_factor
+        return min(pause, self.pause_longest)
 
 
 # Of an actor of tractor's, where nobody says otherwise: it needs half a second to leave in peace.

@@ -149,7 +149,7 @@ class Portal:
         or ends meanwhile, TypeError if an argument cannot travel. Cancelling the wait cancels the
         call there, and waits for its end (0.5 s at most, then CallStuck).
         """
-        ns, name, kwargs = _named('run', func, args, kwargs)
+        ns, name, kwargs = named('portal.run', func, args, kwargs)
         return await self._request(ns, name, kwargs)
 
     if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Portal:
         """
         from coppice._context import ContextBlock
 
-        ns, name, kwargs = _named('open_context', func, args, kwargs)
+        ns, name, kwargs = named('portal.open_context', func, args, kwargs)
         return ContextBlock(self, ns, name, kwargs, allow_overruns,
                             getattr(func, '_coppice_endpoint', None))
 
@@ -205,7 +205,7 @@ class Portal:
         """
         from coppice._stream import GeneratorBlock
 
-        ns, name, kwargs = _named('open_stream_from', func, args, kwargs)
+        ns, name, kwargs = named('portal.open_stream_from', func, args, kwargs)
         return GeneratorBlock(self, ns, name, kwargs)
 
     async def run_from_ns(self, ns: str, function_name: str, /, **kwargs: Any) -> Any:
@@ -253,7 +253,7 @@ class Portal:
                 else:
                     await self._end_call(request, token, f'{ns}:{name}', cancelled)
             error = token.error
-            if error is not None and not isinstance(error, expected) and not _unwound(error):
+            if error is not None and not isinstance(error, expected) and not was_unwound(error):
                 raise self._mark(error)
             raise
         except TransportClosed as error:
@@ -284,11 +284,12 @@ class Portal:
         return error
 
 
-def _unwound(error: BaseException) -> bool:
+def was_unwound(error: BaseException) -> bool:
+    """Is it what code raises that unwinds because it was cancelled?"""
     return isinstance(error, RemoteActorError) and error.src_type_str in _UNWOUND
 
 
-def _named(method: str, func: Any, args: tuple[Any, ...],
+def named(method: str, func: Any, args: tuple[Any, ...],
            kwargs: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """The module and name of a function, and all its arguments by name."""
     if isinstance(func, str):
@@ -302,10 +303,10 @@ def _parse_name(method: str, func: str, args: tuple[Any, ...]) -> tuple[str, str
         return wire_module(func), args[0]
     ns, colon, name = func.partition(':')
     if not colon or not ns or not name or ':' in name:
-        raise ValueError(f"portal.{method}({func!r}): a function's name is written "
+        raise ValueError(f"{method}({func!r}): a function's name is written "
                          "'module:function'")
     if args:
-        raise TypeError(f'portal.{method}({func!r}) takes named arguments only: only the other '
+        raise TypeError(f'{method}({func!r}) takes named arguments only: only the other '
                         'actor knows what the parameters are called')
     return wire_module(ns), name
 
@@ -314,10 +315,10 @@ def _reference(method: str, func: Any) -> tuple[str, str]:
     name = getattr(func, '__name__', None)
     module = getattr(func, '__module__', None)
     if not callable(func) or not isinstance(name, str) or not isinstance(module, str):
-        raise TypeError(f"portal.{method}() takes a function or 'module:function', not {func!r}")
+        raise TypeError(f"{method}() takes a function or 'module:function', not {func!r}")
     full_name = getattr(func, '__qualname__', name)
     if full_name != name or not name.isidentifier():
-        raise TypeError(f'portal.{method}() cannot name {full_name} there: the other actor looks '
+        raise TypeError(f'{method}() cannot name {full_name} there: the other actor looks '
                         'functions up at the top level of a module')
     return wire_module(module), name
 

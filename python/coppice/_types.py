@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     type Gil = Literal['own', 'shared']
     type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'killed', 'abandoned',
                         'reclaimed']
+    type Strategy = Literal['one_cancels_all', 'one_for_one', 'rest_for_one']
+    type Restart = Literal['transient', 'permanent', 'temporary']
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object
     AbstractAsyncContextManager = AbstractContextManager = list  # They have to be subscriptable.
-    StartMethod = LoopName = Gil = Rung = Cause = str
+    StartMethod = LoopName = Gil = Rung = Cause = Strategy = Restart = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
     'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'AsyncGenerator', 'Awaitable',
     'Callable', 'Cause', 'Coroutine', 'Gil', 'Iterable', 'Iterator', 'Link', 'LoopName', 'Mapping',
-    'Protocol', 'Rung', 'Self', 'Sequence', 'StartMethod', 'TracebackType', 'Uid',
+    'Protocol', 'Restart', 'Rung', 'Self', 'Sequence', 'StartMethod', 'Strategy', 'TracebackType',
+    'Uid',
 ]

@@ -3,16 +3,40 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "actor/native_actor.hpp"
+#include "actor/restarts.hpp"
+#include "coppice/time.hpp"
 
 namespace coppice::detail {
 
 using tree::child_slot;
 using tree::native_actor;
 
+/// The one call of a one-shot actor, once it has ended.
+struct one_shot_state {
+  settled<payload> how;
+  event done{"the result of a one-shot actor"};
+  bool taken = false;                   // Its error is somebody's.
+  event claimed{"who takes a result"};  // It is, or nobody can take it any more.
+};
+
 namespace {
+
+/// An actor of the block, whatever incarnation of it there is.
+struct member final : tree::place {
+  member(std::string_view called, restart_type restarted) : place(std::string(called), restarted) {}
+  tree::child_plan plan;
+  init_call first;
+  call_target target;
+  std::optional<call_target> earlier;  // The one before: portals to it still say how it died.
+  bool told = false;                   // Its death has failed the block.
+};
+
+bool same(call_target a, call_target b) { return a.slot == b.slot && a.generation == b.generation; }
 
 task<> until_gone(child_slot* c) { co_await c->gone.wait(); }
 task<> until_settled(child_slot* c) { co_await c->settled.wait(); }
@@ -26,51 +50,256 @@ task<> end_child(native_actor* owner, child_slot* c) {
   co_await c->gone.wait();
 }
 
-bool is_failure(const child_slot& c) {
-  if (c.requested || c.start_error) return false;
-  const auto& r = c.report;
+/// Is that what a call ends with because its actor was told to end?
+bool is_end_of_actor(const std::exception_ptr& e) {
+  try {
+    std::rethrow_exception(e);
+  } catch (const transport_closed&) {
+    return true;
+  } catch (const context_cancelled&) {
+    return true;
+  } catch (const remote_actor_error& boxed) {
+    return boxed.is<transport_closed>();
+  } catch (...) {
+    return false;
+  }
+}
+
+bool is_fault(const exit_report& r) {
   return !(r.how == exit_report::cause::returned ||
            (r.how == exit_report::cause::exited && r.status == 0));
 }
 
-/// One per actor, in the outer nursery of its block: the actor's life as a task.
-task<> mind(native_actor* owner, child_slot* c) {
+}  // namespace
+
+struct actor_set::state final : tree::place_keeper {
+  state(native_actor& by, const nursery_options& options)
+      : owner(by), restarts(by.scheduler(), options.restart, *this) {}
+
+  /// Begins an incarnation.
+  child_slot* begin(member& m);
+  task<> come_up(member* m, child_slot* c);
+  task<> answer_init(member* m, child_slot* c);
+  task<> start(tree::place& p) override;
+  task<> stop(tree::place& p) override;
+  bool is_there(const tree::place& p) const override;
+  task<> mind(member* m, child_slot* c, call_target target);
+  task<> collect(member* m, std::string function, payload arguments,
+                 std::shared_ptr<one_shot_state> result);
+  task<> until_nobody_takes(std::shared_ptr<one_shot_state> result);
+  member& add(std::string_view name, const actor_options& options);
+  task<> start_first(member* m, child_slot* c);
+
+  native_actor& owner;
+  nursery* minders = nullptr;
+  tree::restarts restarts;
+  std::vector<std::unique_ptr<member>> members;
+  std::vector<std::shared_ptr<one_shot_state>> results;
+  bool body_over = false;
+};
+
+member& actor_set::state::add(std::string_view name, const actor_options& options) {
+  auto made = std::make_unique<member>(name, options.restart);
+  made->plan = owner.plan_child(name, options);
+  members.push_back(std::move(made));
+  restarts.add(*members.back());
+  return *members.back();
+}
+
+child_slot* actor_set::state::begin(member& m) {
+  child_slot& c = owner.start_child(m.plan);
+  m.target = owner.target_of(c);
+  auto minding = [](state* s, member* of, child_slot* child, call_target target) {
+    return s->mind(of, child, target);
+  };
+  minders->start_soon(fmt::format("actor {}", m.name), minding, this, &m, &c, m.target);
+  return &c;
+}
+
+/// One per incarnation, in the outer nursery of the block: the actor's life as a task.
+task<> actor_set::state::mind(member* m, child_slot* c, call_target target) {
   auto waiting = take(until_gone(c));
   settled<void> how = co_await captured<void>(std::move(waiting));
-  co_await end_child(owner, c);
-  if (is_failure(*c)) throw actor_died(c->id.name, c->report);
+  co_await end_child(&owner, c);
+  // One that was not up yet is the business of whoever started it.
+  if (m->now == tree::place::state::up && same(m->target, target)) {
+    const actor_died death(c->id.name, c->report);
+    const auto verdict =
+        restarts.ended(*m, std::make_exception_ptr(death), is_fault(c->report), c->requested);
+    m->told = verdict == tree::restarts::verdict::fails;
+    if (m->told) throw death;
+  }
   if (how.error()) std::rethrow_exception(how.error());
 }
 
-task<call_target> wait_up(native_actor* owner, call_target target) {
-  child_slot* c = owner->find(target);
+task<> actor_set::state::come_up(member* m, child_slot* c) {
   auto waiting = take(until_settled(c));
   settled<void> how = co_await captured<void>(std::move(waiting));
+  if (!how.error() && !c->start_error && m->first) {
+    auto answering = take(answer_init(m, c));
+    how = co_await captured<void>(std::move(answering));
+  }
   if (how.error()) {
-    co_await end_child(owner, c);
+    co_await end_child(&owner, c);
     std::rethrow_exception(how.error());
   }
   if (c->start_error) std::rethrow_exception(c->start_error);
-  co_return target;
+  if (c->ended) throw actor_died(c->id.name, c->report);
+  restarts.is_up(*m);  // In one go with that look: from now on its minder sees its death.
 }
 
-}  // namespace
+task<> actor_set::state::answer_init(member* m, child_slot* c) {
+  auto calling = take(move_on_after(m->plan.start_within,
+                                    raw_call(m->target, m->first.name(), m->first.arguments())));
+  auto how = co_await captured<std::optional<payload>>(std::move(calling));
+  if (how.error()) std::rethrow_exception(how.error());
+  if (!how.value())
+    throw timeout_error(fmt::format("actor '{}': its init '{}' did not end within {} s", c->id.name,
+                                    m->first.name(),
+                                    std::chrono::duration<double>(m->plan.start_within).count()));
+}
 
-task<call_target> actor_set::start(std::string_view name, const actor_options& options) {
-  child_slot& c = owner_.start_child(name, options);
-  const call_target target = owner_.target_of(c);
-  started_.push_back(target);
-  minders_->start_soon(fmt::format("actor {}", name), mind, &owner_, &c);
-  return wait_up(&owner_, target);
+task<> actor_set::state::start_first(member* m, child_slot* c) {
+  auto coming = take(come_up(m, c));
+  auto how = co_await captured<void>(std::move(coming));
+  if (how.error()) {
+    m->now = tree::place::state::over;
+    restarts.remove(*m);
+    std::rethrow_exception(how.error());
+  }
+}
+
+task<> actor_set::state::start(tree::place& p) {
+  auto* m = static_cast<member*>(&p);
+  if (m->earlier) owner.release(*m->earlier);
+  m->earlier = m->target;
+  return come_up(m, begin(*m));
+}
+
+task<> actor_set::state::stop(tree::place& p) {
+  return end_child(&owner, owner.find(static_cast<member&>(p).target));
+}
+
+bool actor_set::state::is_there(const tree::place& p) const {
+  const child_slot* c = owner.find(static_cast<const member&>(p).target);
+  return c && !c->ended && !c->lost;
+}
+
+// One that fails does not cut the others short: their errors come out with its own.
+task<> actor_set::state::until_nobody_takes(std::shared_ptr<one_shot_state> result) {
+  co_await result->claimed.wait();
+  for (std::size_t i = 0; i < results.size() && !result->taken; ++i) {
+    const std::shared_ptr<one_shot_state> other = results[i];
+    co_await other->done.wait();
+  }
+}
+
+// The task of a one-shot, in the block's own nursery: its error is the block's if nobody takes it.
+task<> actor_set::state::collect(member* m, std::string function, payload arguments,
+                                 std::shared_ptr<one_shot_state> result) {
+  auto calling = take(raw_call(m->target, std::move(function), std::move(arguments)));
+  result->how = co_await captured<payload>(std::move(calling));
+  result->done.set();
+  const std::exception_ptr error = result->how.error();
+  child_slot* c = owner.find(m->target);
+  const bool stopped = c->requested;
+  co_await end_child(&owner, c);
+  if (!error) co_return;
+  if (is_cancelled(error)) std::rethrow_exception(error);
+  if (stopped && is_end_of_actor(error)) co_return;  // Somebody wanted that: no failure.
+  auto waiting = take(until_nobody_takes(result));
+  auto how = co_await captured<void>(std::move(waiting));
+  // Its death is told by who minds it, where that is a failure.
+  if (!result->taken && !m->told) std::rethrow_exception(error);
+  if (how.error()) std::rethrow_exception(how.error());
+}
+
+// --- the face ------------------------------------------------------------------------------------
+
+actor_set::actor_set(tree::native_actor& owner, const nursery_options& options)
+    : state_(std::make_unique<state>(owner, options)) {}
+
+actor_set::~actor_set() {
+  for (const auto& m : state_->members) {
+    state_->owner.release(m->target);
+    if (m->earlier) state_->owner.release(*m->earlier);
+  }
+}
+
+void actor_set::mind_in(nursery& minders) {
+  state_->minders = &minders;
+  if (state_->restarts.restarts_any())
+    minders.start_soon("restarts", [](state* s) { return s->restarts.run(); }, state_.get());
+}
+
+task<call_target> actor_set::start(std::string_view name, const actor_options& options,
+                                   init_call first) {
+  member& m = state_->add(name, options);
+  m.first = std::move(first);
+  auto starting = [](state* s, member* of, child_slot* c) -> task<call_target> {
+    co_await s->start_first(of, c);
+    co_return of->target;
+  };
+  return starting(state_.get(), &m, state_->begin(m));
+}
+
+task<started_one_shot> actor_set::start_one_shot(nursery& tasks, std::string_view name,
+                                                 const actor_options& options,
+                                                 function_name function, payload arguments) {
+  actor_options once = options;
+  once.restart = restart_type::temporary;
+  member& m = state_->add(name, once);
+  auto starting = [](state* s, nursery* in, member* of, child_slot* c, std::string called,
+                     payload with) -> task<started_one_shot> {
+    co_await s->start_first(of, c);
+    auto result = std::make_shared<one_shot_state>();
+    s->results.push_back(result);
+    if (s->body_over) result->claimed.set();
+    auto collecting = [](state* by, member* from, std::string what, payload kwargs,
+                         std::shared_ptr<one_shot_state> to) {
+      return by->collect(from, std::move(what), std::move(kwargs), std::move(to));
+    };
+    in->start_soon(fmt::format("result of actor {}", of->name), collecting, s, of,
+                   std::move(called), std::move(with), result);
+    started_one_shot started{of->target, std::move(result)};
+    co_return started;
+  };
+  return starting(state_.get(), &tasks, &m, state_->begin(m), std::string(function.text()),
+                  std::move(arguments));
+}
+
+task<call_target> actor_set::find(std::string_view name, duration within) {
+  auto finding = [](state* s, std::string called, duration longest) -> task<call_target> {
+    tree::place* p = co_await s->restarts.wait_up(std::move(called), longest);
+    co_return static_cast<member*>(p)->target;
+  };
+  return finding(state_.get(), std::string(name), within);
+}
+
+std::size_t actor_set::restart_count(std::string_view name) const {
+  const tree::place* p = state_->restarts.find(name);
+  return p ? p->restarts : 0;
+}
+
+void actor_set::body_ended() {
+  for (const auto& result : state_->results) result->claimed.set();
+  state_->body_over = true;
 }
 
 void actor_set::stop_all() {
-  for (auto t : started_)
-    if (child_slot* c = owner_.find(t); !c->ended) owner_.stop_child(*c);
+  state_->restarts.close();
+  for (const auto& m : state_->members)
+    if (child_slot* c = state_->owner.find(m->target); !c->ended) state_->owner.stop_child(*c);
 }
 
-actor_set::~actor_set() {
-  for (auto t : started_) owner_.release(t);
+task<payload> one_shot_result(std::shared_ptr<one_shot_state> state) {
+  co_await state->done.wait();
+  if (state->how.error()) {
+    state->taken = true;
+    state->claimed.set();
+    std::rethrow_exception(state->how.error());
+  }
+  co_return state->how.value();
 }
 
 task<payload> raw_call(call_target t, std::string name, payload kwargs) {

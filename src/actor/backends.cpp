@@ -62,6 +62,10 @@ exit_report thread_main(process_runtime& rt, const std::vector<exposed>& endpoin
       ipc::connect_memory(self->self(), self, spec.parent, spec.parent_sink);
     };
     loop->run(self->serve(spec.parent.uuid, std::move(connect)));
+    if (self->lost_parent()) {
+      report.how = exit_report::cause::failed;
+      report.detail = self->cancel_reason();
+    }
   } catch (...) {
     report.how = exit_report::cause::failed;
     report.detail = describe_exception(std::current_exception());

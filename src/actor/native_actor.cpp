@@ -133,11 +133,9 @@ void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, p
 void native_actor::child_changed(port::child_changed change) {
   on_loop([change = std::move(change)](native_actor& me) mutable {
     port::effects out;
-    if (change.what == port::child_changed::kind::lost) {
+    if (change.what == port::child_changed::kind::lost)
       me.table_.child_lost(change.uuid, change.report.detail, out);
-      return me.apply(std::move(out));
-    }
-    if (change.what != port::child_changed::kind::started)
+    else if (change.what != port::child_changed::kind::started)
       me.table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
     me.apply(std::move(out));
@@ -337,6 +335,7 @@ void native_actor::act(port::reply_arrived&&) {}  // Every request of ours has a
 void native_actor::act(port::cancel_requested&& e) {
   if (cancel_why_) return;
   cancel_why_ = std::move(e.why);
+  lost_parent_ = e.by_parent_loss;
   if (calls_) calls_->cancel(*cancel_why_);
 }
 
@@ -373,7 +372,8 @@ void native_actor::act(port::child_changed&& e) {
       c.settled.set();
       break;
     case port::child_changed::kind::lost:
-      break;  // Its requests have been answered.
+      c.lost = true;
+      break;
     case port::child_changed::kind::start_failed:
       c.start_error = e.error;
       c.report = std::move(e.report);
@@ -463,9 +463,9 @@ void native_actor::leave(const std::string& why) {
 
 // --- children ------------------------------------------------------------------------------------
 
-child_slot& native_actor::start_child(std::string_view name, const actor_options& options) {
+child_plan native_actor::plan_child(std::string_view name, const actor_options& options) {
   spawn::child_spec spec;
-  spec.self = aid_of({std::string(name), base::new_uuid()});
+  spec.self.name = name;
   spec.gil = options.gil;
   spec.cwd = options.cwd.view();
   if (!options.enable_transports.empty())
@@ -486,12 +486,17 @@ child_slot& native_actor::start_child(std::string_view name, const actor_options
   const bool is_open = options.backend == spawn::automatic;
   const std::string key(is_open ? runtime_.key_for(spec) : options.backend.text());
   auto& backend = runtime_.backend_for(key, spec);
+  return {&backend, std::move(spec), options.stop, options.start_within};
+}
 
+child_slot& native_actor::start_child(const child_plan& plan) {
+  spawn::child_spec spec = plan.spec;
+  spec.self = aid_of({plan.spec.self.name, base::new_uuid()});
   auto made = std::make_unique<child_slot>(uid{spec.self.name, spec.self.uuid});
   child_slot& c = *made;
   slot_of_.emplace(spec.self.uuid, add_slot(std::move(made)).slot);
-  runtime_.start_child(shared_from_this(), backend, std::move(spec), options.stop,
-                       options.start_within);
+  runtime_.start_child(shared_from_this(), *plan.backend, std::move(spec), plan.stop,
+                       plan.start_within);
   return c;
 }
 

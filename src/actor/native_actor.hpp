@@ -37,9 +37,18 @@ struct child_slot {
   exit_report report;
   bool up = false;
   bool ended = false;                 // Or its link has closed.
+  bool lost = false;                  // Its connection has closed: it is about to end.
   bool requested = false;             // Its end was asked for.
   event settled{"an actor's start"};  // Up, or failed to start.
   event gone{"an actor's end"};
+};
+
+/// What an actor is started with, as often as it is started. Owns all of it.
+struct child_plan {
+  spawn::backend* backend = nullptr;
+  spawn::child_spec spec;  // Its `self` has a name; each incarnation gets a uuid.
+  stop_policy stop;
+  duration start_within{};
 };
 
 /// A native actor's runtime. Its port belongs to its loop: other threads deliver by posting to it,
@@ -86,7 +95,9 @@ class native_actor final : public port::actor_port,
   task<> enter_registry(std::vector<msg::wire_address> at, std::vector<msg::wire_address> joined);
 
   // --- what portals and actor nurseries need ---
-  child_slot& start_child(std::string_view name, const actor_options& options);
+  /// Throws backend_unavailable.
+  child_plan plan_child(std::string_view name, const actor_options& options);
+  child_slot& start_child(const child_plan& plan);
   void stop_child(child_slot& c, std::optional<stop_policy> policy = {});
   detail::call_target target_of(const child_slot& c) const;
   /// For a portal to the actor at the other end of any link of ours, child or not, until release().
@@ -110,6 +121,8 @@ class native_actor final : public port::actor_port,
   nursery* calls() noexcept { return calls_; }  // Null: it does not serve (any more).
   bool was_cancelled() const noexcept { return cancel_why_.has_value(); }
   const std::string& cancel_reason() const { return *cancel_why_; }
+  /// It ended because its parent's connection closed, not because it was asked to.
+  bool lost_parent() const noexcept { return lost_parent_; }
 
   // --- what dialogs need ---
   port::call_table& table() noexcept { return table_; }
@@ -187,6 +200,7 @@ class native_actor final : public port::actor_port,
   std::vector<std::shared_ptr<ipc::listener>> listeners_;  // Shared with the runtime's list.
   payload runtime_vars_ = to_payload(std::map<std::string, std::string>());  // Handed on.
   std::optional<std::string> cancel_why_;
+  bool lost_parent_ = false;
   bool alone_ = false;
   bool left_ = false;
 };

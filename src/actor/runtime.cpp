@@ -138,8 +138,9 @@ int run_child(const child_arguments& arguments, const main_options& options) {
                  failure.c_str());
     return 1;
   }
-  if (!clean) leave(0);
-  return 0;
+  const int status = self->lost_parent() ? 1 : 0;  // Nobody asked it to end.
+  if (!clean) leave(status);
+  return status;
 }
 
 }  // namespace

@@ -39,6 +39,16 @@ std::string group_text(std::string_view where, const std::vector<std::exception_
   return text;
 }
 
+std::string too_often(std::string_view actor, std::size_t restarts_max, duration within,
+                      const std::exception_ptr& last_death) {
+  std::string text = "actor '";
+  text.append(actor).append("' died once too often: more than ");
+  text.append(std::to_string(restarts_max)).append(" restarts within ");
+  text.append(core::to_text(within)).append("; the last death: ");
+  text.append(last_death ? describe_exception(last_death) : "unknown");
+  return text + "; see why it dies, or allow more in the nursery's restart_policy";
+}
+
 }  // namespace
 
 actor_died::actor_died(std::string_view name, exit_report report)
@@ -47,6 +57,14 @@ actor_died::actor_died(std::string_view name, exit_report report)
 
 actor_start_error::actor_start_error(const std::string& what, exit_report report)
     : error(what), report_(std::make_shared<const exit_report>(std::move(report))) {}
+
+restart_limit_exceeded::restart_limit_exceeded(std::string_view actor, std::size_t restarts_max,
+                                               duration within, std::exception_ptr last_death)
+    : error(too_often(actor, restarts_max, within, last_death)),
+      actor_(std::make_shared<const std::string>(actor)),
+      restarts_max_(restarts_max),
+      within_(within),
+      last_death_(std::move(last_death)) {}
 
 error_group::error_group(std::string_view where, std::vector<std::exception_ptr> errors)
     : error(group_text(where, errors)),

@@ -62,6 +62,7 @@ constexpr error_kind table[] = {
     error_type<limit_exceeded>,
     error_type<backend_unavailable>,
     error_type<actor_start_error>,
+    error_type<restart_limit_exceeded>,
     error_type<call_stuck>,
     error_type<lagged>,
     error_type<std::invalid_argument>,

@@ -86,7 +86,7 @@ struct spec_arrived {
   msg::spawn_spec spec;
 };
 /// A child of this actor. Sent by its supervisor, in this order: at most one `started`, at most one
-/// `lost`, which answers requests and is no event, then exactly one of `start_failed` or `ended`.
+/// `lost`, whose requests are answered by then, then exactly one of `start_failed` or `ended`.
 struct child_changed {
   enum class kind : std::uint8_t { started, lost, start_failed, ended };
   kind what = kind::ended;

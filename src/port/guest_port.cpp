@@ -73,8 +73,8 @@ void guest_port::request(ipc::link_ptr to, std::string ns, std::string func, pay
 void guest_port::child_changed(port::child_changed change) {
   locked([&](effects& out) {
     if (change.what == port::child_changed::kind::lost)
-      return table_.child_lost(change.uuid, change.report.detail, out);
-    if (change.what != port::child_changed::kind::started)
+      table_.child_lost(change.uuid, change.report.detail, out);
+    else if (change.what != port::child_changed::kind::started)
       table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
   });

@@ -235,6 +235,7 @@ bool guest_actor::expose(const std::string& name, const std::string& path) {
 void guest_actor::act(port::cancel_requested&& e) {
   const bool first = !std::exchange(ending_, true);
   if (first) why_ = e.why;
+  if (first && e.by_parent_loss) failure_ = e.why;  // Nobody asked it to end.
   if (loop_ && loop_runs_) return tell_loop_to_end();
   done_ = serving_;
 }
@@ -602,7 +603,9 @@ void guest_actor::act(port::child_changed&& e) {
       with = make_link(e.link);
       break;
     case kind::lost:
-      return;  // Its requests have been answered.
+      what = "lost";
+      with = to_str(e.report.detail);
+      break;
     case kind::start_failed:
       what = "start_failed";
       with = errors_.make_start_error(e.error);
@@ -615,7 +618,7 @@ void guest_actor::act(port::child_changed&& e) {
       break;
     }
   }
-  if (e.what != kind::started) unwatch_child(e.uuid);
+  if (e.what != kind::started && e.what != kind::lost) unwatch_child(e.uuid);
   const ref told =
       ref::take(with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);
   if (!told) complain(on_event.get());

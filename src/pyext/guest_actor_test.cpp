@@ -409,7 +409,8 @@ TEST_F(GuestActorLoop, AnActorEndsWhenItsParentIsGone) {
   ready_with("");
   parent->link->close("the parent has crashed");
   actor->serve();
-  EXPECT_EQ(actor->failure(), "");
+  EXPECT_EQ(actor->failure(), "its parent's connection closed: the parent has crashed")
+      << "nobody asked it to end";
 }
 
 TEST_F(GuestActorLoop, AStruckActorTakesNoMoreWork) {

@@ -126,7 +126,7 @@ outcome_of_fault wait_while(const kind& k, const std::string& how, transport_set
         n.start_soon(keep_writing, p, echo, how == "stop" ? std::size_t(16) << 20 : 1);
         while (to->size() < waiters) co_await sleep_for(10ms);
       };
-      // An actor that ends by itself, because its parent is lost to it, has not failed.
+      // It fails, unless all have heard of the loss, and the block has ended, before it has.
       auto block_of_actors = [&]() -> task<> { co_await open_nursery(self, actors); };
       auto r = co_await as_result(block_of_actors());
       EXPECT_TRUE(r.has_value() || r.error<actor_died>()) << describe_exception(r.exception());

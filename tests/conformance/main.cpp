@@ -92,6 +92,7 @@ const std::vector<exposed> endpoints = {add_e,      fail_e,      echo_e,       p
 std::vector<exposed> all_endpoints() {
   std::vector<exposed> all = endpoints;
   all.insert(all.end(), endpoints_of_scenarios.begin(), endpoints_of_scenarios.end());
+  all.insert(all.end(), endpoints_of_one_shots.begin(), endpoints_of_one_shots.end());
   all.insert(all.end(), endpoints_of_services.begin(), endpoints_of_services.end());
   return all;
 }
