@@ -23,6 +23,7 @@
 #include "coppice/stall.hpp"
 #include "coppice/time.hpp"
 #include "coppice/transports.hpp"
+#include "coppice/warm.hpp"
 
 namespace coppice {
 
@@ -45,6 +46,7 @@ struct main_options {
   std::vector<std::string> registry_addrs = {};
   std::vector<error_kind> errors = {};  // Your own that travel by name: error_type<E>.
   transport_settings transports = {};   // Between processes.
+  warm_pool warm = {};                  // Python guests that are up before they are asked for.
 };
 
 namespace detail {

@@ -70,7 +70,10 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     """Opens the process's runtime with this interpreter as its root actor. Main thread only, unless
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
-    'exit_linger': float, 'registry_addrs': list of addresses. RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'exit_linger': float, 'registry_addrs': list of addresses, 'warm': Mapping: warm guests are made
+    before it returns, 'size': int, 'preload': list[str], 'loop': str, 'refill': str, 'at_once': int,
+    'fill_within', 'preload_within': float, 'sys_path': list[str].
+    RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""

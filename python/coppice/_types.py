@@ -21,17 +21,18 @@ if TYPE_CHECKING:
                                'main_thread_forkserver']
     type LoopName = Literal['asyncio', 'trio']
     type Gil = Literal['own', 'shared']
+    type Refill = Literal['background', 'on_demand', 'never']
     type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'abandoned', 'reclaimed']
     type Cause = Literal['returned', 'failed', 'exited', 'signalled', 'lost', 'abandoned']
 else:
     Any = Protocol = Self = TracebackType = Link = object
     AbstractAsyncContextManager = AbstractContextManager = list  # They have to be subscriptable.
-    StartMethod = LoopName = Gil = Rung = Cause = str
+    StartMethod = LoopName = Gil = Refill = Rung = Cause = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
     'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'AsyncGenerator', 'Awaitable',
     'Callable', 'Cause', 'Coroutine', 'Gil', 'Iterable', 'Iterator', 'Link', 'LoopName', 'Mapping',
-    'Protocol', 'Rung', 'Self', 'Sequence', 'StartMethod', 'TracebackType', 'Uid',
+    'Protocol', 'Refill', 'Rung', 'Self', 'Sequence', 'StartMethod', 'TracebackType', 'Uid',
 ]

@@ -6,6 +6,7 @@
 
 #include "coppice/errors.hpp"
 #include "pyext/guest_entry.hpp"
+#include "pyext/warm_up.hpp"
 
 namespace coppice::py {
 
@@ -51,7 +52,8 @@ std::unique_ptr<spawn::backend> python_host::make_subint(tree::process_runtime& 
     // Its listener, if it ever had one. Dropped when the loop has ended: so have its listeners.
     control.post([&rt, port] { rt.actor_ended(*port); });
   };
-  return spawn::make_subint_backend(guests_, refusal_, make_guest_entry(std::move(options)));
+  return spawn::make_subint_backend(guests_, refusal_, make_guest_entry(std::move(options)),
+                                    make_warm_entry(package_));
 }
 
 }  // namespace coppice::py

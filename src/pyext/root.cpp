@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <future>
 #include <memory>
@@ -141,6 +142,33 @@ permission permission_from(options_reader& options, const char* name) {
   return text == "allow" ? permission::allow : permission::refuse;
 }
 
+/// The mapping `warm`; see _coppice.pyi.
+spawn::stock_order stock_from(PyObject* mapping) {
+  spawn::stock_order order;
+  if (!mapping) return order;
+  options_reader options(mapping, "WarmPool");
+  const auto number = [&options](const char* name, unsigned otherwise) {
+    PyObject* value = options.find(name);
+    if (!value) return otherwise;
+    const unsigned long n = PyLong_AsUnsignedLong(value);
+    if (PyErr_Occurred()) throw python_error();
+    return static_cast<unsigned>(std::min(n, 1'000'000ul));
+  };
+  order.pool.size = number("size", 0);
+  order.pool.at_once_max = number("at_once", order.pool.at_once_max);
+  order.pool.preload = options.texts("preload");
+  order.pool.loop = options.text("loop", "");
+  order.pool.fill_within = options.seconds("fill_within", order.pool.fill_within);
+  order.pool.preload_within = options.seconds("preload_within", order.pool.preload_within);
+  const std::string refill = options.text("refill", "background");
+  order.pool.refill = refill == "never"       ? refill_when::never
+                      : refill == "on_demand" ? refill_when::on_demand
+                                              : refill_when::background;
+  order.sys_path = options.texts("sys_path");
+  options.finish();
+  return order;
+}
+
 python_root* open_root_of_this_interpreter() {
   PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
   PyObject* capsule = dict ? PyDict_GetItemString(dict, root_key) : nullptr;
@@ -172,6 +200,7 @@ void open_root(const std::string& name, PyObject* mapping) {
   transports.tls.key_file = options.text("tls_key", "");
   transports.tls.ca_file = options.text("tls_ca", "");
   const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");
+  const spawn::stock_order stock = stock_from(options.find("warm"));
   options.finish();
   wanted.use(transports);
 
@@ -180,6 +209,9 @@ void open_root(const std::string& name, PyObject* mapping) {
       throw error(
           fmt::format("the actor '{}' is running in this interpreter already: one at a time",
                       actor->port()->self().name));
+    if (auto* rt = tree::process_runtime::current())
+      if (const auto failure = without_gil([&] { rt->stock_up(stock); }))
+        std::rethrow_exception(failure);
     return actor->set_open(true);
   }
   if (PyInterpreterState_Get() != PyInterpreterState_Main())
@@ -191,8 +223,10 @@ void open_root(const std::string& name, PyObject* mapping) {
   root->program = open_program(std::move(wanted));
   root->linger = linger;
   auto& runtime = *root->program.runtime;
-  if (const auto failure =
-          without_gil([&] { root->port = enter_registry(runtime, name, registry); })) {
+  if (const auto failure = without_gil([&] {
+        root->port = enter_registry(runtime, name, registry);
+        runtime.stock_up(stock);  // Guests need this GIL, now and then, to come up.
+      })) {
     stop_without_gil(runtime);
     std::rethrow_exception(failure);
   }
