@@ -72,7 +72,8 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
     'exit_linger': float, 'registry_addrs': list of addresses, 'warm': Mapping: warm guests are made
     before it returns, 'size': int, 'preload': list[str], 'loop': str, 'refill': str, 'at_once': int,
-    'fill_within', 'preload_within': float, 'sys_path': list[str].
+    'fill_within', 'preload_within': float, 'sys_path': list[str],
+    'main_script': str, compiled ahead.
     RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in

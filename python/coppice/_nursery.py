@@ -430,7 +430,7 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     PEM files. Where a root is running, all these mean nothing.
     """
     options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs),
-                               **warm_options(warm, _spawn.search_path)}
+                               **warm_options(warm, _spawn.program_to_warm)}
     if payload_bytes_max is not None:
         options['payload_bytes_max'] = int(payload_bytes_max)
     if exit_linger is not None:

@@ -132,7 +132,8 @@ class WarmPool(_Record):
             object.__setattr__(self, name, value)
 
 
-def warm_options(warm: WarmPool | int | None, sys_path: Callable[[], list[str]]) -> dict[str, Any]:
+def warm_options(warm: WarmPool | int | None,
+                 program: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What open_root() is given so that the root's process keeps warm guests."""
     if warm is None:
         return {}
@@ -142,7 +143,7 @@ def warm_options(warm: WarmPool | int | None, sys_path: Callable[[], list[str]])
     return {'warm': {'size': pool.size, 'preload': ['coppice', *pool.preload], 'loop': pool.loop,
                      'refill': pool.refill, 'at_once': pool.at_once,
                      'fill_within': pool.fill_within, 'preload_within': pool.preload_within,
-                     'sys_path': sys_path()}}
+                     **program()}}
 
 
 # Of an actor of tractor's, where nobody says otherwise: it needs half a second to leave in peace.

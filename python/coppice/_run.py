@@ -115,7 +115,7 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
     _spawn.choose(start_method)
     adapter = _loop.load(loop)
     options = {**_root.registry_options(registry_addrs),
-               **warm_options(warm, _spawn.search_path), **transports}
+               **warm_options(warm, _spawn.program_to_warm), **transports}
     result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop, options))
     return result
 
@@ -135,7 +135,7 @@ def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
     modules = _spawn.module_paths(enable_modules)
     adapter = _loop.load(loop)
     options = {**_root.registry_options(registry_addrs),
-               **warm_options(warm, _spawn.search_path), **transports}
+               **warm_options(warm, _spawn.program_to_warm), **transports}
 
     async def serve() -> None:
         for module, path in modules.items():

@@ -165,6 +165,7 @@ spawn::stock_order stock_from(PyObject* mapping) {
                       : refill == "on_demand" ? refill_when::on_demand
                                               : refill_when::background;
   order.sys_path = options.texts("sys_path");
+  order.main_script = options.text("main_script", "");
   options.finish();
   return order;
 }

@@ -101,10 +101,10 @@ std::vector<std::string> modules_to_preload(const spawn::stock_order& order) {
   return all;
 }
 
-std::string warm_up(const std::vector<std::string>& modules,
-                    const std::vector<std::string>& sys_path, const std::string& package_path,
-                    std::atomic<std::size_t>& at) {
-  if (warm_up_here(modules, sys_path, package_path, at)) {
+std::string warm_up(const spawn::stock_order& order, const std::vector<std::string>& modules,
+                    const std::string& package_path, std::atomic<std::size_t>& at) {
+  if (warm_up_here(modules, order.sys_path, package_path, at)) {
+    if (!order.main_script.empty()) compile_ahead(order.main_script);
     PyGC_Collect();  // The garbage of the imports is not the actor's.
     return "";
   }
@@ -116,9 +116,8 @@ spawn::warm_entry make_warm_entry(std::string package_path) {
   return [package = std::move(package_path)](const spawn::stock_order& order) {
     spawn::warm_start start;
     start.modules = modules_to_preload(order);
-    start.warm = [modules = start.modules, sys_path = order.sys_path,
-                  package](std::atomic<std::size_t>& at) {
-      return warm_up(modules, sys_path, package, at);
+    start.warm = [order, modules = start.modules, package](std::atomic<std::size_t>& at) {
+      return warm_up(order, modules, package, at);
     };
     return start;
   };

@@ -15,14 +15,14 @@ namespace coppice::py {
 /// The modules of an order, those that its loop needs included, in the order of their import.
 std::vector<std::string> modules_to_preload(const spawn::stock_order& order);
 
-/// Makes `_coppice` importable and imports the modules, under the order's sys.path. `at` is how
-/// many have been imported so far. Afterwards sys.path is as it was, but for what the modules
-/// themselves put there. Empty: done; else what one of them raised, in a line.
+/// Makes `_coppice` importable and imports the modules, under the order's sys.path; compiles its
+/// main script. `at` is how many modules have been imported so far. Afterwards sys.path is as it
+/// was, but for what they themselves put there. Empty: done; else what one of them raised, in a
+/// line.
 ///
 /// REQUIRES: attached to an interpreter that runs nothing else. Thread: its guest's.
-std::string warm_up(const std::vector<std::string>& modules,
-                    const std::vector<std::string>& sys_path, const std::string& package_path,
-                    std::atomic<std::size_t>& at);
+std::string warm_up(const spawn::stock_order& order, const std::vector<std::string>& modules,
+                    const std::string& package_path, std::atomic<std::size_t>& at);
 
 /// How the subint backend has its guests warmed up.
 spawn::warm_entry make_warm_entry(std::string package_path);

@@ -80,6 +80,7 @@ class child {
 struct stock_order {
   warm_pool pool;
   std::vector<std::string> sys_path;  // Where `pool.preload` is found; empty: as usual.
+  std::string main_script;            // Python's, that children run: compiled ahead; empty: none.
 };
 
 /// One way to start actors. Promises, each with a test in tests/conformance that runs on every one:

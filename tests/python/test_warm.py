@@ -225,6 +225,28 @@ def test_actors_of_actors_take_them_too(script):
         ''', modules={'counting': COUNT}, options="warm=coppice.WarmPool(2, refill='never')")
 
 
+def test_many_starts_beside_refills_leave_nothing(script):
+    script('''
+        import asyncio
+        import coppice
+
+        def f(x):
+            return x
+
+        async def main():
+            for turn in range(8):
+                async with coppice.open_nursery() as an:
+                    names = [f'{turn}-{n}' for n in range(5)]
+                    portals = await asyncio.gather(*(
+                        an.start_actor(name, enable_modules=[__name__]) for name in names))
+                    assert await asyncio.gather(*(
+                        portal.run(f, x=n) for n, portal in enumerate(portals))) == [0, 1, 2, 3, 4]
+                    if turn % 2:
+                        await asyncio.sleep(0.03)  # Some are being made when the root closes.
+                    await an.cancel()
+        ''', options='warm=3', seconds=60)
+
+
 @pytest.mark.parametrize('pool, wrong', [
     ('WarmPool(-1)', 'ValueError'), ('WarmPool(1000)', 'ValueError'),
     ("WarmPool(1, 'json')", 'TypeError'), ("WarmPool(1, loop='curio')", 'ValueError'),

@@ -21,6 +21,7 @@ class guest_seat;
 class seat_keeper {
  public:
   virtual ~seat_keeper() = default;
+  virtual void on_up(const guest_seat& seat) noexcept = 0;  // Its interpreter: it warms up now.
   virtual void on_parked(const guest_seat& seat) noexcept = 0;
   virtual void on_refused(const guest_seat& seat, std::string why) noexcept = 0;  // And it ends.
   virtual void on_stuck(const guest_seat& seat, py::stuck_in where) noexcept = 0;
@@ -71,6 +72,7 @@ class guest_seat final : public py::guest_observer {
   void drop_body() noexcept;
   std::shared_ptr<py::guest_observer> taker() const;
 
+  void on_running() noexcept override { keeper_->on_up(*this); }
   void on_returned() noexcept override;
   void on_stuck(py::stuck_in where, duration waited) noexcept override;
   void on_start_failed(std::string_view text) noexcept override;

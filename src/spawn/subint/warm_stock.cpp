@@ -31,7 +31,7 @@ class warm_stock::ledger final : public seat_keeper,
     std::shared_ptr<py::guest_thread> guest;  // Shared with whoever takes it.
     bool parked = false;
     rung_of rung = rung_of::none;
-    time_point until = never;  // Of the rung; while it warms up, of that.
+    time_point until = never;  // Of the rung; while it imports, of that.
     bool hopeless = false;     // What the next rung would do cannot help: give it up.
     bool deaf = false;
   };
@@ -41,6 +41,7 @@ class warm_stock::ledger final : public seat_keeper,
   void run(py::guest_host& host);  // The stock's thread.
 
   // --- seat_keeper
+  void on_up(const guest_seat& seat) noexcept override;
   void on_parked(const guest_seat& seat) noexcept override;
   void on_refused(const guest_seat& seat, std::string why) noexcept override;
   void on_stuck(const guest_seat& seat, py::stuck_in where) noexcept override;
@@ -98,6 +99,17 @@ class warm_stock::ledger final : public seat_keeper,
 };
 
 // --- what guests say ---------------------------------------------------------------------------
+
+// Its creation is not counted: that may have to wait for the main interpreter's GIL, for which no
+// module of the list is to blame.
+void warm_stock::ledger::on_up(const guest_seat& seat) noexcept {
+  std::lock_guard lock(mutex_);
+  place* p = find(seat);
+  if (!p || p->rung != rung_of::none) return;
+  p->until =
+      steady_clock::now() + std::min<duration>(plan_.pool.preload_within, std::chrono::hours(24));
+  changed_.notify_all();
+}
 
 void warm_stock::ledger::on_parked(const guest_seat& seat) noexcept {
   std::lock_guard lock(mutex_);
@@ -217,8 +229,6 @@ warm_stock::ledger::time_point warm_stock::ledger::next_making(time_point now) c
 void warm_stock::ledger::make_one(py::guest_host& host, std::unique_lock<std::mutex>& lock) {
   place p;
   p.seat = std::make_shared<guest_seat>(shared_from_this());
-  const auto patience = std::min<duration>(plan_.pool.preload_within, std::chrono::hours(24));
-  p.until = steady_clock::now() + patience;
   py::guest_options options;
   options.name = "warm";
   // In its place before it can say anything.

@@ -39,7 +39,8 @@ def test_the_root_is_told_what_to_keep_warm(native, warm):
     coppice.run(main, warm=0)
     told, nothing = native.roots
     assert 'warm' not in nothing
-    assert told['warm'].pop('sys_path') == _spawn.search_path()
+    for name, value in _spawn.program_to_warm().items():
+        assert told['warm'].pop(name) == value
     assert told['warm'] == {
         'size': 3, 'preload': ['coppice'], 'loop': None, 'refill': 'background', 'at_once': 2,
         'fill_within': 2.0, 'preload_within': 10.0}
