@@ -109,6 +109,10 @@ def starts(programs, python, add):
                                   [programs / 'bench_bare_interpreter', python],
                                   [python, HERE / 'peer_pool.py', 'start'])
     add('guest.start_ms', value, 'ms', limit, peer)
+    for name in ('warm', 'warm_async'):
+        warm, = together([programs / 'bench_start', name])
+        add('guest.warm_start_us' if name == 'warm' else 'guest.warm_start_async_us', warm, 'us',
+            None, None)
     busy, = together([python, HERE / 'busy_root.py'])
     add('guest.start_busy_root_ms', busy, 'ms', limit, None)
 

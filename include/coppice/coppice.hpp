@@ -56,6 +56,7 @@
 #include "coppice/spawn.hpp"
 #include "coppice/stop.hpp"
 #include "coppice/transports.hpp"
+#include "coppice/warm.hpp"
 
 #include <chrono>
 #include <cstdio>

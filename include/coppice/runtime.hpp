@@ -24,6 +24,7 @@
 #include "coppice/stall.hpp"
 #include "coppice/time.hpp"
 #include "coppice/transports.hpp"
+#include "coppice/warm.hpp"
 
 namespace coppice {
 
@@ -54,6 +55,7 @@ struct main_options {
   /// overrides it, and `--coppice-spawn-method KEY` on the command line of run_main() both. A
   /// backend that this build or machine cannot serve is refused when the runtime opens.
   spawn::key backend = spawn::automatic;
+  warm_pool warm = {};                  // Python guests that are up before they are asked for.
 };
 
 namespace detail {

@@ -23,7 +23,7 @@ from coppice._exceptions import (ActorDied, ActorFailure, BackendUnavailable, Ca
                                  StreamOverrun, TransportClosed, WouldBlock, reg_err_types)
 from coppice._native import native as _native_half
 from coppice._nursery import ActorNursery, open_nursery
-from coppice._policy import ExitReport, GuestBudget, RestartPolicy, StopPolicy
+from coppice._policy import ExitReport, GuestBudget, RestartPolicy, StopPolicy, WarmPool
 from coppice._portal import Portal
 from coppice._run import Actor, current_actor, get_runtime_vars, run, run_daemon
 from coppice._scopes import (CancelScope, current_effective_deadline, current_time, fail_after,
@@ -47,11 +47,11 @@ __all__ = [
     'ContextCancelled', 'EndOfChannel', 'ExitReport', 'ForcedStops', 'GuestBudget', 'Interrupted',
     'Lagged', 'LimitExceeded', 'ModuleNotExposed', 'MsgStream', 'MsgTypeError', 'NoRuntime',
     'Portal', 'RemoteActorError', 'RestartLimitExceeded', 'RestartPolicy', 'RuntimeFailure',
-    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WouldBlock', 'backends',
-    'broadcast_receiver', 'context', 'current_actor',
-    'current_effective_deadline', 'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor',
-    'get_registry', 'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor',
-    'reg_err_types', 'run', 'run_daemon', 'stream', 'wait_for_actor',
+    'StopPolicy', 'StreamOverrun', 'TransportClosed', 'Unresolved', 'WarmPool', 'WouldBlock',
+    'backends', 'broadcast_receiver', 'context', 'current_actor', 'current_effective_deadline',
+    'current_ipc_ctx', 'current_time', 'fail_after', 'find_actor', 'get_registry',
+    'get_runtime_vars', 'move_on_after', 'open_nursery', 'query_actor', 'reg_err_types', 'run',
+    'run_daemon', 'stream', 'wait_for_actor',
 ]
 
 # Found when it is asked for: a guest imports this package whenever the main script does, and pays.

@@ -71,7 +71,11 @@ def open_root(name: str, options: Mapping[str, Any]) -> None:
     the script runs under `coppice run` (then the runtime is there already and this only marks the
     root open). options: 'start_method': str, 'stop': Stop, 'payload_bytes_max': int,
     'exit_linger': float, 'registry_addrs': list of addresses, 'forkserver_preload': modules, and the
-    'sys_path' by which they are found, 'guests': (forced_max, quarantined_max, then). RuntimeFailure (coppice._exceptions) if a root is open already."""
+    'sys_path' by which they are found, 'guests': (forced_max, quarantined_max, then), 'warm':
+    Mapping: warm guests are made before it returns, 'size': int, 'preload': list[str], 'loop': str,
+    'refill': str, 'at_once': int, 'fill_within', 'preload_within': float, 'sys_path': list[str],
+    'main_script': str, compiled ahead.
+    RuntimeFailure (coppice._exceptions) if a root is open already."""
 def close_root() -> bool:
     """Stops what is left, bounded, without the GIL. True: nothing is left. False: native code is in
     quarantine; the process will leave by _exit at its end (atexit callback of ours)."""

@@ -4,7 +4,8 @@ from coppice import _loop, _root, _spawn
 from coppice._exceptions import (ActorDied, ActorFailure, CallStuck, RuntimeFailure,
                                  TransportClosed)
 from coppice._native import native
-from coppice._policy import HARD, TRACTORS, ExitReport, RestartPolicy, StopPolicy
+from coppice._policy import (HARD, TRACTORS, ExitReport, RestartPolicy, StopPolicy, WarmPool,
+                             warm_options)
 from coppice._portal import Portal
 from coppice._restart import Place, Restarts
 from coppice._types import (AbstractAsyncContextManager, Any, Callable, Coroutine, Gil, Link,
@@ -503,6 +504,7 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
                  name: str = 'root', payload_bytes_max: int | None = None,
                  exit_linger: float | None = None,
                  registry_addrs: Sequence[Any] | None = None, loglevel: str | None = None,
+                 warm: WarmPool | int | None = None,
                  **transports: Any) -> AbstractAsyncContextManager[ActorNursery]:
     """A block of actors. When it is left, every actor that was started in it has ended.
 
@@ -518,15 +520,16 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     which actors are started again when one dies; without it nobody is, and the block fails. Where
     no actor is running yet, the block is also the root: `name` is its name, payload_bytes_max
     bounds one message, exit_linger is how long the process may take to leave when native code in it
-    never returns, registry_addrs are what coppice.run() does with them. transports, between
-    processes: enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent
+    never returns, registry_addrs and warm are what coppice.run() does with them. transports,
+    between processes: enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent
     peer is dead; insecure_tcp='allow' lets tcp go beyond this host without TLS;
     other_users='allow', unix sockets to processes of other users; tls_certificate, tls_key, tls_ca,
     PEM files. forkserver_preload=['numpy'] are modules that are imported once, in the process from
     which 'forkserver' and its like fork actors. guests: a GuestBudget. Where a root is running, all
     these mean nothing.
     """
-    options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs)}
+    options: dict[str, Any] = {'name': name, **_root.registry_options(registry_addrs),
+                               **warm_options(warm, _spawn.program_to_warm)}
     if payload_bytes_max is not None:
         options['payload_bytes_max'] = int(payload_bytes_max)
     if exit_linger is not None:

@@ -3,7 +3,7 @@
 
 Written out, not dataclasses: importing `dataclasses` costs more than the rest of this package.
 """
-from coppice._types import Any, Cause, Rung, Strategy
+from coppice._types import Any, Callable, Cause, LoopName, Refill, Rung, Sequence, Strategy
 
 
 class _Record:
@@ -139,6 +139,65 @@ class RestartPolicy(_Record):
                 break
             pause *= self.pause_factor
         return min(pause, self.pause_longest)
+
+
+class WarmPool(_Record):
+    """Sub-interpreters that are up, with modules imported, before an actor is asked for: a start
+    that finds one takes less than a millisecond.
+
+        coppice.run(main, warm=WarmPool(size=4, preload=['numbers'], loop='asyncio'))
+
+    size: how many are kept in stock. preload: modules that they import, under this sys.path, after
+    `coppice`. loop: 'asyncio' or 'trio', what `async def` endpoints need, too. refill: 'background'
+    (as soon as nothing else starts), 'on_demand' (once a start found none) or 'never'. at_once: so
+    many are made at the same time. fill_within: seconds that the root waits for them when it opens.
+    preload_within: seconds for the imports of one.
+
+    Any actor on `subint` with an own GIL takes one if there is one, else it starts cold, at once.
+    If a module of preload raises, or is not imported in time, stderr says which, once, and actors
+    start cold from then on. See docs/python.md.
+    """
+    __slots__ = ('size', 'preload', 'loop', 'refill', 'at_once', 'fill_within', 'preload_within')
+    size: int
+    preload: tuple[str, ...]
+    loop: LoopName | None
+    refill: Refill
+    at_once: int
+    fill_within: float
+    preload_within: float
+
+    def __init__(self, size: int, preload: Sequence[str] = (), loop: LoopName | None = None, *,
+                 refill: Refill = 'background', at_once: int = 2, fill_within: float = 2.0,
+                 preload_within: float = 10.0) -> None:
+        if not 0 <= size <= 256:
+            raise ValueError(f'WarmPool(size={size!r}): a number from 0 to 256')
+        if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+            raise TypeError(f'WarmPool(preload={preload!r}): a list of module names')
+        if loop not in (None, 'asyncio', 'trio'):
+            raise ValueError(f"WarmPool(loop={loop!r}): 'asyncio', 'trio' or None")
+        if refill not in ('background', 'on_demand', 'never'):
+            raise ValueError(f"WarmPool(refill={refill!r}): 'background', 'on_demand' or 'never'")
+        if at_once < 1:
+            raise ValueError(f'WarmPool(at_once={at_once!r}): 1 or more')
+        for name, value in (('size', int(size)), ('preload', tuple(preload)), ('loop', loop),
+                            ('refill', refill), ('at_once', int(at_once)),
+                            ('fill_within', float(fill_within)),
+                            ('preload_within', float(preload_within))):
+            object.__setattr__(self, name, value)
+
+
+def warm_options(warm: WarmPool | int | None,
+                 program: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What open_root() is given so that the root's process keeps warm guests."""
+    if warm is None:
+        return {}
+    pool = warm if isinstance(warm, WarmPool) else WarmPool(warm)
+    if pool.size == 0:
+        return {}
+    return {'warm': {'size': pool.size, 'preload': ['coppice', *pool.preload], 'loop': pool.loop,
+                     'refill': pool.refill, 'at_once': pool.at_once,
+                     'fill_within': pool.fill_within, 'preload_within': pool.preload_within,
+                     **program()}}
 
 
 # Of an actor of tractor's, where nobody says otherwise: it needs half a second to leave in peace.

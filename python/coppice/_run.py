@@ -3,7 +3,7 @@
 from coppice import _loop, _root, _spawn
 from coppice._exceptions import NoRuntime
 from coppice._native import native
-from coppice._policy import StopPolicy
+from coppice._policy import StopPolicy, WarmPool, warm_options
 from coppice._portal import Portal
 from coppice._types import Any, Awaitable, Callable, LoopName, Sequence, StartMethod, Uid
 
@@ -90,7 +90,7 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
                 start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
                 stop: StopPolicy | None = None, name: str = 'root',
                 registry_addrs: Sequence[Address] | None = None, loglevel: str | None = None,
-                **transports: Any) -> R:
+                warm: WarmPool | int | None = None, **transports: Any) -> R:
     """Runs `await main(*args)` as the root actor of this process, and returns its result.
 
         if __name__ == '__main__':
@@ -105,7 +105,8 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
 
     registry_addrs is where a registrar is looked for: one that is there is joined; where nobody is,
     the root becomes it and listens at all of them. Without, the root is the registrar of its tree.
-    transports are those of open_nursery(), like enable_transports=['tcp'].
+    warm is a WarmPool, or its size: sub-interpreters that are up before main() runs, for actors to
+    start in. transports are those of open_nursery(), like enable_transports=['tcp'].
     """
     if not callable(main):
         if hasattr(main, 'close'):
@@ -115,7 +116,8 @@ def run[*Ts, R](main: Callable[[*Ts], Awaitable[R]], /, *args: *Ts,
     _root.refuse_second_root('coppice.run()')
     _spawn.choose(*_spawn.default(start_method))
     adapter = _loop.load(loop)
-    options = {**_root.registry_options(registry_addrs), **transports}
+    options = {**_root.registry_options(registry_addrs),
+               **warm_options(warm, _spawn.program_to_warm), **transports}
     result: R = adapter.run_main(lambda: _main(main, args, name, start_method, stop, options))
     return result
 
@@ -124,7 +126,7 @@ def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
                registry_addrs: Sequence[Address] | None = None,
                start_method: StartMethod = 'auto', loop: LoopName = 'asyncio',
                stop: StopPolicy | None = None, loglevel: str | None = None,
-               **transports: Any) -> None:
+               warm: WarmPool | int | None = None, **transports: Any) -> None:
     """Runs a root actor that serves the functions of `enable_modules`, and registers others, until
     somebody cancels it (then it returns) or a Ctrl-C does (KeyboardInterrupt).
 
@@ -134,7 +136,8 @@ def run_daemon(enable_modules: Sequence[str], *, name: str = 'root',
     _spawn.choose(*_spawn.default(start_method))
     modules = _spawn.module_paths(enable_modules)
     adapter = _loop.load(loop)
-    options = {**_root.registry_options(registry_addrs), **transports}
+    options = {**_root.registry_options(registry_addrs),
+               **warm_options(warm, _spawn.program_to_warm), **transports}
 
     async def serve() -> None:
         for module, path in modules.items():

@@ -107,6 +107,11 @@ def main_data() -> dict[str, str]:
     return {'init_main_from_path': path}
 
 
+def program_to_warm() -> dict[str, Any]:
+    """What warm guests need to know ahead of this program."""
+    return {'sys_path': search_path(), 'main_script': main_data().get('init_main_from_path')}
+
+
 def start_data(enable_modules: Iterable[str] | None, inherit_main: bool) -> dict[str, Any]:
     """The options of `_coppice.start_child` that say which code the child runs."""
     modules = module_paths(enable_modules)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
                                'mp_forkserver', 'main_thread_forkserver']
     type LoopName = Literal['asyncio', 'trio']
     type Gil = Literal['own', 'shared']
+    type Refill = Literal['background', 'on_demand', 'never']
     type Rung = Literal['none', 'asked', 'interrupted', 'forced', 'killed', 'abandoned',
                         'reclaimed']
     type Strategy = Literal['one_cancels_all', 'one_for_one', 'rest_for_one']
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 else:
     Any = Protocol = Self = TracebackType = Link = object
     AbstractAsyncContextManager = AbstractContextManager = list  # They have to be subscriptable.
-    StartMethod = LoopName = Gil = Rung = Cause = Strategy = Restart = str
+    StartMethod = LoopName = Gil = Refill = Rung = Cause = Strategy = Restart = str
 
 type Uid = tuple[str, str]  # (name, uuid): names need not be unique, uuids are.
 
 __all__ = [
     'AbstractAsyncContextManager', 'AbstractContextManager', 'Any', 'AsyncGenerator', 'Awaitable',
     'Callable', 'Cause', 'Coroutine', 'Gil', 'Iterable', 'Iterator', 'Link', 'LoopName', 'Mapping',
-    'Protocol', 'Restart', 'Rung', 'Self', 'Sequence', 'StartMethod', 'Strategy', 'TracebackType',
-    'Uid',
+    'Protocol', 'Refill', 'Restart', 'Rung', 'Self', 'Sequence', 'StartMethod', 'Strategy',
+    'TracebackType', 'Uid',
 ]

@@ -2,13 +2,11 @@
 #include "actor/process_runtime.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <cstdio>
 #include <string_view>
 #include <utility>
@@ -17,6 +15,7 @@
 #include "actor/one_copy.hpp"
 #include "actor/runtime_vars.hpp"
 #include "base/assert.hpp"
+#include "base/fd.hpp"
 #include "base/forked.hpp"
 #include "coppice/errors.hpp"
 #include "coppice/time.hpp"
@@ -29,19 +28,6 @@ namespace {
 // The one pointer by which everything in the process finds the runtime (ARCHITECTURE.md,
 // "Globals").
 std::atomic<process_runtime*> the_runtime{nullptr};
-
-/// To stderr, as much of it as goes there at once: the reader of a full pipe must not hold up the
-/// control loop.
-void print_without_waiting(std::string_view text) {
-  pollfd out{STDERR_FILENO, POLLOUT, 0};
-  while (!text.empty() && ::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT)) {
-    // A pipe that is said to be writable takes that much without blocking.
-    const auto n =
-        ::write(STDERR_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
-    if (n <= 0) return;
-    text.remove_prefix(static_cast<std::size_t>(n));
-  }
-}
 }  // namespace
 
 void process_options::use(const transport_settings& settings) {
@@ -178,7 +164,7 @@ void process_runtime::on_signal(int number, int nth) {
   if (number == SIGUSR1) {
     base::tree_writer w;
     describe_here(w);
-    return print_without_waiting(w.text());
+    return base::write_without_waiting(STDERR_FILENO, w.text());
   }
   // The second of two that came at once may be the only one that is seen.
   if (cancel_root_) cancel_root_(number == SIGINT ? "SIGINT" : "SIGTERM");
@@ -258,6 +244,14 @@ task<> process_runtime::run_control() {
   });
   network_->close();
   listeners_.close();
+}
+
+void process_runtime::stock_up(const spawn::stock_order& order) {
+  if (order.pool.size == 0) return;
+  if (order.pool.size > warm_pool::size_max)
+    throw backend_unavailable(fmt::format("a stock of {} warm guests is too large: at most {}",
+                                          order.pool.size, warm_pool::size_max));
+  for (auto& b : backends_) b->stock_up(order);
 }
 
 std::vector<msg::wire_address> process_runtime::elect_registrars(
@@ -364,6 +358,7 @@ bool process_runtime::stop(duration bound) {
     cancel_root_ = nullptr;
     supervisor_->close();
   });
+  for (auto& b : backends_) b->clear_stock();
   // Each ladder has its own bound, so this ends; the bound is for what nobody thought of.
   const bool ended = !control_thread_.joinable() ||
                      control_thread_.join_for(std::chrono::ceil<std::chrono::milliseconds>(bound));
@@ -382,6 +377,7 @@ bool process_runtime::stop(duration bound) {
   stalls_->stop();
   if (ended)
     for (auto& b : backends_) b->shut_down();
+  for (auto& one : quarantined_stock()) left_.push_back(std::move(one));
   threads_->close();
   left_behind_ = !left_.empty() || !threads_->quarantined().empty();
   if (must_stay()) {
@@ -416,10 +412,22 @@ std::optional<T> process_runtime::ask_control(base::unique_function<T()> questio
 
 std::vector<quarantine_entry> process_runtime::quarantined() {
   using entries = std::vector<quarantine_entry>;
-  auto told = ask_control<entries>([this] { return supervisor_->quarantined(); });
+  auto told = ask_control<entries>([this] {
+    entries of_actors = supervisor_->quarantined();
+    for (auto& one : quarantined_stock()) of_actors.push_back(std::move(one));
+    return of_actors;
+  });
   entries all = told ? std::move(*told) : left_;
   for (auto& work : threads_->quarantined())
     all.push_back({{}, std::move(work.what), time_point(work.since)});
+  return all;
+}
+
+std::vector<quarantine_entry> process_runtime::quarantined_stock() const {
+  std::vector<quarantine_entry> all;
+  for (const auto& b : backends_)
+    for (auto& where : b->quarantined_stock())
+      all.push_back({{"(a warm guest)", ""}, std::move(where), control_->now()});
   return all;
 }
 
@@ -432,6 +440,7 @@ void process_runtime::describe_here(base::tree_writer& w) const {
                          left.forced, options_.guests.forced_max, left.quarantined,
                          options_.guests.quarantined_max));
   }
+  for (const auto& b : backends_) b->describe_stock(w);
   for (const auto& work : threads_->quarantined()) w.line("quarantine: " + work.what);
 }
 

@@ -103,6 +103,10 @@ class process_runtime {
   std::string_view key_for(const spawn::child_spec& spec) const;
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
+  /// Has its backends make what is to be ready before it is asked for. Blocks, for at most the
+  /// pool's `fill_within`, or as long as loading a Python takes. Throws backend_unavailable.
+  void stock_up(const spawn::stock_order& order);
+
   /// Which registrars a root joins: see elect(). Blocks, for at most election_options::total.
   /// Empty: the root is to be the registrar, as it is without addresses.
   std::vector<msg::wire_address> elect_registrars(const std::vector<msg::wire_address>& at);
@@ -158,6 +162,7 @@ class process_runtime {
   void start_at(const std::shared_ptr<start_request>& request, discovery::tree_addresses known);
   void describe_here(base::tree_writer& w) const;
   spawn::backend* backend_named(std::string_view key) const;
+  std::vector<quarantine_entry> quarantined_stock() const;
   template <class T>
   std::optional<T> ask_control(base::unique_function<T()> question);
 

@@ -103,18 +103,32 @@ class lazy_subint final : public spawn::backend {
     std::lock_guard lock(mutex_);
     if (real_) real_->shut_down();
   }
+  void stock_up(const spawn::stock_order& order) override { real().stock_up(order); }
+  void clear_stock() noexcept override {
+    if (auto* backend = real_if_there()) backend->clear_stock();
+  }
+  void describe_stock(base::tree_writer& w) const override {
+    if (const auto* backend = real_if_there()) backend->describe_stock(w);
+  }
+  std::vector<std::string> quarantined_stock() const override {
+    const auto* backend = real_if_there();
+    return backend ? backend->quarantined_stock() : std::vector<std::string>();
+  }
 
  private:
   spawn::backend& real() {
     std::lock_guard lock(mutex_);
     if (!real_) real_ = load_python().make_subint(rt_);
-    return *real_;
+    return *(there_ = real_.get());
   }
+  // Never waits for Python to load.
+  spawn::backend* real_if_there() const noexcept { return there_; }
 
   process_runtime& rt_;
   // tidy: allow lock: any thread may be the first to need guests, and has to wait for them
   std::mutex mutex_;
   std::unique_ptr<spawn::backend> real_;  // Guarded by mutex_; constant once it is there.
+  std::atomic<spawn::backend*> there_{nullptr};
 };
 
 }  // namespace

@@ -160,6 +160,7 @@ int detail::run_main_erased(int argc, char** argv, root_function root, main_opti
         rt, loop, tree::aid_of({options.name, base::new_uuid()}, joined.empty()),
         options.endpoints);
     rt.on_interrupt([self](std::string why) { self->cancel(std::move(why)); });
+    rt.stock_up({options.warm, {}, {}});
     std::function<task<>(actor&)> body = [&](actor& me) -> task<> {
       co_await self->enter_registry(registry, joined);
       status = co_await root(me);
@@ -359,6 +360,7 @@ struct runtime::state {
             options.endpoints)),
         door(std::make_shared<root_door>(loop->ref())) {
     rt.on_interrupt([root = self](std::string why) { root->cancel(std::move(why)); });
+    rt.stock_up({options.warm, {}, {}});
   }
 
   // Runs on the root's thread: opens a nursery for the actors that start_actor() makes, and stays.

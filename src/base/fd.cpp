@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/fd.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <system_error>
 
 namespace coppice::base {
@@ -30,6 +33,16 @@ void event_fd::ring() const noexcept {
 std::uint64_t event_fd::clear() const noexcept {
   std::uint64_t count = 0;
   return ::read(fd_.get(), &count, sizeof count) == sizeof count ? count : 0;
+}
+
+void write_without_waiting(int fd, std::string_view text) noexcept {
+  pollfd out{fd, POLLOUT, 0};
+  while (!text.empty() && ::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT)) {
+    // A pipe that is said to be writable takes that much without blocking.
+    const auto n = ::write(fd, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
 }
 
 }  // namespace coppice::base

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 namespace coppice::base {
@@ -41,5 +42,8 @@ class event_fd {
  private:
   unique_fd fd_;
 };
+
+/// Writes as much of `text` as goes there at once: the reader of a full pipe holds nobody up.
+void write_without_waiting(int fd, std::string_view text) noexcept;
 
 }  // namespace coppice::base

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <string>
+
 namespace coppice::base {
 namespace {
 
@@ -35,6 +37,17 @@ TEST(EventFd, CountsRingsAndIsCloseOnExec) {
   EXPECT_EQ(e.clear(), 2u);
   EXPECT_EQ(e.clear(), 0u);
   EXPECT_TRUE(::fcntl(e.fd(), F_GETFD) & FD_CLOEXEC);
+}
+
+TEST(WriteWithoutWaiting, AFullPipeTakesWhatFitsAndHoldsNobodyUp) {
+  int raw[2];
+  ASSERT_EQ(::pipe2(raw, O_CLOEXEC), 0);
+  const unique_fd reader(raw[0]), writer(raw[1]);
+  write_without_waiting(writer.get(), "one line\n");
+  char got[16] = {};
+  EXPECT_EQ(::read(reader.get(), got, sizeof got), 9);
+  EXPECT_STREQ(got, "one line\n");
+  write_without_waiting(writer.get(), std::string(4 << 20, 'x'));  // Returns: nobody reads.
 }
 
 }  // namespace

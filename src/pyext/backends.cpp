@@ -12,7 +12,7 @@
 #include "actor/backends.hpp"
 #include "actor/process_runtime.hpp"
 #include "pyext/convert.hpp"
-#include "pyext/root.hpp"
+#include "pyext/program.hpp"
 #include "pyhost/embed.hpp"
 #include "spawn/methods.hpp"
 

@@ -14,6 +14,7 @@
 #include "pyext/dialogs.hpp"
 #include "pyext/main_script.hpp"
 #include "pyext/native_module.hpp"
+#include "pyext/warm_up.hpp"
 #include "pyhost/attribute.hpp"
 #include "pyhost/codec.hpp"
 #include "pyhost/guest_side.hpp"
@@ -76,7 +77,7 @@ bool guest_actor::install() {
   if (!dict || !capsule || PyDict_SetItemString(dict, actor_key, capsule.get()) != 0) return false;
   of_this_thread = this;
   if (!options_.package_path.empty() && !append_to_sys_path(options_.package_path)) return false;
-  return publish_native_module();
+  return publish_native_module() && catch_up();
 }
 
 void guest_actor::release() {
@@ -168,8 +169,7 @@ void guest_actor::act(port::spec_arrived&& e) {
     return fail(errors_.describe("ValueError", fmt::format("_parent_main_data: {}", x.what())));
   }
   if (!program.loop.empty()) loop_name_ = program.loop;
-  bool ok = program.sys_path.empty() || set_sys_path(program.sys_path);
-  if (ok && !options_.package_path.empty()) ok = append_to_sys_path(options_.package_path);
+  bool ok = set_actors_sys_path(program.sys_path, options_.package_path);
   // A parent of ours sends its sys.path, under which its main script imports. That of a tractor
   // program need not import here: then only what it defines cannot be called.
   if (ok && !replay_main(program)) {

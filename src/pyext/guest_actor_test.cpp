@@ -60,6 +60,30 @@ TEST_F(GuestActor, AMainScriptThatFailsIsAFailedStartWithItsTraceback) {
   EXPECT_NE(last_error.traceback.find("script.py\", line 3"), std::string::npos);
 }
 
+TEST_F(GuestActor, AMainScriptCompiledAheadRunsAsItIsWhenTheActorStarts) {
+  const std::string script = write("script.py", "def f(): return ['as compiled', __name__]");
+  compile_ahead(script);
+  send_spec({"__main__"}, script);
+  EXPECT_EQ(call("f", no_arguments(), "__main__"), "['as compiled', '__mp_main__']");
+}
+
+TEST_F(GuestActor, AMainScriptThatChangedAfterItWasCompiledAheadRunsAsItIsNow) {
+  const std::string script = write("script.py", "def f(): return 'as compiled'");
+  compile_ahead(script);
+  write("script.py", "def f(): return 'as it is now'");
+  send_spec({"__main__"}, script);
+  EXPECT_EQ(call("f", no_arguments(), "__main__"), "'as it is now'");
+}
+
+TEST_F(GuestActor, WhatCannotBeCompiledAheadIsToldWhenItRuns) {
+  const std::string script = write("script.py", "def f(:");
+  compile_ahead(script);
+  compile_ahead((folder / "gone.py").string());
+  EXPECT_FALSE(PyErr_Occurred());
+  send_spec({"__main__"}, script);
+  EXPECT_EQ(outcome("ready").substr(0, 11), "SyntaxError");
+}
+
 TEST_F(GuestActor, AMainScriptThatIsGoneIsAFailedStart) {
   send_spec({"__main__"}, (folder / "gone.py").string());
   EXPECT_EQ(outcome("ready").substr(0, 17), "FileNotFoundError");

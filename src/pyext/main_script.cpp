@@ -18,15 +18,37 @@ ref module_named(const char* name) {
   return module;
 }
 
-ref compiled(const std::string& path) {
+// In PyInterpreterState_GetDict(): source, path and code, of compile_ahead().
+constexpr const char* ahead_key = "coppice.main_ahead";
+
+/// What was compiled ahead from this very source, or nothing. It is used once.
+ref compiled_ahead(PyObject* source, PyObject* path) {
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  const ref kept = ref::of(dict ? PyDict_GetItemString(dict, ahead_key) : nullptr);
+  if (!kept) return {};
+  const auto is = [&kept](Py_ssize_t at, PyObject* what) {
+    return PyObject_RichCompareBool(PyTuple_GET_ITEM(kept.get(), at), what, Py_EQ) > 0;
+  };
+  const bool same = is(0, source) && is(1, path);
+  if (PyErr_Occurred() || PyDict_DelItemString(dict, ahead_key) != 0) PyErr_Clear();
+  return same ? ref::of(PyTuple_GET_ITEM(kept.get(), 2)) : ref();
+}
+
+ref source_of(const std::string& path) {
   const ref io = ref::take(PyImport_ImportModule("io"));
   if (!io) return {};
   const ref file = ref::take(PyObject_CallMethod(io.get(), "open_code", "s", path.c_str()));
   if (!file) return {};
   const ref source = ref::take(PyObject_CallMethod(file.get(), "read", nullptr));
   const ref closed = ref::take(PyObject_CallMethod(file.get(), "close", nullptr));
+  return source && closed ? ref::of(source.get()) : ref();
+}
+
+ref compiled(const std::string& path) {
+  const ref source = source_of(path);
   const ref name = to_str(path);
-  if (!source || !closed || !name) return {};
+  if (!source || !name) return {};
+  if (ref code = compiled_ahead(source.get(), name.get())) return code;
   // The builtin, not Py_CompileString: it reads the encoding cookie and accepts any bytes.
   PyObject* compile = PyDict_GetItemString(PyEval_GetBuiltins(), "compile");
   if (!compile) return PyErr_SetString(PyExc_RuntimeError, "lost builtins.compile"), ref();
@@ -186,6 +208,16 @@ std::string import_folder(const std::string& module, const std::string& file) {
 
 // --- the main script
 // -------------------------------------------------------------------------------------
+
+void compile_ahead(const std::string& path) {
+  const ref source = source_of(path);
+  const ref code = source ? compiled(path) : ref();
+  const ref name = to_str(path);
+  const ref kept =
+      code && name ? ref::take(PyTuple_Pack(3, source.get(), name.get(), code.get())) : ref();
+  PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+  if (!kept || !dict || PyDict_SetItemString(dict, ahead_key, kept.get()) != 0) PyErr_Clear();
+}
 
 bool replay_main(const parent_program& program) {
   const bool by_name = !program.main_name.empty();

@@ -37,6 +37,10 @@ bool append_to_sys_path(const std::string& folder);
 /// the functions' globals are the module's own dict.
 bool replay_main(const parent_program& program);
 
+/// Compiles a main script for a replay_main() to come in this interpreter, which uses it if the
+/// file still has the same content then. What goes wrong is for that one to say.
+void compile_ahead(const std::string& path);
+
 /// Runs a script as `__main__` of this interpreter, as `python path` does, sys.argv and sys.path[0]
 /// included. Null: what it raised is set.
 ref run_main_script(const std::string& path, const std::vector<std::string>& argv);

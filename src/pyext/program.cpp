@@ -64,4 +64,17 @@ bool stop_without_gil(tree::process_runtime& rt) {
   return clean;
 }
 
+void with_runtime(const std::function<void(tree::process_runtime&)>& f) {
+  if (auto* rt = tree::process_runtime::current()) {
+    if (const auto failure = without_gil([&] { f(*rt); })) std::rethrow_exception(failure);
+    return;
+  }
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw error("no runtime is open in this process: ask in the main interpreter");
+  program p = open_program({});
+  const auto failure = without_gil([&] { f(*p.runtime); });
+  stop_without_gil(*p.runtime);
+  if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace coppice::py

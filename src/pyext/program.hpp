@@ -3,6 +3,7 @@
 #pragma once
 
 #include <exception>
+#include <functional>
 #include <memory>
 
 #include "actor/process_runtime.hpp"
@@ -41,5 +42,10 @@ std::exception_ptr without_gil(F&& f) {
   PyEval_RestoreThread(mine);
   return failure;
 }
+
+/// Calls `f` with the runtime of this process, or, where none is open, with one that is opened for
+/// it and stopped again: then it has to be the main interpreter that asks. Without the GIL,
+/// whatever `f` does.
+void with_runtime(const std::function<void(tree::process_runtime&)>& f);
 
 }  // namespace coppice::py

@@ -8,6 +8,7 @@
 
 #include "coppice/errors.hpp"
 #include "pyext/guest_entry.hpp"
+#include "pyext/warm_up.hpp"
 
 namespace coppice::py {
 
@@ -66,7 +67,8 @@ std::unique_ptr<spawn::backend> python_host::make_subint(
     // Its listener, if it ever had one. Dropped when the loop has ended: so have its listeners.
     control.post([&rt, port] { rt.actor_ended(*port); });
   };
-  return spawn::make_subint_backend(guests_, refusal_, make_guest_entry(std::move(options)));
+  return spawn::make_subint_backend(guests_, refusal_, make_guest_entry(std::move(options)),
+                                    make_warm_entry(package_));
 }
 
 }  // namespace coppice::py

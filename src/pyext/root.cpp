@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <future>
 #include <memory>
 #include <string_view>
@@ -82,6 +84,34 @@ permission permission_from(options_reader& options, const char* name) {
   return text == "allow" ? permission::allow : permission::refuse;
 }
 
+/// The mapping `warm`; see _coppice.pyi.
+spawn::stock_order stock_from(PyObject* mapping) {
+  spawn::stock_order order;
+  if (!mapping) return order;
+  options_reader options(mapping, "WarmPool");
+  const auto number = [&options](const char* name, unsigned otherwise) {
+    PyObject* value = options.find(name);
+    if (!value) return otherwise;
+    const unsigned long n = PyLong_AsUnsignedLong(value);
+    if (PyErr_Occurred()) throw python_error();
+    return static_cast<unsigned>(std::min(n, 1'000'000ul));
+  };
+  order.pool.size = number("size", 0);
+  order.pool.at_once_max = number("at_once", order.pool.at_once_max);
+  order.pool.preload = options.texts("preload");
+  order.pool.loop = options.text("loop", "");
+  order.pool.fill_within = options.seconds("fill_within", order.pool.fill_within);
+  order.pool.preload_within = options.seconds("preload_within", order.pool.preload_within);
+  const std::string refill = options.text("refill", "background");
+  order.pool.refill = refill == "never"       ? refill_when::never
+                      : refill == "on_demand" ? refill_when::on_demand
+                                              : refill_when::background;
+  order.sys_path = options.texts("sys_path");
+  order.main_script = options.text("main_script", "");
+  options.finish();
+  return order;
+}
+
 python_root* open_root_of_this_interpreter() {
   PyObject* dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
   PyObject* capsule = dict ? PyDict_GetItemString(dict, root_key) : nullptr;
@@ -116,6 +146,7 @@ void open_root(const std::string& name, PyObject* mapping) {
   wanted.forkserver_preload.modules = options.texts("forkserver_preload");
   wanted.forkserver_preload.sys_path = options.texts("sys_path");
   const auto registry = addresses_from(options.find("registry_addrs"), "registry_addrs");
+  const spawn::stock_order stock = stock_from(options.find("warm"));
   options.finish();
   wanted.use(transports);
 
@@ -124,6 +155,9 @@ void open_root(const std::string& name, PyObject* mapping) {
       throw error(
           fmt::format("the actor '{}' is running in this interpreter already: one at a time",
                       actor->port()->self().name));
+    if (auto* rt = tree::process_runtime::current())
+      if (const auto failure = without_gil([&] { rt->stock_up(stock); }))
+        std::rethrow_exception(failure);
     return actor->set_open(true);
   }
   if (PyInterpreterState_Get() != PyInterpreterState_Main())
@@ -135,8 +169,10 @@ void open_root(const std::string& name, PyObject* mapping) {
   root->program = open_program(std::move(wanted));
   root->linger = linger;
   auto& runtime = *root->program.runtime;
-  if (const auto failure =
-          without_gil([&] { root->port = enter_registry(runtime, name, registry); })) {
+  if (const auto failure = without_gil([&] {
+        root->port = enter_registry(runtime, name, registry);
+        runtime.stock_up(stock);  // Guests need this GIL, now and then, to come up.
+      })) {
     stop_without_gil(runtime);
     std::rethrow_exception(failure);
   }
@@ -172,19 +208,6 @@ bool close_root() {
   root->port->close("the root has ended");
   if (clean && !guard_exit(nullptr, root->linger)) PyErr_Clear();
   return clean;
-}
-
-void with_runtime(const std::function<void(tree::process_runtime&)>& f) {
-  if (auto* rt = tree::process_runtime::current()) {
-    if (const auto failure = without_gil([&] { f(*rt); })) std::rethrow_exception(failure);
-    return;
-  }
-  if (PyInterpreterState_Get() != PyInterpreterState_Main())
-    throw error("no runtime is open in this process: ask in the main interpreter");
-  program p = open_program({});
-  const auto failure = without_gil([&] { f(*p.runtime); });
-  stop_without_gil(*p.runtime);
-  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace coppice::py

@@ -2,7 +2,6 @@
 // The root actor of a plain `python3`.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "pyhost/python.hpp"
@@ -24,10 +23,5 @@ void open_root(const std::string& name, PyObject* options);
 
 /// Bounded; false: something is in quarantine. Nothing, if no root is open.
 bool close_root();
-
-/// Calls `f` with the runtime of this process, or, where none is open, with one that is opened for
-/// it and stopped again: then it has to be the main interpreter that asks. Without the GIL,
-/// whatever `f` does.
-void with_runtime(const std::function<void(tree::process_runtime&)>& f);
 
 }  // namespace coppice::py

@@ -9,9 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/describe.hpp"
 #include "base/unique_function.hpp"
 #include "coppice/spawn.hpp"
 #include "coppice/stop.hpp"
+#include "coppice/warm.hpp"
 #include "ipc/address.hpp"
 #include "ipc/link.hpp"
 
@@ -90,6 +92,13 @@ class child {
   virtual std::string describe() const = 0;
 };
 
+/// What a backend is to have ready before anybody asks for it.
+struct stock_order {
+  warm_pool pool;
+  std::vector<std::string> sys_path;  // Where `pool.preload` is found; empty: as usual.
+  std::string main_script;            // Python's, that children run: compiled ahead; empty: none.
+};
+
 /// One way to start actors. Promises, each with a test in tests/conformance that runs on every one:
 /// - start() returns at once; the child then connects back, or ended() is called.
 /// - ended() is called exactly once, and then nothing of the child is left.
@@ -112,6 +121,17 @@ class backend {
                                        std::shared_ptr<child_observer> observer) = 0;
   /// The runtime ends: every child has ended or is abandoned. Bounded.
   virtual void shut_down() {}
+
+  // --- a stock of children that are made before they are asked for, where there is such a thing
+  /// Makes them, and waits for that, at most `fill_within`. Once. Throws backend_unavailable. Not
+  /// on the control loop.
+  virtual void stock_up(const stock_order&) {}
+  /// The runtime ends: what is in stock is to end, beside the children. Does not block; shut_down()
+  /// waits for it.
+  virtual void clear_stock() noexcept {}
+  virtual void describe_stock(base::tree_writer&) const {}  // Any thread.
+  /// What of the stock is in quarantine: where its native code is, one text for each. Any thread.
+  virtual std::vector<std::string> quarantined_stock() const { return {}; }
 };
 
 }  // namespace coppice::spawn

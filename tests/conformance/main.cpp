@@ -97,6 +97,9 @@ std::vector<exposed> all_endpoints() {
   return all;
 }
 
+// In a tree of this kind there is a stock when the root begins.
+constexpr const char* warm_kind = "subint_warm";
+
 std::vector<kind> all_kinds() {
   return {{"thread", spawn::thread, false},
           {"process", spawn::process, false},
@@ -106,7 +109,8 @@ std::vector<kind> all_kinds() {
           {"forkserver", spawn::forkserver, true},
           {"subint", spawn::subint, true},
           {"subint_fork", spawn::subint_fork, true},
-          {"subint_forkserver", spawn::subint_forkserver, true}};
+          {"subint_forkserver", spawn::subint_forkserver, true},
+          {warm_kind, spawn::subint, true}};
 }
 
 void skip_unless_built([[maybe_unused]] const kind& k) {
@@ -126,6 +130,20 @@ std::string function(const kind& k, const char* name) {
   return std::string(k.python ? "kit_py:" : "kit:") + name;
 }
 
+namespace {
+// By what GoogleTest says of the test's parameter: trees of a test need not be given its kind.
+warm_pool stock_of_this_test() {
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  const char* of = test ? test->value_param() : nullptr;
+  warm_pool stock;
+  if (!of || std::string_view(of).find(warm_kind) == std::string_view::npos) return stock;
+  stock.size = 2;
+  stock.preload = {"json"};
+  stock.loop = "asyncio";
+  return stock;
+}
+}  // namespace
+
 int run_tree(std::function<task<>(actor&)> body, transport_settings transports,
              std::vector<std::string> registry_addrs) {
   const auto before = count_resources();
@@ -138,6 +156,7 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports,
   options.handled = signals::none;
   options.transports = std::move(transports);
   options.registry_addrs = std::move(registry_addrs);
+  options.warm = stock_of_this_test();
   const int status = run_main(1, argv, root, std::move(options));
   expect_settled(before);
   return status;

@@ -110,3 +110,27 @@ def test_an_empty_folder_is_an_error(coppice, tmp_path):
 def test_the_version_is_that_of_the_project(coppice):
     outcome = coppice('--version').wait()
     assert outcome.status == 0 and outcome.stdout.startswith('coppice '), outcome
+
+
+def test_a_script_that_it_runs_has_a_stock_of_warm_guests(coppice, tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text('''
+import coppice
+
+def warm_threads():
+    from pathlib import Path
+    names = [(task / 'comm').read_text().strip() for task in Path('/proc/self/task').iterdir()]
+    return names.count('guest/warm')
+
+async def main():
+    before = warm_threads()
+    async with coppice.open_nursery() as an:
+        portal = await an.start_actor('a', enable_modules=[__name__])
+        print(before, await portal.run(warm_threads))
+        await an.cancel()
+
+if __name__ == '__main__':
+    coppice.run(main, warm=coppice.WarmPool(2, refill='never'))
+''')
+    outcome = coppice('run', script).wait()
+    assert outcome.said == ['2 1'] and outcome.status == 0, outcome

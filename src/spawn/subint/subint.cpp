@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "coppice/errors.hpp"
+#include "spawn/subint/warm_stock.hpp"
 
 namespace coppice::spawn {
 
@@ -20,6 +21,11 @@ class guest_news final : public py::guest_observer {
   guest_news(std::shared_ptr<child_observer> observer, std::shared_ptr<port::guest_port> port,
              std::shared_ptr<std::string> failure)
       : observer_(std::move(observer)), port_(std::move(port)), failure_(std::move(failure)) {}
+
+  /// Kept until its interpreter is up, or will not be. Before the guest is started.
+  void keep_while_starting(std::shared_ptr<void> what) { starting_ = std::move(what); }
+
+  void on_running() noexcept override { starting_.reset(); }
 
   void on_stuck(py::stuck_in where, duration) noexcept override {
     stuck_ = where;
@@ -67,6 +73,7 @@ class guest_news final : public py::guest_observer {
 
  private:
   void end(exit_report report) {
+    starting_.reset();
     // First the port: whoever waits for an answer of this actor has it before its end is announced.
     port_->close("the actor has ended");
     std::exchange(observer_, nullptr)->ended(std::move(report));
@@ -75,6 +82,7 @@ class guest_news final : public py::guest_observer {
   std::shared_ptr<child_observer> observer_;  // Shared with the supervisor's record of the child.
   const std::shared_ptr<port::guest_port> port_;
   const std::shared_ptr<std::string> failure_;
+  std::shared_ptr<void> starting_;  // Calls of an observer come one at a time.
   std::atomic<py::stuck_in> stuck_{py::stuck_in::start};
   std::atomic<bool> is_stuck_{false};
 };
@@ -121,8 +129,13 @@ class subint_child final : public child {
 
 class subint_backend final : public backend {
  public:
-  subint_backend(std::shared_ptr<py::guest_host> host, std::string refusal, guest_entry entry)
-      : host_(std::move(host)), refusal_(std::move(refusal)), entry_(std::move(entry)) {}
+  subint_backend(std::shared_ptr<py::guest_host> host, std::string refusal, guest_entry entry,
+                 warm_entry warm)
+      : host_(std::move(host)),
+        refusal_(std::move(refusal)),
+        entry_(std::move(entry)),
+        warm_(std::move(warm)),
+        stock_(host_) {}
 
   std::string_view key() const override { return "subint"; }
   capabilities can() const override {
@@ -157,16 +170,9 @@ class subint_backend final : public backend {
     guest_start made = entry_(spec);
     const auto port = made.port;
     auto news = std::make_shared<guest_news>(std::move(observer), port, std::move(made.failure));
-    py::guest_options options;
-    options.name = spec.self.name;
-    options.gil = spec.gil == gil_mode::own ? py::gil_kind::own : py::gil_kind::shared;
     std::shared_ptr<py::guest_thread> guest;
-    try {
-      guest = py::guest_thread::start(*host_, std::move(options), std::move(made.body), news);
-    } catch (const std::system_error& e) {
-      throw actor_start_error(
-          fmt::format("actor '{}': no thread for a guest: {}", spec.self.name, e.what()));
-    }
+    if (spec.gil == gil_mode::own) guest = stock_.try_take(spec.self.name, made.body, news);
+    if (!guest) guest = start_cold(spec, std::move(made.body), news);
     // In time: nothing can call the guest before its supervisor, which called us, has heard of it.
     port->on_running_call_cancelled([weak = std::weak_ptr(guest)](port::call_id id) {
       if (auto g = weak.lock()) g->interrupt(id);
@@ -175,17 +181,46 @@ class subint_backend final : public backend {
                                           std::move(guest));
   }
 
+  void stock_up(const stock_order& order) override {
+    if (!host_) throw backend_unavailable("warm guests: " + refusal_);
+    warm_start start = warm_(order);
+    stock_.open({order.pool, std::move(start.modules), std::move(start.warm)});
+  }
+  void clear_stock() noexcept override { stock_.begin_close(); }
+  void shut_down() override { stock_.close(); }
+  void describe_stock(base::tree_writer& w) const override { stock_.describe(w); }
+  std::vector<std::string> quarantined_stock() const override { return stock_.quarantined(); }
+
  private:
+  std::shared_ptr<py::guest_thread> start_cold(const child_spec& spec,
+                                               std::unique_ptr<py::guest_body> body,
+                                               const std::shared_ptr<guest_news>& news) {
+    news->keep_while_starting(stock_.cold_start());
+    py::guest_options options;
+    options.name = spec.self.name;
+    options.gil = spec.gil == gil_mode::own ? py::gil_kind::own : py::gil_kind::shared;
+    try {
+      return py::guest_thread::start(*host_, std::move(options), std::move(body), news);
+    } catch (const std::system_error& e) {
+      throw actor_start_error(
+          fmt::format("actor '{}': no thread for a guest: {}", spec.self.name, e.what()));
+    }
+  }
+
   const std::shared_ptr<py::guest_host> host_;  // Shared: children ask it what force() can do.
   const std::string refusal_;
   const guest_entry entry_;
+  const warm_entry warm_;
+  warm_stock stock_;
 };
 
 }  // namespace
 
 std::unique_ptr<backend> make_subint_backend(std::shared_ptr<py::guest_host> host,
-                                             std::string refusal, guest_entry entry) {
-  return std::make_unique<subint_backend>(std::move(host), std::move(refusal), std::move(entry));
+                                             std::string refusal, guest_entry entry,
+                                             warm_entry warm) {
+  return std::make_unique<subint_backend>(std::move(host), std::move(refusal), std::move(entry),
+                                          std::move(warm));
 }
 
 }  // namespace coppice::spawn

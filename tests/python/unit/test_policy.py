@@ -51,3 +51,17 @@ def test_a_report_is_true_and_reads_well():
     assert coppice.ExitReport()
     assert str(coppice.ExitReport(text='killed by SIGKILL')) == 'killed by SIGKILL'
     assert str(coppice.ExitReport(how='lost')) == 'lost'
+
+
+def test_a_warm_pool_is_a_value_that_refuses_what_makes_no_sense():
+    pool = coppice.WarmPool(size=2, preload=['json'], loop='trio')
+    assert pool.preload == ('json',)
+    assert pool == coppice.WarmPool(2, ('json',), 'trio') != coppice.WarmPool(2)
+    assert pickle.loads(pickle.dumps(pool)) == pool
+    for wrong in ({'size': -1}, {'size': 257}, {'size': 1, 'loop': 'curio'},
+                  {'size': 1, 'refill': 'sometimes'}, {'size': 1, 'at_once': 0}):
+        with pytest.raises(ValueError, match=r'WarmPool\('):
+            coppice.WarmPool(**wrong)
+    for wrong in ('json', [1]):
+        with pytest.raises(TypeError, match=r'WarmPool\(preload='):
+            coppice.WarmPool(1, wrong)

@@ -6,7 +6,7 @@ import signal
 
 import coppice
 import pytest
-from coppice import _portal
+from coppice import _portal, _spawn
 
 
 async def sleep_forever():
@@ -28,6 +28,22 @@ def test_run_opens_the_root_and_returns_what_main_returns(native):
     assert coppice.run(main, 1, 2, name='oak', start_method='process', stop=stop) == 3
     assert native.roots == [{'start_method': 'process', 'stop': (0.1, 0.05, 1.0, 0.5, 2.0, True)}]
     assert native.closed == 1
+
+
+@pytest.mark.parametrize('warm', [3, coppice.WarmPool(3)])
+def test_the_root_is_told_what_to_keep_warm(native, warm):
+    async def main():
+        pass
+
+    coppice.run(main, warm=warm)
+    coppice.run(main, warm=0)
+    told, nothing = native.roots
+    assert 'warm' not in nothing
+    for name, value in _spawn.program_to_warm().items():
+        assert told['warm'].pop(name) == value
+    assert told['warm'] == {
+        'size': 3, 'preload': ['coppice'], 'loop': None, 'refill': 'background', 'at_once': 2,
+        'fill_within': 2.0, 'preload_within': 10.0}
 
 
 def test_actors_inherit_start_method_and_stop_policy_of_the_root(native):
