@@ -55,7 +55,7 @@ struct main_options {
   /// overrides it, and `--coppice-spawn-method KEY` on the command line of run_main() both. A
   /// backend that this build or machine cannot serve is refused when the runtime opens.
   spawn::key backend = spawn::automatic;
-  warm_pool warm = {};                  // Python guests that are up before they are asked for.
+  warm_pool warm = {};  // Python guests that are up before they are asked for.
 };
 
 namespace detail {

@@ -18,8 +18,8 @@ ref backends();
 /// Every method with what it comes to here. Blocks for the self-test the first time, unless a guest
 /// asks. Without a runtime one is opened for the length of the call.
 ref backend_table();
-/// (key, why) by which an actor is started that is to be started by `key`; why is None if it is that
-/// one. See process_runtime::place().
+/// (key, why) by which an actor is started that is to be started by `key`; why is None if it is
+/// that one. See process_runtime::place().
 ref place(const std::string& key);
 /// What `coppice run --spawn-method` said, or None.
 ref command_line_method();

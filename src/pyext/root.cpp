@@ -71,8 +71,7 @@ guest_budget budget_from(PyObject* tuple) {
   const char* then = nullptr;
   if (!PyArg_ParseTuple(tuple, "nns", &budget.forced_max, &budget.quarantined_max, &then))
     throw python_error();
-  if (std::string_view(then) == "other_process")
-    budget.then = guest_budget::policy::other_process;
+  if (std::string_view(then) == "other_process") budget.then = guest_budget::policy::other_process;
   if (std::string_view(then) == "end") budget.then = guest_budget::policy::end;
   return budget;
 }
