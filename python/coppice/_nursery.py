@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The block that actors live in: what it starts has ended when it is left."""
 from coppice import _loop, _root, _spawn
-from coppice._exceptions import (ActorDied, ActorFailure, CallStuck, RuntimeFailure,
-                                 TransportClosed)
+from coppice._exceptions import (ActorDied, ActorFailure, CallStuck, RemoteActorError,
+                                 RuntimeFailure, TransportClosed)
 from coppice._native import native
 from coppice._policy import (HARD, TRACTORS, ExitReport, RestartPolicy, StopPolicy, WarmPool,
                              warm_options)
@@ -182,14 +182,7 @@ class ActorNursery:
         Raises ActorFailure or RemoteActorError if it does not come up, BackendUnavailable or
         ValueError for a start method that cannot be had.
         """
-        _loop.require()
-        if not isinstance(name, str) or not name:
-            raise TypeError(f'an actor needs a name, not {name!r}')
-        if self._closed or self._cancelling:
-            raise RuntimeFailure(f'actor {name!r} cannot be started: its nursery '
-                                 + ('is closed' if self._closed else 'is ending'))
-        if gil not in ('own', 'shared'):
-            raise ValueError(f"gil={gil!r}: write 'own' or 'shared'")
+        self._check_start(name, gil)
         process = _spawn.process_options(proc_kwargs)
         foreign = 'executable' in process
         policy = stop if stop is not None else self._stop
@@ -204,8 +197,12 @@ class ActorNursery:
                              f'not {key!r}')
         if cwd is not None and key == 'subint':
             raise ValueError("cwd= is of a whole process: use start_method='process' with it")
+        data = _spawn.start_data(enable_modules, inherit_parent_main)
+        is_open = method == 'auto' and gil == 'own'
+        if is_open:
+            key, reason = _spawn.otherwise(data) or (key, reason)
         options: dict[str, Any] = {
-            **_spawn.start_data(enable_modules, inherit_parent_main),
+            **data,
             'start_method': key, 'gil': gil, 'stop': policy._native(),
             'loop': _loop.check(loop if loop is not None else self._adapter.name),
             'start_within': float(start_within), 'runtime_vars': native.runtime_vars(),
@@ -218,10 +215,32 @@ class ActorNursery:
                       restart, init)
         self._restarts.add(place)
         try:
-            return await place.start()
+            return await (self._start_open(place, policy, data) if is_open else place.start())
         except BaseException:
             self._restarts.remove(place)
             raise
+
+    def _check_start(self, name: str, gil: str) -> None:
+        _loop.require()
+        if not isinstance(name, str) or not name:
+            raise TypeError(f'an actor needs a name, not {name!r}')
+        if self._closed or self._cancelling:
+            raise RuntimeFailure(f'actor {name!r} cannot be started: its nursery '
+                                 + ('is closed' if self._closed else 'is ending'))
+        if gil not in ('own', 'shared'):
+            raise ValueError(f"gil={gil!r}: write 'own' or 'shared'")
+
+    async def _start_open(self, place: Place, policy: StopPolicy, data: dict[str, Any]) -> Portal:
+        """By what 'auto' came to, or by another method if a module turns out not to load there."""
+        try:
+            return await place.start()
+        except RemoteActorError as error:
+            better = _spawn.otherwise(data, error)
+            if better is None or better[0] == place.options['start_method']:
+                raise
+        place.options['start_method'] = better[0]
+        place.make_child = lambda of: Child(self, of, policy, *better)
+        return await place.start()
 
     if TYPE_CHECKING:
         @overload
@@ -521,8 +540,8 @@ def open_nursery(*, start_method: StartMethod | None = None, stop: StopPolicy | 
     no actor is running yet, the block is also the root: `name` is its name, payload_bytes_max
     bounds one message, exit_linger is how long the process may take to leave when native code in it
     never returns, registry_addrs and warm are what coppice.run() does with them. transports,
-    between processes: enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a silent
-    peer is dead; insecure_tcp='allow' lets tcp go beyond this host without TLS;
+    between processes: enable_transports=['uds'] or ['tcp']; peer_silence_max, seconds after which a
+    silent peer is dead; insecure_tcp='allow' lets tcp go beyond this host without TLS;
     other_users='allow', unix sockets to processes of other users; tls_certificate, tls_key, tls_ca,
     PEM files. forkserver_preload=['numpy'] are modules that are imported once, in the process from
     which 'forkserver' and its like fork actors. guests: a GuestBudget. Where a root is running, all

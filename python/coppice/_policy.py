@@ -213,7 +213,7 @@ class GuestBudget(_Record):
 
         coppice.run(main, guests=GuestBudget(forced_max=50, then='other_process'))
 
-    forced_max: forced stops since the root was opened; each leaves 2 to 7 MB behind (docs/stopping.md).
+    forced_max: forced stops since the root was opened, each of which leaves 2 to 7 MB behind.
     quarantined_max: actors that are stuck in native code at this moment. At either bound the next
     start by `subint` is treated by `then`: 'refuse' (BackendUnavailable), 'other_process' (it is
     started by `subint_forkserver`), or 'end' (refused, and the root is cancelled).
@@ -230,7 +230,8 @@ class GuestBudget(_Record):
                 raise ValueError(f'GuestBudget({name}={value!r}): a number, 0 or more')
             object.__setattr__(self, name, int(value))
         if then not in ('refuse', 'other_process', 'end'):
-            raise ValueError(f"GuestBudget(then={then!r}): write 'refuse', 'other_process' or 'end'")
+            raise ValueError(f"GuestBudget(then={then!r}): write 'refuse', 'other_process' or "
+                             "'end'")
         object.__setattr__(self, 'then', then)
 
     def _native(self) -> tuple[int, int, str]:

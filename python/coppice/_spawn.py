@@ -9,10 +9,15 @@ from coppice._types import Any, Iterable, Mapping
 
 ARGUMENT = 'the argument'
 VARIABLE = 'COPPICE_SPAWN_METHOD'
-AUTO = 'subint'  # Until there is a forkserver to fall back on.
+# In the ImportError of a module that loads in a main interpreter only (spawn/methods.hpp).
+NEEDS_MAIN = "start the actor with start_method='process'"
+AUTO = 'subint'      # What 'auto' tries first, and
+OTHERWISE = 'forkserver'  # takes where a module needs the main interpreter.
 
 _keys: dict[str, str] = {}     # Of every method that runs Python, by key and alias.
 _not_python: set[str] = set()  # Keys of the others.
+# Why actors of these modules need a main interpreter: a start by 'auto' has found out.
+_need_main: dict[tuple[tuple[str, str], ...], str] = {}
 
 
 def default(start_method: str) -> tuple[str, str]:
@@ -39,7 +44,7 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
     key = _keys.get(start_method, start_method)
     if key == 'auto':
         placed, why = native.place(AUTO)
-        return placed, why or f"'auto' means {AUTO!r} in this version"
+        return placed, why or f"'auto' is {AUTO!r} where the modules load in one"
     known = dict(native.backends())
     served = [name for name, refusal in known.items() if refusal is None and name in _keys]
     choices = ', '.join(['auto', *served])
@@ -61,6 +66,20 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
     if said_by != ARGUMENT:
         return key, f'{said_by} says {start_method!r}'
     return key, 'asked for' if key == start_method else f'asked for as {start_method!r}'
+
+
+def otherwise(start_data: Mapping[str, Any], error: BaseException | None = None
+              ) -> tuple[str, str] | None:
+    """Another choice, and why, for an actor whose method is 'auto': None as long as nobody knows
+    better. `error` is how its start has failed, which is remembered for the same modules."""
+    modules = tuple(sorted(start_data['enable_modules'].items()))
+    message = getattr(error, 'message', '')
+    if getattr(error, 'src_type', None) is ImportError and NEEDS_MAIN in message:
+        _need_main[modules] = message.partition(': ')[0]
+    elif error is not None:
+        return None
+    why = _need_main.get(modules)
+    return (OTHERWISE, f"'auto' is {OTHERWISE!r} here: {why}") if why is not None else None
 
 
 def _learn_methods() -> None:

@@ -162,6 +162,10 @@ task<> actor_set::state::answer_init(member* m, child_slot* c) {
 task<> actor_set::state::start_first(member* m, child_slot* c) {
   auto coming = take(come_up(m, c));
   auto how = co_await captured<void>(std::move(coming));
+  if (how.error() && owner.plan_elsewhere(m->plan, how.error())) {
+    auto again = take(start(*m));
+    how = co_await captured<void>(std::move(again));
+  }
   if (how.error()) {
     m->now = tree::place::state::over;
     restarts.remove(*m);

@@ -486,7 +486,13 @@ child_plan native_actor::plan_child(std::string_view name, const actor_options& 
   const bool is_open = options.backend == spawn::automatic;
   const std::string key(is_open ? runtime_.key_for(spec) : options.backend.text());
   auto& backend = runtime_.backend_for(key, spec);
-  return {&backend, std::move(spec), options.stop, options.start_within};
+  return {&backend, std::move(spec), options.stop, options.start_within, is_open};
+}
+
+bool native_actor::plan_elsewhere(child_plan& plan, const std::exception_ptr& why) {
+  if (!plan.is_open || !runtime_.needs_main_interpreter(plan.spec, why)) return false;
+  plan.backend = &runtime_.backend_for(std::string(runtime_.key_for(plan.spec)), plan.spec);
+  return true;
 }
 
 child_slot& native_actor::start_child(const child_plan& plan) {

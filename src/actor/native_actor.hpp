@@ -49,6 +49,7 @@ struct child_plan {
   spawn::child_spec spec;  // Its `self` has a name; each incarnation gets a uuid.
   stop_policy stop;
   duration start_within{};
+  bool is_open = false;  // The program left it open by which backend.
 };
 
 /// A native actor's runtime. Its port belongs to its loop: other threads deliver by posting to it,
@@ -98,6 +99,9 @@ class native_actor final : public port::actor_port,
   /// Throws backend_unavailable.
   child_plan plan_child(std::string_view name, const actor_options& options);
   child_slot& start_child(const child_plan& plan);
+  /// Its start has failed so: is it worth another try, by another backend? Python modules that need
+  /// the main interpreter get one, where the program left that open.
+  bool plan_elsewhere(child_plan& plan, const std::exception_ptr& why);
   void stop_child(child_slot& c, std::optional<stop_policy> policy = {});
   detail::call_target target_of(const child_slot& c) const;
   /// For a portal to the actor at the other end of any link of ours, child or not, until release().

@@ -228,12 +228,41 @@ spawn::backend& process_runtime::backend_for(const std::string& asked,
       fmt::format("unknown spawn backend '{}': this program has {}", key, known));
 }
 
+namespace {
+std::string modules_of(const spawn::child_spec& spec) {
+  std::string all;
+  for (const auto& [name, path] : spec.spec.enable_modules.list) all += name + '\n';
+  return all;
+}
+
+/// See pyhost/guest_functions.cpp, which puts the ways out into the error of such an import.
+bool says_so(const std::exception_ptr& why) {
+  try {
+    std::rethrow_exception(why);
+  } catch (const remote_actor_error& e) {
+    return e.info().source_type == "ImportError" &&
+           e.message().find(spawn::needs_main_words) != std::string::npos;
+  } catch (...) {
+    return false;
+  }
+}
+}  // namespace
+
+bool process_runtime::needs_main_interpreter(const spawn::child_spec& spec,
+                                             const std::exception_ptr& why) {
+  if (spec.native || key_for(spec) != spawn::subint.text() || !says_so(why)) return false;
+  const std::lock_guard lock(need_main_mutex_);
+  return need_main_.insert(modules_of(spec)).second;
+}
+
 std::string_view process_runtime::key_for(const spawn::child_spec& spec) const {
   if (!spec.program.empty()) return spawn::process.text();
   const spawn::method* chosen = spawn::find_method(options_.selected.key);
   const bool is_open = !chosen || chosen->key == spawn::automatic.text();
   if (!is_open && (spec.native ? chosen->native : chosen->python)) return chosen->key;
-  return spec.native ? spawn::thread.text() : spawn::subint.text();
+  if (spec.native) return spawn::thread.text();
+  const std::lock_guard lock(need_main_mutex_);
+  return (need_main_.contains(modules_of(spec)) ? spawn::forkserver : spawn::subint).text();
 }
 
 task<> process_runtime::run_control() {

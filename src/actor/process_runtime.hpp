@@ -6,7 +6,9 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -101,6 +103,9 @@ class process_runtime {
   /// The key of a child that leaves it open: `process` for another program than ours, else what is
   /// selected if it runs the child's language, else `thread` in C++ and `subint` in Python.
   std::string_view key_for(const spawn::child_spec& spec) const;
+  /// Has a start of this child by `subint` failed because a module of it loads in a main
+  /// interpreter only? Remembered: from then on key_for() says `forkserver` for the same modules.
+  bool needs_main_interpreter(const spawn::child_spec& spec, const std::exception_ptr& why);
   const std::vector<std::unique_ptr<spawn::backend>>& backends() const { return backends_; }
 
   /// Has its backends make what is to be ready before it is asked for. Blocks, for at most the
@@ -178,6 +183,9 @@ class process_runtime {
   base::os_thread control_thread_;
   std::atomic<bool> stopped_{false};  // stop() was called.
   std::atomic<int> asking_{0};        // Threads between looking at that and having asked.
+  // tidy: allow lock: any thread that starts actors may ask
+  mutable std::mutex need_main_mutex_;
+  std::set<std::string> need_main_;  // Modules, joined. Guarded by it.
   std::promise<void> stop_ends_;
   const std::shared_future<void> stop_ended_ = stop_ends_.get_future().share();  // Of what follows:
   bool left_behind_ = false;            // Something is in quarantine, or the end did not come.

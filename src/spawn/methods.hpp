@@ -70,6 +70,9 @@ std::string method_in_arguments(int argc, const char* const* argv);
 /// inherit the environment, do as the root. REQUIRES: no other thread reads the environment.
 void hand_on(const selection& s);
 
+/// What an ImportError says of a module that loads in a main interpreter only: the way out.
+inline constexpr std::string_view needs_main_words = "start the actor with start_method='process'";
+
 /// Why `key`, which no backend serves, cannot be had, in a sentence. `served`: "thread, process".
 std::string not_served(std::string_view key, const std::string& served);
 

@@ -91,6 +91,44 @@ def test_an_extension_that_refuses_an_own_gil_is_named_with_the_ways_out(script)
     assert 'process' in line, line
 
 
+def test_auto_starts_it_by_forkserver_instead_and_remembers(script):
+    script('''
+        import coppice
+
+        async def main():
+            async with coppice.open_nursery(start_method='auto') as an:
+                for name in 'ab':
+                    portal = await an.start_actor(name, enable_modules=['needs_it'],
+                                                  inherit_parent_main=False)
+                    assert portal.start_method == 'forkserver', portal.start_method
+                    assert '_tracemalloc' in portal.start_reason, portal.start_reason
+                    assert await portal.run('needs_it:tracing') is False
+                portal = await an.start_actor('c', enable_modules=['json'])
+                assert portal.start_method == 'subint', portal.start_reason
+                assert not an.exits  # A first try is nobody's actor.
+                await an.cancel()
+        ''', modules={'needs_it': '''
+            import _tracemalloc
+            def tracing(): return _tracemalloc.is_tracing()
+            '''})
+
+
+def test_auto_does_not_hide_an_import_that_fails_anyhow(script):
+    script('''
+        import coppice
+
+        async def main():
+            async with coppice.open_nursery(start_method='auto') as an:
+                try:
+                    await an.start_actor('a', enable_modules=['broken'],
+                                         inherit_parent_main=False)
+                except coppice.RemoteActorError as error:
+                    assert error.src_type is ImportError and 'on purpose' in str(error), error
+                else:
+                    raise AssertionError
+        ''', modules={'broken': 'raise ImportError("on purpose")'})
+
+
 def test_an_extension_that_refuses_an_own_gil_is_named_in_a_call_too(script):
     outcome = script('''
         import coppice
