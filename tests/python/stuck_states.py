@@ -5,6 +5,7 @@ Actors import it. Each function says that it is about to get stuck by making the
 before the line that does not return; those that end well (`def …` under "leaves") make it when they
 have done their work. Nothing is imported before it is needed: to import may be what a state is about.
 """
+import _thread
 import os
 import sys
 
@@ -18,8 +19,6 @@ def ping():
 
 
 def lock_forever():
-    import _thread
-
     held = _thread.allocate_lock()
     held.acquire()
     held.acquire()
@@ -174,13 +173,24 @@ def poll(path):
 
 
 def epoll(path):
+    import selectors
+
+    end, other = pipe()
+    selector = selectors.EpollSelector()
+    selector.register(end, selectors.EVENT_READ)
+    ready(path)
+    selector.select()
+
+
+def epoll_in_a_local(path):
+    """Nobody else has it, so nobody but this frame can close it."""
     import select
 
     end, other = pipe()
-    with select.epoll() as poller:
-        poller.register(end, select.EPOLLIN)
-        ready(path)
-        poller.poll()
+    poller = select.epoll()
+    poller.register(end, select.EPOLLIN)
+    ready(path)
+    poller.poll()
 
 
 def os_read(path):
@@ -219,6 +229,13 @@ def asyncio_idle(path):
         await asyncio.sleep(1000)
 
     asyncio.run(idle())
+
+
+async def async_idle(path):
+    import asyncio
+
+    ready(path)
+    await asyncio.sleep(1000)
 
 
 def trio_idle(path):
@@ -430,14 +447,8 @@ def settrace_sleep(path):
 def shadowed_import_spin(path):
     import builtins
 
-    builtins.__import__ = lambda *_, **__: lock_in_import()
+    builtins.__import__ = lambda *_, **__: lock_forever()
     spin(path)
-
-
-def lock_in_import(lock=sys.modules['_thread'].allocate_lock):
-    held = lock()
-    held.acquire()
-    held.acquire()
 
 
 def c_callback_spin(path):
@@ -510,17 +521,6 @@ def in_coppice_error_lock(path):
     raise Wordless(path, lock_forever)
 
 
-def native_for_a_while(path):
-    """C code that has the GIL, and comes back when everybody has given up."""
-    import time
-
-    ready(path)
-    end = time.monotonic() + 2.5
-    numbers = range(20_000_000)
-    while time.monotonic() < end:
-        sum(numbers)
-
-
 # --- leaves: they return, and what they leave behind is in the way of the end ------------------------
 
 def atexit_sleep(path):
@@ -591,31 +591,45 @@ def blocked_threads(path):
 def shadowed_import(path):
     import builtins
 
-    builtins.__import__ = lambda *_, **__: lock_in_import()
+    builtins.__import__ = lambda *_, **__: lock_forever()
     ready(path)
 
 
-def native_finalizer(path):
-    """An object that only the end of the interpreter finalizes, by C code that never comes back."""
+class NativeEnd:
+    # As defaults: when an interpreter ends, the names of its modules are gone.
+    def __del__(self, sum=sum, numbers=range(10 ** 12)):
+        sum(numbers)
+
+
+class EndlessEnd:
+    def __del__(self):
+        while True:
+            pass
+
+
+def finalizer_native(path):
+    """An object in a cycle: only the end of the interpreter finalizes it."""
     import gc
 
     gc.disable()
-    one = Stuck(path + '.end', NativeForever())
+    one = NativeEnd()
     one.cycle = one
     ready(path)
 
 
-class NativeForever:
-    def __call__(self):
-        sum(range(10 ** 12))
+def finalizer_spin(path):
+    import gc
+
+    gc.disable()
+    one = EndlessEnd()
+    one.cycle = one
+    ready(path)
 
 
 # --- for cells that take more than one function -----------------------------------------------------
 
 def lock_for(path, seconds):
     """Comes back by itself, perhaps while it is being stopped."""
-    import _thread
-
     held = _thread.allocate_lock()
     held.acquire()
     ready(path)
