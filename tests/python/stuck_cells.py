@@ -196,7 +196,7 @@ async def stop_during_start(_, kind, healthy):
     cell.say()
 
 
-async def stop_during_import(_, kind, healthy, how='spin'):
+async def stop_during_import(kind, healthy, how):
     """Of a module that the actor is to serve, which gets stuck."""
     cell = Cell(f'stop_during_import_{how}')
     async with coppice.open_nursery() as an:
@@ -218,8 +218,12 @@ async def stop_during_import(_, kind, healthy, how='spin'):
     cell.say()
 
 
-async def stop_during_import_lock(an, kind, healthy):
-    await stop_during_import(an, kind, healthy, 'lock')
+async def stop_during_import_spin(_, kind, healthy):
+    await stop_during_import(kind, healthy, 'spin')
+
+
+async def stop_during_import_lock(_, kind, healthy):
+    await stop_during_import(kind, healthy, 'lock')
 
 
 async def main_gil_held_during_start(an, kind, healthy):
