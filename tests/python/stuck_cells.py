@@ -50,15 +50,18 @@ async def appears(path):
 
 
 async def bounded(cell, what, awaitable):
-    """Its result; None, and the cell is wrong, if it does not come or raises."""
+    """Its result; None, and the cell is wrong, if it raises. If it does not come, no nursery would
+    be left either: the script ends with what is known by then."""
     task = asyncio.ensure_future(awaitable)
     done, _ = await asyncio.wait([task], timeout=BOUND)
     if not done:
         cell.wrong.append(f'{what}: not within {BOUND:g} s')
-    elif task.exception() is not None:
+        cell.say()
+        os._exit(3)
+    if task.exception() is not None:
         cell.wrong.append(f'{what}: {task.exception()!r}')
-    else:
-        return task.result()
+        return None
+    return task.result()
 
 
 async def works(cell, when, healthy):

@@ -217,8 +217,11 @@ def flock(path):
 
 def waitpid(path):
     pid = os.posix_spawnp('sleep', ['sleep', '1000'], os.environ)
-    ready(path)
-    os.waitpid(pid, 0)
+    try:
+        ready(path)
+        os.waitpid(pid, 0)
+    finally:
+        os.kill(pid, 9)  # Guests take their processes with them, process actors do not.
 
 
 def asyncio_idle(path):
@@ -309,9 +312,12 @@ def socket_connect(path):
 def subprocess_wait(path):
     import subprocess
 
-    child = subprocess.Popen(['sleep', '1000'])
-    ready(path)
-    child.wait()
+    with subprocess.Popen(['sleep', '1000']) as child:
+        try:
+            ready(path)
+            child.wait()
+        finally:
+            child.kill()
 
 
 class Finder:

@@ -112,8 +112,8 @@ OTHERS = {
         'returns_during_the_kick': (ANY_GUEST, ANY_PROCESS),
         'two_stops_race': (FORCED, {'killed'}),
     },
+    'stopped starts': {'stop_during_start': (ANY_GUEST, ANY_PROCESS)},
     'starts': {
-        'stop_during_start': (ANY_GUEST, ANY_PROCESS),
         'stop_during_import_spin': (ANY_GUEST, ANY_PROCESS),
         'stop_during_import_lock': (ANY_GUEST, ANY_PROCESS),
         'main_gil_held_during_start': (ASKED, ASKED),
@@ -183,8 +183,9 @@ def test_a_stuck_actor_ends(script, kind, group, record_property):
 
 @every_kind
 def test_what_is_left_behind_does_not_keep_an_actor(script, kind, record_property):
-    outcome = script(text(kind, leaves=LEAVES), seconds=90, modules=MODULES)
+    outcome = script(text(kind, leaves=LEAVES), clean=False, status=None, seconds=90, modules=MODULES)
     check(outcome, kind, LEAVES, record_property)
+    assert outcome.is_clean and outcome.status == 0, outcome
 
 
 @every_kind
@@ -199,14 +200,17 @@ def test_python_code_that_only_the_end_of_the_interpreter_runs_does_not_either(s
 @pytest.mark.parametrize('group', OTHERS)
 def test_races_and_starts(script, kind, group, record_property):
     rows = OTHERS[group]
-    outcome = script(text(kind, others=rows), seconds=90, modules=MODULES)
+    outcome = script(text(kind, others=rows), clean=False, status=None, seconds=90, modules=MODULES)
     check(outcome, kind, rows, record_property)
+    assert outcome.is_clean and outcome.status == 0, outcome
 
 
 @pytest.mark.parametrize('kind', PROCESSES)
 def test_a_process_in_native_code_for_ever_ends(script, kind, record_property):
-    outcome = script(text(kind, NATIVE, FINALIZER), seconds=90, modules=MODULES)
+    outcome = script(text(kind, NATIVE, FINALIZER), clean=False, status=None, seconds=90,
+                     modules=MODULES)
     check(outcome, kind, NATIVE | FINALIZER, record_property)
+    assert outcome.is_clean and outcome.status == 0, outcome
 
 
 @pytest.mark.parametrize('kind', GUESTS)
@@ -258,5 +262,6 @@ def test_with_the_shared_gil_they_stop_all_python_and_the_third_interrupt_ends_i
 def test_native_code_that_comes_back_when_it_was_given_up_is_reclaimed(script, kind,
                                                                        record_property):
     rows = {'native_returns_late': ({'abandoned'}, STUBBORN)}
-    outcome = script(text(kind, others=rows), seconds=90, modules=MODULES)
+    outcome = script(text(kind, others=rows), clean=False, status=None, seconds=90, modules=MODULES)
     check(outcome, kind, rows, record_property)
+    assert outcome.is_clean and outcome.status == 0, outcome
