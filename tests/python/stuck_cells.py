@@ -22,7 +22,7 @@ KINDS = {'subint': {'start_method': 'subint'},
 
 
 class Cell:
-    """What is known of one. The row is the name of a function of stuck_states, or of this module."""
+    """What is known of one. Its row is a function of stuck_states, or of this module."""
 
     def __init__(self, row):
         self.row, self.rung, self.seconds, self.text = row, '', 0.0, ''
@@ -32,8 +32,9 @@ class Cell:
         self.rung, self.seconds, self.text = report.rung, took, str(report)
 
     def say(self):
-        print('CELL', json.dumps({'row': self.row, 'rung': self.rung, 'ms': round(self.seconds * 1e3),
-                                  'text': self.text, 'wrong': self.wrong}), flush=True)
+        known = {'row': self.row, 'rung': self.rung, 'ms': round(self.seconds * 1000),
+                 'text': self.text, 'wrong': self.wrong}
+        print('CELL', json.dumps(known), flush=True)
 
 
 async def start(an, kind, name, modules=('stuck_states',), **options):
@@ -109,7 +110,7 @@ async def stuck_cell(an, kind, row, healthy, returns=False, **arguments):
 
 
 def rungs(reports):
-    """Of several actors that are one cell: all that happened. One that never was up has no report."""
+    """Of several actors that are one cell: what happened. One that never was up has no report."""
     return '+'.join(sorted({report.rung for report in reports})) or 'not up'
 
 
@@ -119,7 +120,7 @@ def many(cell, reports, began):
     cell.text = '; '.join(map(str, reports))
 
 
-# --- rows that are more than one function ----------------------------------------------------------
+# --- rows that are more than one function ---------------------------------------------------------
 
 async def idle(an, kind, healthy):
     """It waits for work, inside of the native half."""
@@ -183,7 +184,7 @@ async def stop_during_start(_, kind, healthy):
     cell = Cell('stop_during_start')
     began = time.monotonic()
     reports = []
-    for n, delay in enumerate((0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.04, 0.08, 0.16)):
+    for n, delay in enumerate((0, 0, 0, 0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.04, 0.08, 0.16)):
         async with coppice.open_nursery() as an:
             starting = asyncio.ensure_future(start(an, kind, f'start{n}'))
             await asyncio.sleep(delay)

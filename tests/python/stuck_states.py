@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to get stuck: what the actors of test_stuck_matrix.py run.
 
-Actors import it. Each function says that it is about to get stuck by making the file `ready`, right
-before the line that does not return; those that end well (`def …` under "leaves") make it when they
-have done their work. Nothing is imported before it is needed: to import may be what a state is about.
+Actors import it. Each function says that it is about to get stuck by making a file, right before
+the line that does not return; those that end well ("leaves") make it when they have done their
+work. Nothing is imported before it is needed: to import may be what a state is about.
 """
 import _thread
 import os
@@ -334,17 +334,19 @@ class Finder:
 
 
 def import_lock_held(path):
-    """Two threads import one module: the first is stuck in it, and the second waits for the first."""
+    """Another thread has the import lock, and is stuck: no signal ends the wait for that."""
     import threading
     import time
 
+    has_it = threading.Event()
+
     def stuck():
+        has_it.set()
         time.sleep(1000)
 
     sys.meta_path.insert(0, Finder('never_there', path + '.first', stuck))
     threading.Thread(target=__import__, args=('never_there',), daemon=True).start()
-    while not os.path.exists(path + '.first'):
-        time.sleep(0.001)
+    has_it.wait(10)
     ready(path)
     import never_there  # noqa: F401
 
@@ -527,7 +529,7 @@ def in_coppice_error_lock(path):
     raise Wordless(path, lock_forever)
 
 
-# --- leaves: they return, and what they leave behind is in the way of the end ------------------------
+# --- leaves: they return, and what they leave behind is in the way of the end --------------------
 
 def atexit_sleep(path):
     import atexit
@@ -632,7 +634,7 @@ def finalizer_spin(path):
     ready(path)
 
 
-# --- for cells that take more than one function -----------------------------------------------------
+# --- for cells that take more than one function ---------------------------------------------------
 
 def lock_for(path, seconds):
     """Comes back by itself, perhaps while it is being stopped."""

@@ -28,7 +28,7 @@ STUBBORN = {'interrupted', 'killed'}
 # C code that never comes back.
 LOST = {'abandoned'}
 
-# By what a guest ends, and a process. Whatever returns on EINTR raises in a process, and so do locks.
+# By what a guest ends, and a process. Whatever returns on EINTR raises in a process; locks do, too.
 GROUPS = {
     'running': {
         'spin': (INTERRUPTED, INTERRUPTED),
@@ -183,7 +183,8 @@ def test_a_stuck_actor_ends(script, kind, group, record_property):
 
 @every_kind
 def test_what_is_left_behind_does_not_keep_an_actor(script, kind, record_property):
-    outcome = script(text(kind, leaves=LEAVES), clean=False, status=None, seconds=90, modules=MODULES)
+    outcome = script(text(kind, leaves=LEAVES), clean=False, status=None, seconds=90,
+                     modules=MODULES)
     check(outcome, kind, LEAVES, record_property)
     assert outcome.is_clean and outcome.status == 0, outcome
 
