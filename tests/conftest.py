@@ -247,9 +247,9 @@ def pytest_terminal_summary(terminalreporter):
     if not cells:
         return
     kinds = ('subint', 'shared', 'process', 'forkserver')
-    lines = [' '.join([f'{row:<30}', *(f'{cells[row].get(kind, "-"):<26}' for kind in kinds)])
+    lines = [' '.join([f'{row:<30}', *(f'{cells[row].get(kind, "-"):<31}' for kind in kinds)])
              for row in cells]
-    lines.insert(0, ' '.join([f'{"stuck in":<30}', *(f'{kind:<26}' for kind in kinds)]))
+    lines.insert(0, ' '.join([f'{"stuck in":<30}', *(f'{kind:<31}' for kind in kinds)]))
     terminalreporter.section('stuck-state matrix')
     for line in lines:
         terminalreporter.write_line(line.rstrip())
