@@ -233,3 +233,25 @@ def script(begin):
         return outcome
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The stuck-state matrix, of the cells that ran: test_stuck_matrix.py."""
+    cells = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, 'user_properties', ()):
+                if name == 'stuck cell' and report.when == 'call':
+                    row, kind, rung, milliseconds = value.split()
+                    cells.setdefault(row, {})[kind] = f'{rung} {milliseconds} ms'
+    if not cells:
+        return
+    kinds = ('subint', 'shared', 'process', 'forkserver')
+    lines = [' '.join([f'{row:<30}', *(f'{cells[row].get(kind, "-"):<31}' for kind in kinds)])
+             for row in cells]
+    lines.insert(0, ' '.join([f'{"stuck in":<30}', *(f'{kind:<31}' for kind in kinds)]))
+    terminalreporter.section('stuck-state matrix')
+    for line in lines:
+        terminalreporter.write_line(line.rstrip())
+    if folder := os.environ.get('COPPICE_BUILD_DIR'):
+        (Path(folder) / 'stuck_matrix.txt').write_text('\n'.join(lines) + '\n')
