@@ -6,14 +6,10 @@
 
 #include "pyhost/python.hpp"
 
-namespace coppice::tree {
-class process_runtime;
-}
-
 namespace coppice::py {
 
-// The functions below are `open_root` and `close_root` of _coppice.pyi. Attached, on
-// the thread that the actor is to live on. They throw python_error or what describes itself.
+// The functions below are `open_root` and `close_root` of _coppice.pyi. Attached, on the thread
+// that the actor is to live on. They throw python_error or what describes itself.
 
 /// Makes the process's runtime, with this interpreter as its root actor, and registers an atexit
 /// callback that acts only if native code is in quarantine when the program ends (DESIGN.md section

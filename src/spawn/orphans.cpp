@@ -26,6 +26,7 @@
 #include "base/process_stat.hpp"
 #include "ipc/address.hpp"
 #include "ipc/listener.hpp"
+#include "spawn/process/pidfd.hpp"
 
 namespace coppice::spawn {
 
@@ -286,19 +287,16 @@ void wait_for_ends(const std::vector<orphan>& them, duration bound) {
   }
 }
 
-bool send(const orphan& o, int signal) {
-  return ::syscall(SYS_pidfd_send_signal, o.pidfd.get(), signal, nullptr, 0u) == 0;
-}
-
 }  // namespace
 
 std::vector<reaped> end_orphans(const std::vector<orphan>& them, const reap_bounds& bounds) {
   for (const orphan& o : them)
-    if (!o.below) send(o, SIGTERM);
+    if (!o.below) send_signal(o.pidfd.get(), SIGTERM);
   wait_for_ends(them, bounds.ask);
   std::vector<reaped> outcome(them.size(), reaped::asked);
   for (std::size_t i = 0; i < them.size(); ++i)
-    if (!has_ended(them[i].pidfd) && send(them[i], SIGKILL)) outcome[i] = reaped::killed;
+    if (!has_ended(them[i].pidfd) && send_signal(them[i].pidfd.get(), SIGKILL))
+      outcome[i] = reaped::killed;
   wait_for_ends(them, bounds.kill);
   for (std::size_t i = 0; i < them.size(); ++i)
     if (!has_ended(them[i].pidfd)) outcome[i] = reaped::stays;

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -15,6 +14,7 @@
 #include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
 #include "ipc/listener.hpp"
+#include "spawn/process/pidfd.hpp"
 
 namespace coppice::spawn {
 
@@ -61,7 +61,7 @@ struct forked_state final : fork_observer, std::enable_shared_from_this<forked_s
 
   void send(int signal) {
     wanted_signal = signal;
-    if (pidfd) ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0u);
+    if (pidfd) send_signal(pidfd.get(), signal);
   }
 
   core::loop& control;

@@ -13,6 +13,7 @@
 #include "base/sanitizers.hpp"
 #include "coppice/errors.hpp"
 #include "ipc/link_test_kit.hpp"
+#include "spawn/process/process_test_kit.hpp"
 
 namespace coppice::spawn {
 namespace {
@@ -20,31 +21,9 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 using ipc::test::until;
-
-struct noting final : child_observer {
-  void ended(exit_report r) override {
-    ++ends;
-    report = std::move(r);
-  }
-  void cannot_unwind() override { ADD_FAILURE(); }
-  void in_native_code() override { ADD_FAILURE(); }
-  int ends = 0;
-  exit_report report;
-};
-
-// A zombie is not: whoever inherits orphans here may take its time.
-bool is_there(pid_t pid) {
-  std::ifstream in(fmt::format("/proc/{}/stat", pid));
-  std::string number, name, state;
-  return (in >> number >> name >> state) && state != "Z" && state != "X";
-}
-
-bool ignores(pid_t pid, int number) {
-  std::ifstream in(fmt::format("/proc/{}/status", pid));
-  for (std::string word; in >> word;)
-    if (word == "SigIgn:" && in >> word) return std::stoull(word, nullptr, 16) >> (number - 1) & 1;
-  return false;
-}
+using test::ignores;
+using test::is_there;
+using noting = test::noting_observer;
 
 // The backend on a loop of the test's own. The zygote is this program, see main_for_test.cpp; what
 // a child does is its actor's name.
@@ -75,10 +54,8 @@ class Forkserver : public testing::Test {
     co_return std::stoi(c->describe().substr(4));
   }
   static pid_t parent_of(pid_t pid) {
-    std::ifstream in(fmt::format("/proc/{}/status", pid));
-    for (std::string word; in >> word;)
-      if (word == "PPid:" && in >> word) return std::stoi(word);
-    return -1;
+    const auto found = base::stat_of(pid);
+    return found ? found->parent : -1;
   }
   std::string report_of(child_spec spec = {}) {
     const std::string file = own.path() + "/report";

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "spawn/process/exit_of.hpp"
+#include "spawn/process/pidfd.hpp"
 
 namespace coppice::spawn {
 
@@ -37,10 +37,6 @@ struct forked_process {
   base::unique_fd pidfd;
   customer* by;
 };
-
-void send_signal(const forked_process& p, int number) {
-  ::syscall(SYS_pidfd_send_signal, p.pidfd.get(), number, nullptr, 0u);
-}
 
 class zygote_server {
  public:
@@ -207,7 +203,7 @@ class zygote_server {
     c.socket.reset();
     c.unsent.clear();
     for (const auto& p : children_)
-      if (p.by == &c) send_signal(p, SIGKILL);
+      if (p.by == &c) send_signal(p.pidfd.get(), SIGKILL);
   }
 
   bool has_children(const customer& c) const {
@@ -217,7 +213,7 @@ class zygote_server {
   }
 
   void end() {
-    for (const auto& p : children_) send_signal(p, SIGKILL);
+    for (const auto& p : children_) send_signal(p.pidfd.get(), SIGKILL);
     for (const auto& p : children_) (void)reap_pid(p.pid);
   }
 

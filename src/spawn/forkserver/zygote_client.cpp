@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,7 +16,7 @@
 #include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
 #include "spawn/orphans.hpp"
-#include "spawn/process/exit_of.hpp"
+#include "spawn/process/pidfd.hpp"
 
 namespace coppice::spawn {
 
@@ -101,7 +100,7 @@ class zygote_client::incarnation : public std::enable_shared_from_this<incarnati
     process_end_.reset();
     socket_.reset();
     if (!std::exchange(to_reap_, false) || process_.pid < 0) return;
-    ::syscall(SYS_pidfd_send_signal, process_.pidfd.get(), SIGKILL, nullptr, 0u);
+    send_signal(process_.pidfd.get(), SIGKILL);
     // Of a killed process a moment away, unless the kernel keeps it: then it is init's.
     pollfd ended{process_.pidfd.get(), POLLIN, 0};
     if (::poll(&ended, 1, 1000) == 1) (void)reap(process_.pidfd.get());
@@ -163,9 +162,7 @@ class zygote_client::incarnation : public std::enable_shared_from_this<incarnati
     close_connection();
     if (!to_reap_) return fail_all("the zygote has ended");
     if (!process_end_) return;  // It is not even known to run.
-    end_.set(end_within, [this] {
-      ::syscall(SYS_pidfd_send_signal, process_.pidfd.get(), SIGKILL, nullptr, 0u);
-    });
+    end_.set(end_within, [this] { send_signal(process_.pidfd.get(), SIGKILL); });
   }
 
   void process_ended() {

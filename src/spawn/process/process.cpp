@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,7 +16,7 @@
 #include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
 #include "ipc/listener.hpp"
-#include "spawn/process/exit_of.hpp"
+#include "spawn/process/pidfd.hpp"
 
 namespace coppice::spawn {
 
@@ -71,7 +70,7 @@ struct process_state : std::enable_shared_from_this<process_state> {
 
   void send(int signal) {
     wanted_signal = signal;
-    if (pidfd) ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0u);
+    if (pidfd) send_signal(pidfd.get(), signal);
   }
 
   void end(exit_report report) {

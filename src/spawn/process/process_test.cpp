@@ -13,6 +13,7 @@
 
 #include "coppice/errors.hpp"
 #include "ipc/link_test_kit.hpp"
+#include "spawn/process/process_test_kit.hpp"
 
 #include "base/sanitizers.hpp"
 
@@ -22,24 +23,8 @@ namespace {
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
 using ipc::test::until;
-
-struct noting_observer final : child_observer {
-  void ended(exit_report r) override {
-    ++ends;
-    report = std::move(r);
-  }
-  void cannot_unwind() override { ADD_FAILURE(); }
-  void in_native_code() override { ADD_FAILURE(); }
-  int ends = 0;
-  exit_report report;
-};
-
-bool ignores_term(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
-  for (std::string name, mask; in >> name;)
-    if (name == "SigIgn:" && in >> mask) return std::stoull(mask, nullptr, 16) >> (SIGTERM - 1) & 1;
-  return false;
-}
+using test::ignores;
+using test::noting_observer;
 
 // The backend on a loop of the test's own; children are this program, see main_for_test.cpp.
 class ProcessBackend : public testing::Test {
@@ -147,7 +132,7 @@ TEST_F(ProcessBackend, InterruptIsATermAndForceAKill) {
     auto c = start(me("--deaf"));
     const pid_t pid = co_await pid_of(c.get());
     // Before that it dies of it, which is tested below.
-    EXPECT_TRUE(co_await until([pid] { return ignores_term(pid); }));
+    EXPECT_TRUE(co_await until([pid] { return ignores(pid, SIGTERM); }));
     EXPECT_TRUE(c->interrupt());
     co_await sleep_for(20ms);
     EXPECT_EQ(seen->ends, 0) << "it does not listen";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the kernel says that a process ended, as an exit_report.
+// A process by its pidfd: signalled, reaped, and how it ended as an exit_report.
 #pragma once
 
 #include <signal.h>
@@ -9,6 +9,9 @@
 #include "coppice/stop.hpp"
 
 namespace coppice::spawn {
+
+/// False: it has ended, or may not be signalled; errno says which.
+bool send_signal(int pidfd, int number) noexcept;
 
 /// `code` is CLD_EXITED, CLD_KILLED or CLD_DUMPED, `status` the exit status or the signal's number.
 exit_report exit_of(int code, int status);

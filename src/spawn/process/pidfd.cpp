@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "spawn/process/exit_of.hpp"
+#include "spawn/process/pidfd.hpp"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -21,6 +23,10 @@ std::optional<exit_report> waited_for(idtype_t by, int id) {
   return report;
 }
 }  // namespace
+
+bool send_signal(int pidfd, int number) noexcept {
+  return ::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, 0u) == 0;
+}
 
 exit_report exit_of(int code, int status) {
   exit_report report;
