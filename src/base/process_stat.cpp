@@ -4,16 +4,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
+
+#include "base/file_text.hpp"
 
 namespace coppice::base {
 
 std::optional<process_stat> stat_of(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat", std::ios::binary);
-  const std::string stat{std::istreambuf_iterator<char>(in), {}};
+  const std::string stat = file_text("/proc/" + std::to_string(pid) + "/stat");
   const auto name_end = stat.rfind(')');  // A name may hold anything.
   if (name_end == std::string::npos) return std::nullopt;
   std::istringstream fields(stat.substr(name_end + 1));

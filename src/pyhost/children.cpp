@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pyhost/children.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -14,6 +13,8 @@
 #include <filesystem>
 #include <sstream>
 #include <string>
+
+#include "base/file_text.hpp"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3  // glibc before 2.36
@@ -45,14 +46,7 @@ void kill_child(pid_t pid, int pidfd) noexcept {
 }
 
 std::string read_proc(pid_t pid, const std::string& file) {
-  const base::unique_fd fd(
-      ::open(("/proc/" + std::to_string(pid) + "/" + file).c_str(), O_RDONLY | O_CLOEXEC));
-  std::string text;
-  char buffer[4096];
-  for (ssize_t n = 0; fd && (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;) {
-    text.append(buffer, static_cast<std::size_t>(n));
-  }
-  return text;
+  return base::file_text("/proc/" + std::to_string(pid) + "/" + file);
 }
 
 // The parent of a process, by the fourth field of its stat line; 0: there is none.
@@ -72,9 +66,11 @@ void find_descendants(pid_t pid, int depth, std::vector<base::unique_fd>& found)
   if (depth == tree_depth_max) return;
   std::error_code ignored;
   const std::filesystem::path tasks = "/proc/" + std::to_string(pid) + "/task";
-  for (const auto& task : std::filesystem::directory_iterator(tasks, ignored)) {
+  // Not a range-for: that throws when the process ends meanwhile.
+  for (std::filesystem::directory_iterator task(tasks, ignored), end; !ignored && task != end;
+       task.increment(ignored)) {
     std::istringstream children(
-        read_proc(pid, "task/" + task.path().filename().string() + "/children"));
+        read_proc(pid, "task/" + task->path().filename().string() + "/children"));
     for (pid_t child = 0; children >> child;) {
       base::unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
       if (!pidfd || parent_of(child) != pid) continue;  // Gone, and the number may be a stranger's.

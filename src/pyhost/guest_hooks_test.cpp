@@ -6,10 +6,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <fstream>
-#include <iterator>
 #include <thread>
 
+#include "base/file_text.hpp"
 #include "pyhost/guest_test_kit.hpp"
 
 namespace coppice::py {
@@ -92,8 +91,7 @@ TEST_F(GuestHooks, WhatAShellLeftBehindEndsWithTheGuestToo) {
   ASSERT_EQ(g.said().size(), 1u);
   EXPECT_TRUE(eventually([pid = std::stoi(g.said()[0])] {  // Reaped by init, not by us.
     const std::string stat = "/proc/" + std::to_string(pid) + "/stat";
-    std::ifstream in(stat);
-    std::string text((std::istreambuf_iterator<char>(in)), {});
+    const std::string text = base::file_text(stat);
     return text.empty() || text.find(") Z ") != std::string::npos;
   }));
 }

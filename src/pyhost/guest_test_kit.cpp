@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <climits>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 #include <thread>
 
+#include "base/file_text.hpp"
 #include "pyhost/buffer_object.hpp"
 
 namespace coppice::py::testkit {
@@ -29,11 +29,6 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
 }
 
 namespace {
-
-std::string file_text(const std::string& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 std::vector<std::string> entries(const char* folder) {
   std::vector<std::string> names;
@@ -60,11 +55,11 @@ std::string difference(const std::set<std::string>& now, const std::set<std::str
 possessions possessions::now() {
   possessions p;
   for (const auto& tid : entries("/proc/self/task")) {
-    std::string name = file_text("/proc/self/task/" + tid + "/comm");
+    std::string name = base::file_text("/proc/self/task/" + tid + "/comm");
     if (name.empty()) continue;  // Ended while we looked.
     name.pop_back();
     p.threads.insert(tid + " " + name);
-    std::istringstream children(file_text("/proc/self/task/" + tid + "/children"));
+    std::istringstream children(base::file_text("/proc/self/task/" + tid + "/children"));
     p.children += static_cast<std::size_t>(std::distance(
         std::istream_iterator<std::string>(children), std::istream_iterator<std::string>()));
   }
@@ -290,7 +285,7 @@ bool guest::wait_blocked() {
   }
   int calm = 0;  // Twice in a row: once may be a short wait for the GIL.
   return eventually([&] {
-    const std::string stat = file_text("/proc/self/task/" + std::to_string(tid) + "/stat");
+    const std::string stat = base::file_text("/proc/self/task/" + std::to_string(tid) + "/stat");
     const auto at = stat.rfind(") ");
     calm = at != std::string::npos && stat[at + 2] == 'S' ? calm + 1 : 0;
     return calm >= 3;

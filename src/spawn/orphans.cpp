@@ -15,14 +15,13 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
+#include "base/file_text.hpp"
 #include "base/process_stat.hpp"
 #include "ipc/address.hpp"
 #include "ipc/listener.hpp"
@@ -38,19 +37,13 @@ using steady = std::chrono::steady_clock;
 constexpr std::size_t shown_bytes_max = 160;
 constexpr std::chrono::milliseconds connect_within{500};
 
-// --- what /proc says
-// ----------------------------------------------------------------------------------
-
-std::string contents_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+// --- what /proc says ---
 
 std::string file_of(pid_t pid, const char* name) { return fmt::format("/proc/{}/{}", pid, name); }
 
 /// Does it run as us, whoever we are: a real and an effective user that are ours?
 bool is_ours(pid_t pid) {
-  std::istringstream lines(contents_of(file_of(pid, "status")));
+  std::istringstream lines(base::file_text(file_of(pid, "status")));
   for (std::string line; std::getline(lines, line);) {
     if (!line.starts_with("Uid:")) continue;
     std::istringstream ids(line.substr(4));
@@ -70,13 +63,13 @@ bool shares_our_pids(pid_t pid) {
 }
 
 bool has_coppice_in_it(pid_t pid) {
-  const std::string maps = contents_of(file_of(pid, "maps"));
+  const std::string maps = base::file_text(file_of(pid, "maps"));
   return maps.find("libcoppice") != std::string::npos || maps.find("_coppice") != std::string::npos;
 }
 
 /// Each ended by a NUL.
 std::vector<std::string> words_in(const std::string& path) {
-  const std::string text = contents_of(path);
+  const std::string text = base::file_text(path);
   std::vector<std::string> words;
   for (std::size_t at = 0; at < text.size();) {
     const auto end = std::min(text.find('\0', at), text.size());
@@ -93,8 +86,7 @@ bool has_ended(const base::unique_fd& pidfd) {
   return ::poll(&p, 1, 0) != 0;
 }
 
-// --- how children are started
-// -------------------------------------------------------------------------
+// --- how children are started ---
 
 pid_t pid_from(std::string_view digits) {
   pid_t pid = 0;
@@ -147,8 +139,7 @@ std::optional<mark> mark_of(pid_t pid, const std::vector<std::string>& argv) {
   }
 }
 
-// --- is there a tree?
-// ---------------------------------------------------------------------------------
+// --- is there a tree? ---
 
 bool refuses(const sockaddr* to, socklen_t size) {
   const base::unique_fd s(::socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -239,8 +230,9 @@ std::optional<candidate> candidate_at(pid_t pid) {
 std::vector<pid_t> all_pids() {
   std::vector<pid_t> pids;
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator("/proc", ignored))
-    if (const pid_t pid = pid_from(entry.path().filename().string())) pids.push_back(pid);
+  for (fs::directory_iterator it("/proc", ignored), end; !ignored && it != end;
+       it.increment(ignored))
+    if (const pid_t pid = pid_from(it->path().filename().string())) pids.push_back(pid);
   std::ranges::sort(pids);
   return pids;
 }
