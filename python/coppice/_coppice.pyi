@@ -146,8 +146,8 @@ type ExitReport = tuple[str, str, int, float, str]  # rung, how, status, seconds
 def start_child(name: str, options: Mapping[str, Any],
                 on_event: Callable[[str, Any], None]) -> str:
     """Starts an actor; returns its uuid at once. on_event, from drain(): ('started', Link) or
-    ('start_failed', exception), perhaps ('lost', why) when its connection has closed, later once
-    ('ended', (ExitReport, requested: bool)). Every call to it has been settled by then.
+    ('start_failed', (exception, ExitReport if it had begun)), perhaps ('lost', why) when its connection
+    has closed, later once ('ended', (ExitReport, requested: bool)). Every call to it has been settled by then.
     options: 'start_method': str, 'gil': 'own'|'shared', 'enable_modules': Mapping[str, str] (name to
     file path, '' if unknown), 'main': Mapping[str, str] (init_main_from_name or init_main_from_path,
     or {}), 'sys_path': list[str], 'loop': str, 'stop': Stop, 'start_within': float, 'cwd': str,

@@ -85,8 +85,13 @@ class Child:
         elif kind == 'lost':
             self.lost = True
         elif kind == 'start_failed':
+            error, fields = value
+            if fields is not None:  # It was there for a time, and was stopped, or died.
+                self.report = self.nursery._exits[self.uid] = ExitReport(*fields)
+                if isinstance(error, ActorFailure):
+                    error.report = self.report
             self._end()
-            self._settle_start(value)
+            self._settle_start(error)
         elif kind == 'ended':
             fields, requested = value
             self.report = ExitReport(*fields)

@@ -16,8 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::int64_t twice(std::int64_t n) { return 2 * n; }
-std::int64_t refuse(std::string why) { throw std::domain_error(why); }
+std::int64_t once_twice(std::int64_t n) { return 2 * n; }
+std::int64_t once_refuse(std::string why) { throw std::domain_error(why); }
 std::atomic<int> slow_ends{0};  // Actors on threads share it with the test.
 task<std::int64_t> slowly(std::int64_t n) {
   co_await sleep_for(100ms);
@@ -25,8 +25,8 @@ task<std::int64_t> slowly(std::int64_t n) {
   co_return n;
 }
 task<> go_on() { co_await sleep_forever(); }
-inline constexpr endpoint twice_e{"once:twice", twice, "n"};
-inline constexpr endpoint refuse_e{"once:refuse", refuse, "why"};
+inline constexpr endpoint once_twice_e{"once:twice", once_twice, "n"};
+inline constexpr endpoint once_refuse_e{"once:refuse", once_refuse, "why"};
 inline constexpr endpoint slowly_e{"once:slowly", slowly, "n"};
 inline constexpr endpoint go_on_e{"once:go_on", go_on};
 constexpr actor_options once_on_a_thread{.backend = spawn::thread};
@@ -38,7 +38,7 @@ std::exception_ptr run_block(Body body) {
   char name[] = "test";
   char* argv[] = {name, nullptr};
   main_options o;
-  o.endpoints = {twice_e, refuse_e, slowly_e, go_on_e};
+  o.endpoints = {once_twice_e, once_refuse_e, slowly_e, go_on_e};
   o.handled = signals::none;
   auto root = [&](actor& self) -> task<> {
     auto inside = [&](actor_nursery& an) -> task<> { co_await body(an); };
@@ -61,7 +61,7 @@ task<> until_over(actor_nursery& an, std::string name) {
 
 TEST(OneShotActor, GivesItsResultAsOftenAsItIsAskedAndEnds) {
   const auto e = run_block([](actor_nursery& an) -> task<> {
-    auto work = co_await an.run_in_actor("w", once_on_a_thread, twice_e, 21);
+    auto work = co_await an.run_in_actor("w", once_on_a_thread, once_twice_e, 21);
     EXPECT_EQ(work.actor().id().name, "w");
     EXPECT_EQ(co_await work.wait_for_result(), 42);
     EXPECT_EQ(co_await work.wait_for_result(), 42);
@@ -82,7 +82,7 @@ TEST(OneShotActor, IsCalledByNameToo) {
 TEST(OneShotActor, AnErrorThatNobodyTookIsTheBlocksWhenItsBodyHasEnded) {
   bool reached = false;
   const auto e = run_block([&](actor_nursery& an) -> task<> {
-    co_await an.run_in_actor("w", once_on_a_thread, refuse_e, "no");
+    co_await an.run_in_actor("w", once_on_a_thread, once_refuse_e, "no");
     co_await until_over(an, "w");
     reached = true;
   });
@@ -92,7 +92,7 @@ TEST(OneShotActor, AnErrorThatNobodyTookIsTheBlocksWhenItsBodyHasEnded) {
 
 TEST(OneShotActor, AnErrorThatWasTakenIsTheTakers) {
   const auto e = run_block([](actor_nursery& an) -> task<> {
-    auto work = co_await an.run_in_actor("w", once_on_a_thread, refuse_e, "no");
+    auto work = co_await an.run_in_actor("w", once_on_a_thread, once_refuse_e, "no");
     for (int i = 0; i < 2; ++i) {
       auto r = co_await as_result(work.wait_for_result());
       EXPECT_TRUE(r.error<remote_actor_error>());
@@ -103,8 +103,8 @@ TEST(OneShotActor, AnErrorThatWasTakenIsTheTakers) {
 
 TEST(OneShotActor, ErrorsOfSeveralThatNobodyTookComeTogether) {
   const auto e = run_block([](actor_nursery& an) -> task<> {
-    co_await an.run_in_actor("a", once_on_a_thread, refuse_e, "a");
-    co_await an.run_in_actor("b", once_on_a_thread, refuse_e, "b");
+    co_await an.run_in_actor("a", once_on_a_thread, once_refuse_e, "a");
+    co_await an.run_in_actor("b", once_on_a_thread, once_refuse_e, "b");
     co_await until_over(an, "a");
     co_await until_over(an, "b");
   });
@@ -126,7 +126,7 @@ TEST(OneShotActor, OneThatFailsDoesNotCutTheOthersShort) {
   slow_ends = 0;
   const auto e = run_block([](actor_nursery& an) -> task<> {
     co_await an.run_in_actor("a", once_on_a_thread, slowly_e, 1);
-    co_await an.run_in_actor("b", once_on_a_thread, refuse_e, "no");
+    co_await an.run_in_actor("b", once_on_a_thread, once_refuse_e, "no");
   });
   EXPECT_TRUE(e);
   EXPECT_EQ(slow_ends.load(), 1);

@@ -317,38 +317,32 @@ void process_runtime::start_child(port::actor_port_ptr parent, spawn::backend& b
                                   spawn::child_spec spec, stop_policy stop, duration start_within) {
   spec.parent = parent->self();
   spec.parent_sink = parent;
-  auto request = std::make_shared<start_request>(
-      start_request{parent, &backend, std::move(spec), stop, start_within});
-  if (backend.can().in_process) return supervisor_->start(std::move(*request));
-  control_->post([this, parent, request] { start_outside(parent, request); });
+  start_request request{parent, &backend, std::move(spec), stop, start_within, {}};
+  if (!backend.can().in_process)
+    request.prepare = [this, parent](spawn::child_spec& of,
+                                     std::function<void(std::exception_ptr)> done) {
+      tell_addresses(parent, of, std::move(done));
+    };
+  supervisor_->start(std::move(request));
 }
 
-// A child in another process is told where its parent listens, and where the registrars do.
-void process_runtime::start_outside(port::actor_port_ptr parent,
-                                    std::shared_ptr<start_request> request) {
-  const auto failed = [parent, request](std::exception_ptr e) {
-    port::child_changed change;
-    change.what = port::child_changed::kind::start_failed;
-    change.uuid = request->spec.self.uuid;
-    change.error = std::move(e);
-    parent->child_changed(std::move(change));
-  };
-  const auto by = request->spec.transport.value_or(options_.transport);
+void process_runtime::tell_addresses(const port::actor_port_ptr& parent, spawn::child_spec& spec,
+                                     std::function<void(std::exception_ptr)> done) {
+  const auto by = spec.transport.value_or(options_.transport);
   listeners_.reach(parent, by,
-                   [this, request, failed](std::exception_ptr e, std::vector<ipc::address> at) {
-                     if (e) return failed(e);
-                     request->spec.parent_address = std::move(at.front());
+                   [this, &spec, done](std::exception_ptr e, std::vector<ipc::address> at) {
+                     if (e) return done(e);
+                     spec.parent_address = std::move(at.front());
                      discovery_->addresses_for_children(
-                         [this, request](discovery::tree_addresses known) {
-                           start_at(request, std::move(known));
+                         [this, &spec, done](discovery::tree_addresses known) {
+                           tell_registrars(spec, std::move(known));
+                           done(nullptr);
                          },
-                         failed);
+                         done);
                    });
 }
 
-void process_runtime::start_at(const std::shared_ptr<start_request>& request,
-                               discovery::tree_addresses known) {
-  spawn::child_spec& spec = request->spec;
+void process_runtime::tell_registrars(spawn::child_spec& spec, discovery::tree_addresses known) {
   // An actor of tractor's has one transport for all that it does: the registrar's.
   if (!spec.program.empty() && known.registrar == spec.parent.uuid)
     spec.parent_address = known.registrars.front();
@@ -356,7 +350,6 @@ void process_runtime::start_at(const std::shared_ptr<start_request>& request,
   spec.spec.runtime_vars = runtime_vars_for_child(spec.spec.runtime_vars, known.root,
                                                   known.registrars, *spec.parent_address);
   spec.spec.reg_addrs = std::move(known.registrars);
-  supervisor_->start(std::move(*request));
 }
 
 void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address parent,

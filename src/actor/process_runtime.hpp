@@ -163,8 +163,10 @@ class process_runtime {
   void control_main(std::promise<void>& up);
   task<> control_on_thread(std::promise<void>* up);
   void on_signal(int number, int nth);
-  void start_outside(port::actor_port_ptr parent, std::shared_ptr<start_request> request);
-  void start_at(const std::shared_ptr<start_request>& request, discovery::tree_addresses known);
+  /// A child in another process is told where its parent listens, and where the registrars do.
+  void tell_addresses(const port::actor_port_ptr& parent, spawn::child_spec& spec,
+                      std::function<void(std::exception_ptr)> done);
+  void tell_registrars(spawn::child_spec& spec, discovery::tree_addresses known);
   void describe_here(base::tree_writer& w) const;
   spawn::backend* backend_named(std::string_view key) const;
   std::vector<quarantine_entry> quarantined_stock() const;

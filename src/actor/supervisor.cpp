@@ -106,6 +106,7 @@ struct supervisor::record final : spawn::child_observer,
 
   // Facts.
   ipc::link_ptr link;
+  bool prepared = false;
   bool up = false;
   bool listed = false;
   bool has_ended = false;
@@ -225,6 +226,8 @@ task<> supervisor::live(std::shared_ptr<record> r) {
 task<> supervisor::bring_up(std::shared_ptr<record> r) {
   auto& request = r->request;
   const time_point until = later(control_->now(), request.start_within);
+  co_await prepare(r, until);
+  if (r->start_error) co_return;
   // The handlers run on the parent's thread; all that they do is tell.
   request.parent->adopt(r->uuid(), {.on_connected =
                                         [r](ipc::link_ptr l) {
@@ -249,6 +252,25 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
       r, [](const record& x) { return x.up || x.start_error || x.over() || x.link_lost; }, until);
   if (r->link_lost && !r->up && !r->start_error) co_await wait_for_report(r);
   if (!r->up && !r->start_error) r->start_error = why_not_up(*r);
+}
+
+// Until it is known all that its backend has to be told. A start that is over by then is none.
+task<> supervisor::prepare(std::shared_ptr<record> r, time_point until) {
+  if (r->request.prepare) {
+    r->request.prepare(r->request.spec, [r](std::exception_ptr e) {
+      r->prepared = true;
+      if (!r->start_error) r->start_error = std::move(e);
+      r->look();
+    });
+    co_await wait(r, [](const record& x) { return x.prepared || x.over(); }, until);
+    if (!r->prepared && !r->over())
+      r->start_error = std::make_exception_ptr(timeout_error(
+          fmt::format("actor '{}' was not started within {} s: its parent's loop, on which it "
+                      "would be listened "
+                      "for, is busy",
+                      r->name(), std::chrono::duration<double>(r->request.start_within).count())));
+  }
+  if (r->over() && !r->start_error) r->start_error = why_not_up(*r);
 }
 
 // The child has connected: it is told what it is to be, and asked whether it can serve. One of
@@ -460,6 +482,7 @@ void supervisor::announce(record& r) {
   } else {
     change.what = port::child_changed::kind::start_failed;
     change.error = r.start_error;
+    change.began = r.child != nullptr;
   }
   r.request.parent->child_changed(std::move(change));
 }

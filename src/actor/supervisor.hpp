@@ -24,6 +24,10 @@ struct start_request {
   spawn::child_spec spec;
   stop_policy stop;
   duration start_within = std::chrono::seconds(10);
+  /// Completes `spec` before the backend gets it, then tells `done`, perhaps at once, or why it
+  /// cannot; all on the control loop. `spec` is there for as long as somebody has `done`. None: it
+  /// is complete.
+  std::function<void(spawn::child_spec&, std::function<void(std::exception_ptr)> done)> prepare;
 };
 
 /// One line of `quarantined()`: native code in this process that has not come back.
@@ -49,7 +53,7 @@ class directory {
 /// Promises:
 /// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`.
 /// - A start is raced against the child's exit, the loss of its connection, an error of its
-///   imports, and `start_within`.
+///   imports, and `start_within`. One that is stopped before its backend has begun never begins.
 /// - A stop climbs the ladder within `stop_policy::total`, all children in parallel, and ends in a
 ///   report. No rung takes the time of those above it: each is left its bound, or at least a
 ///   quarter of the total. Descendants in this process end with their ancestor.
@@ -90,6 +94,7 @@ class supervisor {
   task<> supervise(std::shared_ptr<record> r);
   task<> live(std::shared_ptr<record> r);
   task<> bring_up(std::shared_ptr<record> r);
+  task<> prepare(std::shared_ptr<record> r, time_point until);
   void greet(const std::shared_ptr<record>& r);
   static std::exception_ptr why_not_up(const record& r);
   task<> enlist(std::shared_ptr<record> r);

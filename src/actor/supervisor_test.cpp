@@ -92,6 +92,75 @@ TEST_F(Supervisor, AChildThatIsNeverReadyIsGivenUpAtTheBoundAndAsked) {
   });
 }
 
+TEST_F(Supervisor, AChildIsPreparedBeforeItsBackendIsGivenIt) {
+  run([&]() -> task<> {
+    std::function<void(std::exception_ptr)> done;
+    start_request r = request("kid");
+    r.prepare = [&](spawn::child_spec& of, std::function<void(std::exception_ptr)> then) {
+      of.cwd = "/found";
+      done = std::move(then);
+    };
+    s.start(std::move(r));
+    co_await settle();
+    EXPECT_TRUE(backend.children.empty());
+    std::exchange(done, nullptr)(nullptr);
+    co_await settle();
+    fake_child* c = backend.children.at("kid").get();
+    EXPECT_EQ(c->spec.cwd, "/found");
+    c->end();
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_TRUE(last.began);
+  });
+}
+
+TEST_F(Supervisor, AChildThatCannotBePreparedIsAFailedStart) {
+  run([&]() -> task<> {
+    start_request r = request("kid");
+    r.prepare = [](spawn::child_spec&, const std::function<void(std::exception_ptr)>& done) {
+      done(std::make_exception_ptr(actor_start_error("no address")));
+    };
+    s.start(std::move(r));
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_NE(failure.find("no address"), std::string::npos) << failure;
+    EXPECT_FALSE(last.began);
+  });
+}
+
+// Such a stop found nothing to stop, and whoever waited for the end waited for ever.
+TEST_F(Supervisor, AChildThatIsStoppedWhileItIsPreparedNeverBegins) {
+  run([&]() -> task<> {
+    std::function<void(std::exception_ptr)> done;
+    start_request r = request("kid");
+    r.prepare = [&](spawn::child_spec&, std::function<void(std::exception_ptr)> then) {
+      done = std::move(then);
+    };
+    s.start(std::move(r));
+    s.stop("uuid-of-kid");
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_NE(failure.find("actor 'kid' was stopped before it was up"), std::string::npos)
+        << failure;
+    EXPECT_FALSE(last.began);
+    std::exchange(done, nullptr)(nullptr);  // Too late.
+    co_await settle();
+    EXPECT_TRUE(backend.children.empty());
+  });
+}
+
+TEST_F(Supervisor, AChildThatIsNeverPreparedIsGivenUpAtTheBound) {
+  run([&]() -> task<> {
+    const auto begun = now();
+    std::function<void(std::exception_ptr)> done;
+    start_request r = request("kid");
+    r.prepare = [&](spawn::child_spec&, std::function<void(std::exception_ptr)> then) {
+      done = std::move(then);
+    };
+    s.start(std::move(r));
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_GE(now() - begun, 5s);
+    EXPECT_NE(failure.find("actor 'kid' was not started within 5 s"), std::string::npos) << failure;
+  });
+}
+
 TEST_F(Supervisor, AnErrorOfItsImportsIsTheErrorOfTheStart) {
   run([&]() -> task<> {
     fake_child* c = co_await start("kid");

@@ -17,9 +17,9 @@ std::optional<process_stat> stat_of(pid_t pid) {
   if (name_end == std::string::npos) return std::nullopt;
   std::istringstream fields(stat.substr(name_end + 1));
   process_stat found;
-  std::string state, skipped;
-  fields >> state >> found.parent;
-  found.is_zombie = state == "Z";
+  std::string letter, skipped;
+  fields >> letter >> found.parent;
+  found.is_zombie = letter == "Z";
   constexpr int between = 17;  // Fields 5 to 21 of proc(5).
   for (int i = 0; i < between; ++i) fields >> skipped;
   fields >> found.started_ticks;

@@ -93,8 +93,9 @@ struct child_changed {
   std::string uuid;
   ipc::link_ptr link;        // started
   std::exception_ptr error;  // start_failed
-  exit_report report;        // ended; lost: `detail` says why
+  exit_report report;        // ended, and start_failed of one that began; lost: `detail` says why
   bool requested = false;    // ended: somebody had asked for it.
+  bool began = false;        // start_failed: it was there for a time, and has a report.
 };
 using event = std::variant<call_started, call_cancelled, dialog_changed, reply_arrived,
                            cancel_requested, spec_arrived, child_changed>;

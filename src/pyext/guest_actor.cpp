@@ -606,10 +606,13 @@ void guest_actor::act(port::child_changed&& e) {
       what = "lost";
       with = to_str(e.report.detail);
       break;
-    case kind::start_failed:
+    case kind::start_failed: {
       what = "start_failed";
-      with = errors_.make_start_error(e.error);
+      const ref error = errors_.make_start_error(e.error);
+      const ref report = e.began ? to_python(e.report) : ref::of(Py_None);
+      with = ref::take(error && report ? PyTuple_Pack(2, error.get(), report.get()) : nullptr);
       break;
+    }
     case kind::ended: {
       what = "ended";
       const ref report = to_python(e.report);

@@ -104,7 +104,7 @@ class FakeActor:
                 'started', Link((self.name, self.uuid), self)))
         elif isinstance(self.start, BaseException):
             self.ended = True
-            self.native.post(lambda: self.on_event('start_failed', self.start))
+            self.native.post(lambda: self.on_event('start_failed', (self.start, None)))
         elif isinstance(self.start, tuple):
             self.end(*self.start)
 

@@ -533,19 +533,26 @@ def test_a_cancelled_start_stops_the_actor_and_the_block_waits_for_it(run, nativ
         task = asyncio.create_task(body())
         await asyncio.sleep(0.05)
         assert not task.done()
-        native.post(lambda: native.actor('a').on_event('start_failed', coppice.ActorFailure('x')))
+        failed = coppice.ActorFailure('x'), None
+        native.post(lambda: native.actor('a').on_event('start_failed', failed))
         await task
 
     run(main)
 
 
-def test_a_start_while_the_nursery_ends_is_refused(run, native):
+def test_an_actor_that_was_stopped_while_it_started_is_among_the_exits(run, native):
+    native.plan('a', start='never')
+    failed = coppice.ActorFailure('x'), ('forced', 'returned', 0, 0.1, 'done')
+
     async def main():
         async with coppice.open_nursery() as an:
-            pass
-        async with coppice.open_nursery():
-            with pytest.raises(coppice.RuntimeFailure, match='its nursery is closed'):
-                await an.start_actor('a')
+            starting = asyncio.create_task(an.start_actor('a'))
+            await asyncio.sleep(0)
+            native.post(lambda: native.actor('a').on_event('start_failed', failed))
+            with pytest.raises(coppice.ActorFailure) as caught:
+                await starting
+            assert caught.value.report.rung == 'forced'
+        assert [report.rung for report in an.exits.values()] == ['forced']
 
     run(main)
 
