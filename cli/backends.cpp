@@ -77,7 +77,7 @@ void print_backend_table(const std::vector<backend_row>& rows) {
   }
 }
 
-std::string quoted(std::string_view text) {
+std::string json_text(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\')
@@ -90,9 +90,9 @@ std::string quoted(std::string_view text) {
   return out + '"';
 }
 
-std::string quoted_list(const std::vector<std::string_view>& texts) {
+std::string json_list(const std::vector<std::string_view>& texts) {
   std::string out = "[";
-  for (std::string_view text : texts) out += (out.size() > 1 ? ", " : "") + quoted(text);
+  for (std::string_view text : texts) out += (out.size() > 1 ? ", " : "") + json_text(text);
   return out + "]";
 }
 
@@ -104,14 +104,14 @@ std::string backend_json(const backend_row& row) {
   std::string forced = "null";
   if (const auto& f = row.forced_stops)
     forced = fmt::format("{{\"works\": {}, \"text\": {}, \"seconds\": {:.6f}}}", f->works,
-                         quoted(f->text), milliseconds_of(f->took) / 1000);
+                         json_text(f->text), milliseconds_of(f->took) / 1000);
   return fmt::format(
       "{{\"key\": {}, \"aliases\": {}, \"languages\": {}, \"isolation\": {}, "
       "\"can_be_killed\": {}, \"needs\": {}, \"text\": {}, \"available\": {}, \"reason\": {}, "
       "\"forced_stops\": {}}}",
-      quoted(m.key), quoted_list({m.aliases.begin(), m.aliases.end()}), quoted_list(languages),
-      m.apart ? quoted(name_of(*m.apart)) : "null", m.can_be_killed, quoted(m.needs),
-      quoted(m.text), row.available, quoted(row.reason), forced);
+      json_text(m.key), json_list({m.aliases.begin(), m.aliases.end()}), json_list(languages),
+      m.apart ? json_text(name_of(*m.apart)) : "null", m.can_be_killed, json_text(m.needs),
+      json_text(m.text), row.available, json_text(row.reason), forced);
 }
 
 }  // namespace

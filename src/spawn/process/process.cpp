@@ -151,6 +151,8 @@ class process_backend final : public backend {
       state->control->post(
           [state, name, p = std::move(p)]() mutable { state->started(std::move(p), name); });
     });
+    // Of a tree that was killed whole nobody is left to do it.
+    if (!std::exchange(tidied_, true)) spawner_.post([] { ipc::remove_dead_sockets(); });
     return std::make_unique<process_child>(std::move(state));
   }
 
@@ -165,6 +167,7 @@ class process_backend final : public backend {
   const std::shared_ptr<core::loop> control_;
   const process_programs programs_;
   spawner spawner_;
+  bool tidied_ = false;  // Control loop.
 };
 
 }  // namespace
