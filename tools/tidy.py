@@ -277,8 +277,8 @@ def python_tests(files: tree) -> frozenset[str]:
 
 
 def named_test(file: source_file, files: tree) -> Findings:
-    """A test that docs/internals or a table of tests names exists."""
-    if not re.fullmatch(r"docs/internals/.*\.md|tests/.*\.md", file.path):
+    """A test that docs/internals, docs/hangs or a table of tests names exists."""
+    if not re.fullmatch(r"docs/(internals|hangs)/.*\.md|tests/.*\.md", file.path):
         return
     for found in re.finditer(r"`(test_\w+\.py::\w+)`", file.text):
         if found[1] not in python_tests(files):

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "coppice/actor.hpp"
 #include "coppice/nursery.hpp"
@@ -18,11 +19,21 @@
 #include "coppice/portal.hpp"
 #include "coppice/restart.hpp"
 #include "coppice/spawn.hpp"
+#include "coppice/stop.hpp"
 
 namespace coppice {
 
+/// How an actor of a block ended; of one that was started again, each incarnation.
+struct actor_exit {
+  uid actor;
+  exit_report report;
+};
+
 struct nursery_options {
   restart_policy restart = {};
+  /// Gets them as they come: to read them when the block is over, however it ended. The caller's,
+  /// and there for as long as the block.
+  std::vector<actor_exit>* exits = nullptr;
 };
 static_assert(std::is_trivially_destructible_v<nursery_options>);
 
@@ -44,6 +55,7 @@ class actor_set {
                                         payload arguments);
   task<call_target> find(std::string_view name, duration within);
   std::size_t restart_count(std::string_view name) const;
+  const std::vector<actor_exit>& exits() const;
   void body_ended();  // Nobody can take results of one-shots any more.
   void stop_all();    // Asks all of them to end.
 
@@ -96,6 +108,12 @@ class actor_nursery : public nursery {
   }
   /// How often it was started again; 0 if there is none of that name.
   std::size_t restart_count(std::string_view name) const { return actors_.restart_count(name); }
+
+  /// How each actor that has ended did, in the order of their ends: by which rung of its ladder,
+  /// and how long that took. Also those that ended while they started, but not those that never
+  /// began. The last exits_kept_max of them: a block may start actors for years.
+  const std::vector<actor_exit>& exits() const { return actors_.exits(); }
+  static constexpr std::size_t exits_kept_max = 1024;
 
   /// An actor for one call: starts it, and calls the function there. Never restarted.
   ///

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coppice._one_shot import OneShotPortal, Result
 
 SIGINT, SIGTERM = 2, 15
+EXITS_KEPT_MAX = 1024
 
 
 class Child:
@@ -87,7 +88,8 @@ class Child:
         elif kind == 'start_failed':
             error, fields = value
             if fields is not None:  # It was there for a time, and was stopped, or died.
-                self.report = self.nursery._exits[self.uid] = ExitReport(*fields)
+                self.report = ExitReport(*fields)
+                self.nursery._note_exit(self, self.report)
                 if isinstance(error, ActorFailure):
                     error.report = self.report
             self._end()
@@ -152,7 +154,7 @@ class ActorNursery:
 
     @property
     def exits(self) -> Mapping[Uid, ExitReport]:
-        """How each actor ended, by uid, in the order of their ends."""
+        """How each actor ended, by uid, in the order of their ends: the last EXITS_KEPT_MAX."""
         return self._exits
 
     def __repr__(self) -> str:
@@ -327,8 +329,13 @@ class ActorNursery:
         for child in list(self._children.values()):
             child.ask_to_stop(policy)
 
-    def _on_ended(self, child: Child, report: ExitReport, failure: bool, asked: bool) -> None:
+    def _note_exit(self, child: Child, report: ExitReport) -> None:
+        if len(self._exits) == EXITS_KEPT_MAX:  # A block may start actors for years.
+            del self._exits[next(iter(self._exits))]
         self._exits[child.uid] = report
+
+    def _on_ended(self, child: Child, report: ExitReport, failure: bool, asked: bool) -> None:
+        self._note_exit(child, report)
         if self._restarts.ended(child.place, child.death(), failure, asked):
             self._deaths[child.uid] = child.death()
             self._stop_children()

@@ -74,7 +74,7 @@ bool is_fault(const exit_report& r) {
 
 struct actor_set::state final : tree::place_keeper {
   state(native_actor& by, const nursery_options& options)
-      : owner(by), restarts(by.scheduler(), options.restart, *this) {}
+      : owner(by), restarts(by.scheduler(), options.restart, *this), told(options.exits) {}
 
   /// Begins an incarnation.
   child_slot* begin(member& m);
@@ -89,12 +89,15 @@ struct actor_set::state final : tree::place_keeper {
   task<> until_nobody_takes(std::shared_ptr<one_shot_state> result);
   member& add(std::string_view name, const actor_options& options);
   task<> start_first(member* m, child_slot* c);
+  void note_exit(const child_slot& c);
 
   native_actor& owner;
   nursery* minders = nullptr;
   tree::restarts restarts;
   std::vector<std::unique_ptr<member>> members;
   std::vector<std::shared_ptr<one_shot_state>> results;
+  std::vector<actor_exit> exits;
+  std::vector<actor_exit>* const told;  // The caller's; none: nobody wants them.
   bool body_over = false;
 };
 
@@ -121,6 +124,7 @@ task<> actor_set::state::mind(member* m, child_slot* c, call_target target) {
   auto waiting = take(until_gone(c));
   settled<void> how = co_await captured<void>(std::move(waiting));
   co_await end_child(&owner, c);
+  note_exit(*c);
   // One that was not up yet is the business of whoever started it.
   if (m->now == tree::place::state::up && same(m->target, target)) {
     const actor_died death(c->id.name, c->report);
@@ -130,6 +134,13 @@ task<> actor_set::state::mind(member* m, child_slot* c, call_target target) {
     if (m->told) throw death;
   }
   if (how.error()) std::rethrow_exception(how.error());
+}
+
+void actor_set::state::note_exit(const child_slot& c) {
+  if (c.start_error && !c.began) return;
+  if (exits.size() == actor_nursery::exits_kept_max) exits.erase(exits.begin());
+  exits.push_back({c.id, c.report});
+  if (told) told->push_back(exits.back());
 }
 
 task<> actor_set::state::come_up(member* m, child_slot* c) {
@@ -284,6 +295,8 @@ std::size_t actor_set::restart_count(std::string_view name) const {
   const tree::place* p = state_->restarts.find(name);
   return p ? p->restarts : 0;
 }
+
+const std::vector<actor_exit>& actor_set::exits() const { return state_->exits; }
 
 void actor_set::body_ended() {
   for (const auto& result : state_->results) result->claimed.set();

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "base/sanitizers.hpp"
 #include "coppice/actor.hpp"
@@ -54,6 +55,28 @@ TEST(ActorNursery, ActorsEndWithTheBlockWithoutBeingTold) {
     co_await open_nursery(self, body);
     auto r = co_await as_result(kept.run(add_e, 1));
     EXPECT_TRUE(r.error<actor_died>()) << "a portal may outlive its actor";
+  });
+}
+
+TEST(ActorNursery, SaysHowEachActorEndedEvenWhenTheBlockIsOver) {
+  run_root([](actor& self) -> task<> {
+    std::vector<actor_exit> exits;
+    auto body = [&](actor_nursery& an) -> task<> {
+      portal first = co_await an.start_actor("first", on_a_thread);
+      co_await an.start_actor("second", on_a_thread);
+      EXPECT_TRUE(an.exits().empty());
+      co_await first.cancel_actor();
+      co_await checkpoint();
+      EXPECT_EQ(an.exits().size(), 1u);
+      EXPECT_EQ(an.exits().at(0).actor.name, "first");
+    };
+    co_await open_nursery(self, {.exits = &exits}, body);
+    EXPECT_EQ(exits.size(), 2u);
+    EXPECT_EQ(exits.at(1).actor.name, "second");
+    for (const actor_exit& one : exits) {
+      EXPECT_EQ(one.report.rung, rung::asked) << one.actor.name;
+      EXPECT_GT(one.report.took, 0s) << one.actor.name;
+    }
   });
 }
 

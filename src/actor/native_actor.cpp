@@ -376,6 +376,7 @@ void native_actor::act(port::child_changed&& e) {
       break;
     case port::child_changed::kind::start_failed:
       c.start_error = e.error;
+      c.began = e.began;
       c.report = std::move(e.report);
       c.ended = true;
       c.settled.set();

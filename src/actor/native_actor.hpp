@@ -36,6 +36,7 @@ struct child_slot {
   std::exception_ptr start_error;
   exit_report report;
   bool up = false;
+  bool began = false;                 // Whose start failed: it was there for a time.
   bool ended = false;                 // Or its link has closed.
   bool lost = false;                  // Its connection has closed: it is about to end.
   bool requested = false;             // Its end was asked for.
