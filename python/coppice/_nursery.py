@@ -245,6 +245,8 @@ class ActorNursery:
             better = _spawn.otherwise(data, error)
             if better is None or better[0] == place.options['start_method']:
                 raise
+        if place.child is not None:
+            self._exits.pop(place.child.uid, None)  # A first try is nobody's actor.
         place.options['start_method'] = better[0]
         place.make_child = lambda of: Child(self, of, policy, *better)
         return await place.start()

@@ -90,6 +90,7 @@ struct actor_set::state final : tree::place_keeper {
   member& add(std::string_view name, const actor_options& options);
   task<> start_first(member* m, child_slot* c);
   void note_exit(const child_slot& c);
+  void forget_exit(child_slot& c);
 
   native_actor& owner;
   nursery* minders = nullptr;
@@ -143,6 +144,14 @@ void actor_set::state::note_exit(const child_slot& c) {
   if (told) told->push_back(exits.back());
 }
 
+// A first try is nobody's actor.
+void actor_set::state::forget_exit(child_slot& c) {
+  c.began = false;  // If it is not noted yet.
+  const auto is_its = [&](const actor_exit& one) { return one.actor == c.id; };
+  std::erase_if(exits, is_its);
+  if (told) std::erase_if(*told, is_its);
+}
+
 task<> actor_set::state::come_up(member* m, child_slot* c) {
   auto waiting = take(until_settled(c));
   settled<void> how = co_await captured<void>(std::move(waiting));
@@ -174,6 +183,7 @@ task<> actor_set::state::start_first(member* m, child_slot* c) {
   auto coming = take(come_up(m, c));
   auto how = co_await captured<void>(std::move(coming));
   if (how.error() && owner.plan_elsewhere(m->plan, how.error())) {
+    forget_exit(*c);
     auto again = take(start(*m));
     how = co_await captured<void>(std::move(again));
   }

@@ -91,9 +91,10 @@ TEST_P(Restarted, AOneShotGivesItsResultAndEnds) {
   bool ended = false;
   EXPECT_EQ(0, run_tree([&](actor& self) -> task<> {
               auto inside = [&](actor_nursery& an) -> task<> {
-                auto once = co_await an.run_in_actor<std::int64_t>("once", options_for(GetParam()),
-                                                                   function_name::parse(add),
-                                                                   kw("x", 1), kw("y", 2));
+                actor_options patient = options_for(GetParam());
+                patient.stop = {.ask = 20s, .total = 30s};  // A leak check takes its time.
+                auto once = co_await an.run_in_actor<std::int64_t>(
+                    "once", patient, function_name::parse(add), kw("x", 1), kw("y", 2));
                 sum = co_await once.wait_for_result();
                 const exit_report how = co_await once.actor().cancel_actor();
                 ended = how.how != exit_report::cause::signalled;

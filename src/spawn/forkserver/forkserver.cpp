@@ -84,7 +84,8 @@ class forked_actor final : public child {
     if (where_ == forked_into::main_interpreter) return send(SIGKILL);
     if (forcing_) return true;
     forcing_ = true;
-    state_->kill_later.set(guest_gone_within, [s = state_] { s->send(SIGKILL); });
+    // Not shared: the alarm is the state's own, and would keep it for ever.
+    state_->kill_later.set(guest_gone_within, [s = state_.get()] { s->send(SIGKILL); });
     return send(SIGQUIT);
   }
   void abandon() override { send(SIGKILL); }
