@@ -4,6 +4,7 @@
 #   make test    set up, build, all tests                  make bench   writes build/bench.json
 #   make format  lays out the C++ sources                  make clean   removes build/, keeps .deps/
 #   make sim SEEDS=n   n seeds of the simulation (tests/sim), 1,000 unless said
+#   make check-py315   guests and the stuck-state matrix on CPython 3.15, which it builds first
 #
 # PYTHON=/path/to/python3.14, PYTHON=none, PYTHON_VERSION=3.15, COPPICE_PYTHON_SOURCE=/path/to/archive
 # choose the CPython (tools/setup says more). COPPICE_JOBS=n bounds the build. ARGS=... goes to the tour.
@@ -11,7 +12,7 @@
 TOOLS_PYTHON ?= /usr/bin/python3
 export PYTHON PYTHON_VERSION COPPICE_PYTHON_SOURCE COPPICE_JOBS
 
-.PHONY: run test check sim bench format clean
+.PHONY: run test check check-py315 sim bench format clean
 .DEFAULT_GOAL := run
 # One recipe at a time: each uses all cores itself.
 .NOTPARALLEL:
@@ -29,6 +30,10 @@ test:
 check:
 	@tools/setup --tests
 	@$(TOOLS_PYTHON) tools/check.py
+
+check-py315:
+	@tools/setup --tests --also 3.15
+	@$(TOOLS_PYTHON) tools/check.py --only py315
 
 sim:
 	@tools/setup

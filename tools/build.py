@@ -5,6 +5,7 @@
     build.py dev                      everything, in build/
     build.py gcc --werror             warnings are errors
     build.py dev --target coppice     one target
+    build.py py315                    for CPython 3.15, beside the others, in build/py315
 """
 
 from __future__ import annotations
@@ -26,29 +27,45 @@ class build_error(Exception):
     """One sentence for the person at the terminal."""
 
 
+def listed(root: Path = ROOT) -> list[dict]:
+    return json.loads((root / "CMakePresets.json").read_text())["configurePresets"]
+
+
 def presets(root: Path = ROOT) -> dict[str, Path]:
     """Preset name -> build folder."""
-    listed = json.loads((root / "CMakePresets.json").read_text())["configurePresets"]
     return {one["name"]: Path(one["binaryDir"].replace("${sourceDir}", str(root)))
-            for one in listed if "binaryDir" in one}
+            for one in listed(root) if "binaryDir" in one}
 
 
 def jobs() -> str:
     return os.environ.get("COPPICE_JOBS") or str(os.cpu_count() or 2)
 
 
+def python_of(preset: str) -> cpython.python | None:
+    """The CPython that a preset is built for and tested with; None: PYTHON=none, or there is none.
+
+    A preset may ask for a version of its own (`environment`), whatever the others are built for.
+    """
+    env = dict(os.environ)
+    if env.get("PYTHON") != "none":
+        for one in listed():
+            env |= one.get("environment", {}) if one["name"] == preset else {}
+    return cpython.locate(env, ROOT / ".deps")
+
+
 def python_prefix(preset: str) -> str:
-    """The prefix of the CPython in use, empty for PYTHON=none.
+    """The prefix of the CPython of a preset, empty for PYTHON=none.
 
     Thread sanitizer gets none: it does not see what orders threads inside CPython, nor that a
     parked thread never runs on.
     """
     if os.environ.get("PYTHON") == "none" or preset == "tsan":
         return ""
-    found = cpython.locate(dict(os.environ), ROOT / ".deps")
+    found = python_of(preset)
     if found is None:
-        raise build_error("there is no CPython to build for: run tools/setup first, or build "
-                          "without Python actors with PYTHON=none.")
+        raise build_error(f"there is no CPython to build {preset} for: run tools/setup first (with "
+                          "PYTHON_VERSION=3.15 for py315), or build without Python actors with "
+                          "PYTHON=none.")
     return str(found.prefix)
 
 
@@ -65,8 +82,8 @@ def configure(preset: str, folder: Path, werror: bool) -> None:
     """Runs cmake when its arguments or the presets changed; else ninja looks after itself."""
     arguments = [f"-DCOPPICE_PYTHON_PREFIX={python_prefix(preset)}",
                  f"-DCOPPICE_WERROR={'ON' if werror else 'OFF'}"]
-    listed = hashlib.sha256((ROOT / "CMakePresets.json").read_bytes()).hexdigest()
-    state = "\n".join([preset, *arguments, listed]) + "\n"
+    digest = hashlib.sha256((ROOT / "CMakePresets.json").read_bytes()).hexdigest()
+    state = "\n".join([preset, *arguments, digest]) + "\n"
     stamp = folder / ".coppice-configured"
     if (folder / "build.ninja").exists() and stamp.exists() and stamp.read_text() == state:
         return

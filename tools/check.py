@@ -6,6 +6,7 @@ a failure and reports everything in one list; each check counts like a test.
     check.py                   all
     check.py --only static     format, tidy, tests of the tools: seconds, needs no build
     check.py --only dev,mutants,sim,gcc,asan,fuzz,tsan
+    check.py --only py315      `make check-py315`, not among all: it takes a second CPython
     check.py --fix-format      lays out the C++ sources
 """
 
@@ -26,12 +27,14 @@ import report
 import sim
 import test
 from cpython import ROOT
-from report import FAILED, PASSED, case
+from report import FAILED, PASSED, SKIPPED, case
 from sources import tree
 
 CLANG_FORMAT = "clang-format-19"
 STAGES = ("static", "dev", "mutants", "sim", "gcc", "asan", "fuzz", "tsan")
+APART = ("py315",)
 SIM_SEEDS = 10_000
+PYTHON_LAYERS = ("pyhost", "pyext")
 # Of the Python tests, with g++: those that reach all that Python calls in the native half. The
 # Python half is the same in every build.
 PYTHON_OF_GCC = "test_calls or test_errors or test_streams or test_discovery or interop or system"
@@ -135,6 +138,23 @@ def tsan() -> list[case]:
                     if cases[0].outcome == PASSED else [])
 
 
+def other_python() -> list[case]:
+    """What depends on CPython's inside, with another CPython than that of the other stages."""
+    begin("CPython 3.15: guests, the stuck-state matrix")
+    found = build.python_of("py315")
+    if found is None:
+        return [case("py315", SKIPPED, "PYTHON=none, or no CPython 3.15: `PYTHON_VERSION=3.15 "
+                     "tools/setup --tests` builds one, or says why it cannot")]
+    cases = [built("py315", werror=True, targets=tuple(f"src/{one}/all" for one in PYTHON_LAYERS))]
+    if cases[0].outcome == FAILED:
+        return cases
+    folder = build.presets()["py315"]
+    env = test.environment(folder, found)
+    for layer in PYTHON_LAYERS:
+        cases += test.run_ctest("py315", folder / "src" / layer, env, "", "")
+    return cases + test.run_pytest("py315", folder, env, found, "", ("python/stuck_matrix.py",))
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(STAGES))
@@ -143,15 +163,15 @@ def main(arguments: list[str]) -> int:
     if options.fix_format:
         return subprocess.run(format_command("-i")).returncode
     chosen = options.only.split(",")
-    unknown = [name for name in chosen if name not in STAGES]
+    unknown = [name for name in chosen if name not in STAGES + APART]
     if unknown:
-        print(f"check: there is no stage '{unknown[0]}': take some of {', '.join(STAGES)}",
-              file=sys.stderr)
+        print(f"check: there is no stage '{unknown[0]}': take some of "
+              f"{', '.join(STAGES + APART)}", file=sys.stderr)
         return 2
     cases: list[case] = []
     try:
-        for name, stage in zip(STAGES, (static, dev, broken_on_purpose, simulation, gcc, asan,
-                                        fuzzing, tsan), strict=True):
+        for name, stage in zip(STAGES + APART, (static, dev, broken_on_purpose, simulation, gcc,
+                                                asan, fuzzing, tsan, other_python), strict=True):
             if name in chosen:
                 begun = time.monotonic()
                 cases += stage()

@@ -5,6 +5,7 @@
     cpython.py locate            print the prefix of the CPython in use; never builds
     cpython.py ensure            build one if there is none (tools/setup calls this)
     cpython.py ensure --tests    and install what tests need for it: pytest, trio, msgspec
+    cpython.py ensure --also 3.15    and that one beside it, if its source can be had
 
 Which one: $PYTHON, an installed python3.14 or 3.15, the one in .deps/, else a build from source
 (cpython_source.py). Usable means: CPython >= 3.14.1 with a GIL, headers and a shared libpython.
@@ -50,6 +51,10 @@ print(json.dumps({
 
 class setup_error(Exception):
     """One sentence for the person at the terminal; it names the next thing to try."""
+
+
+class no_source(setup_error):
+    """There is no archive to build the wanted version from."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,15 @@ def ensure(env: dict, deps: Path) -> python | None:
     return found
 
 
+def ensure_also(minor: str, env: dict, deps: Path) -> python | None:
+    """One of another version beside the one in use, or None if its source cannot be had."""
+    try:
+        return ensure({**env, "PYTHON": "", "PYTHON_VERSION": minor}, deps)
+    except no_source as error:
+        print(f"setup: without CPython {minor}, {error}", flush=True)
+        return None
+
+
 def cpython_source():
     """Building is another module, and not loaded when there is nothing to build."""
     import cpython_source as module
@@ -260,6 +274,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("locate", "ensure"))
     parser.add_argument("--tests", action="store_true", help="install requirements.txt for it")
+    parser.add_argument("--also", choices=MINORS, help="and this one, if its source can be had")
     options = parser.parse_args(arguments)
     deps = ROOT / ".deps"
     try:
@@ -271,9 +286,11 @@ def main(arguments: list[str]) -> int:
         if found is None:
             print("setup: ready (PYTHON=none: no Python actors)")
             return 0
-        if options.tests:
-            ensure_pytest(found, deps)
-        print(f"setup: ready (CPython {found.version} in {found.prefix})")
+        also = ensure_also(options.also, dict(os.environ), deps) if options.also else None
+        for one in filter(None, (found, also)):
+            if options.tests:
+                ensure_pytest(one, deps)
+            print(f"setup: ready (CPython {one.version} in {one.prefix})")
         return 0
     except setup_error as error:
         print(f"tools/setup: {error}", file=sys.stderr)

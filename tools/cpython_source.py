@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetches a CPython source archive, checks it, and builds it into .deps/. Used by cpython.py.
 
-The archive comes from, in this order: $COPPICE_PYTHON_SOURCE; the release on python.org; the pool
-of the Debian mirror that apt is configured for. Only archives whose SHA-256 sum stands in
-tools/cpython.sha256 are unpacked. Everything is bounded in time.
+The archive comes from, in this order: $COPPICE_PYTHON_SOURCE, an archive or a folder of them; the
+release on python.org; the pool of the Debian mirror that apt is configured for. Only archives whose
+SHA-256 sum stands in tools/cpython.sha256 are unpacked. Everything is bounded in time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cpython import ROOT, setup_error
+from cpython import ROOT, no_source, setup_error
 
 SUMS = ROOT / "tools" / "cpython.sha256"
 APT_HELPER = "/usr/lib/apt/apt-helper"
@@ -67,8 +67,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def given_archive(path: Path, minor: str) -> str:
-    """The version of $COPPICE_PYTHON_SOURCE."""
+def archive_in(folder: Path, minor: str) -> tuple[Path, str]:
+    """The newest accepted archive of a folder, and its version."""
+    there = {sha256(path): path for path in sorted(folder.glob("*.tar.xz"))}
+    for version in versions_of(minor):
+        if accepted()[version] in there:
+            return there[accepted()[version]], version
+    raise no_source(f"COPPICE_PYTHON_SOURCE={folder} has no archive of CPython {minor} with a "
+                    f"SHA-256 sum of tools/cpython.sha256: put Python-{versions_of(minor)[0]}"
+                    ".tar.xz there, or leave it out and one is fetched.")
+
+
+def given_archive(path: Path, minor: str) -> tuple[Path, str]:
+    """What $COPPICE_PYTHON_SOURCE names, and its version."""
+    if path.is_dir():
+        return archive_in(path, minor)
     if not path.is_file():
         raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is no file: name a .tar.xz of CPython "
                           f"{versions_of(minor)[0]}, or leave it out and one is fetched.")
@@ -78,9 +91,10 @@ def given_archive(path: Path, minor: str) -> str:
         raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is refused, its SHA-256 sum {digest} is "
                           "not in tools/cpython.sha256: fetch the release again, or leave it out.")
     if version not in versions_of(minor):
-        raise setup_error(f"COPPICE_PYTHON_SOURCE={path} is CPython {version} and {minor} is "
-                          f"wanted: name one of {minor}, or leave it out and one is fetched.")
-    return version
+        raise no_source(f"COPPICE_PYTHON_SOURCE={path} is CPython {version} and {minor} is "
+                        f"wanted: name one of {minor} or a folder with both, or leave it out and "
+                        "one is fetched.")
+    return path, version
 
 
 class too_slow(Exception):
@@ -195,10 +209,10 @@ def fetch(minor: str, folder: Path) -> tuple[Path, str]:
         partial.unlink(missing_ok=True)
         say(f"  {reason}")
         refused.append(f"{version} from {where}: {reason}")
-    raise setup_error(f"no CPython could be fetched ({'; '.join(refused)}): fetch "
-                      f"Python-{versions[0]}.tar.xz elsewhere and run again with "
-                      "COPPICE_PYTHON_SOURCE=/path/to/it, or build without Python actors "
-                      "with PYTHON=none.")
+    raise no_source(f"no CPython could be fetched ({'; '.join(refused)}): fetch "
+                    f"Python-{versions[0]}.tar.xz elsewhere and run again with "
+                    "COPPICE_PYTHON_SOURCE=/path/to/it, or build without Python actors "
+                    "with PYTHON=none.")
 
 
 def clean_environment(env: dict) -> dict:
@@ -249,8 +263,7 @@ def build(minor: str, deps: Path, env: dict) -> None:
     deps = deps.resolve()
     prefix = deps / f"python{minor}"
     if env.get("COPPICE_PYTHON_SOURCE"):
-        archive = Path(env["COPPICE_PYTHON_SOURCE"])
-        version = given_archive(archive, minor)
+        archive, version = given_archive(Path(env["COPPICE_PYTHON_SOURCE"]), minor)
     else:
         archive, version = fetch(minor, deps / "download")
     work = deps / f"build-{minor}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 import cpython_source
-from cpython import setup_error
+from cpython import no_source, setup_error
 
 ARCHIVE = b"not really an archive"
 SUM = hashlib.sha256(ARCHIVE).hexdigest()
@@ -80,7 +80,16 @@ class SourceTest(unittest.TestCase):
     def test_a_given_archive_is_known_by_its_sum(self):
         given = self.folder / "x.tar.xz"
         given.write_bytes(ARCHIVE)
-        self.assertEqual(cpython_source.given_archive(given, "3.14"), "3.14.9")
+        self.assertEqual(cpython_source.given_archive(given, "3.14"), (given, "3.14.9"))
+
+    def test_of_a_given_folder_the_newest_archive_of_the_wanted_version_is_taken(self):
+        (self.folder / "a.tar.xz").write_bytes(b"something else")
+        given = self.folder / "b.tar.xz"
+        given.write_bytes(ARCHIVE)
+        self.assertEqual(cpython_source.given_archive(self.folder, "3.14"), (given, "3.14.9"))
+        with self.assertRaises(no_source) as caught:
+            cpython_source.given_archive(self.folder, "3.15")
+        self.assertIn("Python-3.15.0rc2.tar.xz", str(caught.exception))
 
     def test_a_given_archive_that_cannot_serve_is_refused_in_one_sentence(self):
         given = self.folder / "x.tar.xz"

@@ -122,6 +122,32 @@ class CpythonTest(unittest.TestCase):
                 self.assertEqual(cpython.ensure({}, self.deps).version, "fresh")
 
 
+    def test_another_one_comes_beside_it_whichever_was_chosen(self):
+        mine = {"PYTHON": self.install(self.folder / "mine")["executable"]}
+        asked = []
+
+        def ensure(env, _deps):
+            asked.append(cpython.wanted_minors(env))
+            self.assertFalse(env["PYTHON"])
+
+        with mock.patch.object(cpython, "ensure", ensure):
+            cpython.ensure_also("3.15", mine, self.deps)
+        self.assertEqual(asked, [("3.15",)])
+
+    def test_the_other_one_is_left_out_if_its_source_cannot_be_had_and_for_no_other_reason(self):
+        said = []
+        for error, left_out in ((cpython.no_source("nobody has it"), True),
+                                (cpython.setup_error("make failed"), False)):
+            with mock.patch.object(cpython_source, "build", side_effect=error), \
+                    mock.patch("builtins.print", lambda text, **_: said.append(text)):
+                if left_out:
+                    self.assertIsNone(cpython.ensure_also("3.15", {}, self.deps))
+                    self.assertEqual(said, ["setup: without CPython 3.15, nobody has it"])
+                else:
+                    with self.assertRaises(cpython.setup_error):
+                        cpython.ensure_also("3.15", {}, self.deps)
+
+
 class ProbeTest(unittest.TestCase):
     def test_a_real_interpreter_answers(self):
         answer = cpython.probe(sys.executable)

@@ -43,6 +43,18 @@ class BuildTest(unittest.TestCase):
         self.assertIn("tools/setup", str(caught.exception))
 
 
+    def test_a_preset_may_have_a_cpython_of_its_own(self):
+        asked = []
+        with mock.patch.object(cpython, "locate", lambda env, deps: asked.append(env)):
+            for python in ("/usr/bin/python3.14", "none"):
+                with mock.patch.dict(os.environ, {"PYTHON": python, "PYTHON_VERSION": "3.14"}):
+                    build.python_of("dev")
+                    build.python_of("py315")
+        self.assertEqual([(env["PYTHON"], env["PYTHON_VERSION"]) for env in asked],
+                         [("/usr/bin/python3.14", "3.14"), (None, "3.15"),
+                          ("none", "3.14"), ("none", "3.14")])
+
+
 class RunTest(unittest.TestCase):
     def test_output_and_status_come_back(self):
         lines = []

@@ -26,6 +26,7 @@ from cpython import ROOT
 from report import FAILED, SKIPPED, case
 
 RUNNERS = ("ctest", "pytest", "tools")
+PYTEST_PARTS = ("python", "system", "interop")  # of tests/
 CTEST_SECONDS = 300  # for a test that names no TIMEOUT
 RUNNER_SECONDS = 2400  # for a whole runner
 HEARTBEAT_SECONDS = 15
@@ -119,6 +120,7 @@ def environment(folder: Path, found: cpython.python | None) -> dict:
 
 
 def run_ctest(preset: str, folder: Path, env: dict, labels: str, match: str) -> list[case]:
+    """`folder` may be one within a build, for the tests of that one."""
     junit = folder / "ctest.xml"
     junit.unlink(missing_ok=True)
     command = ["ctest", "--test-dir", str(folder), "--output-junit", str(junit), "-j", jobs(preset),
@@ -148,8 +150,8 @@ def python_path(folder: Path, found: cpython.python | None) -> str:
 
 
 def run_pytest(preset: str, folder: Path, env: dict, found: cpython.python | None,
-               match: str) -> list[case]:
-    tests = [str(ROOT / "tests" / part) for part in ("python", "system", "interop")]
+               match: str, parts: tuple[str, ...] = PYTEST_PARTS) -> list[case]:
+    tests = [str(ROOT / "tests" / part) for part in parts]
     name = f"{preset}: pytest"
     if found is None:
         return [case(name, SKIPPED, "built without Python (PYTHON=none)")]
@@ -185,7 +187,7 @@ def run_all(preset: str, only: tuple[str, ...] = RUNNERS, labels: str = "",
             match: str = "") -> list[case]:
     """Runs the chosen runners over the build of a preset. Raises cpython.setup_error."""
     folder = build.presets()[preset]
-    found = cpython.locate(dict(os.environ), ROOT / ".deps")
+    found = build.python_of(preset)
     env = environment(folder, found)
     cases = []
     if "ctest" in only:

@@ -26,8 +26,9 @@ KINDS = (*GUESTS, *PROCESSES)
 BOUND_MS = 10_000  # The policies are over after 3 s; the machine may be busy.
 
 ASKED, INTERRUPTED, FORCED = {'asked'}, {'interrupted'}, {'forced'}
-# On 3.15 an interrupt also reaches calls that return on EINTR.
-DEAF = {'forced', 'interrupted'} if sys.version_info >= (3, 15) else FORCED
+# In a call that returns on EINTR: from 3.15 on an interrupt reaches it (gh-144748). The only cells
+# that differ by version.
+DEAF = INTERRUPTED if sys.version_info >= (3, 15) else FORCED
 # A signal is sent once: code that drops what it raises goes on, and is killed.
 STUBBORN = {'interrupted', 'killed'}
 # C code that never comes back.
