@@ -24,6 +24,8 @@ TCP = 'process over tcp'  # A `process` reaches others by unix sockets unless to
 LOOPS = ('asyncio', 'trio')
 # A shell that starts us in the background has it ignored, and scripts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# An option of scripts that say how actors ended: asking is given time on a busy machine, too.
+PATIENT = 'stop=coppice.StopPolicy(ask=10, unseen=10, total=20)'
 END = '''
 
 if __name__ == '__main__':
@@ -163,8 +165,24 @@ guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 processes_only = pytest.mark.parametrize('start_method', ['process'], indirect=True)
 forked_only = pytest.mark.parametrize('start_method', FORKED, indirect=True)
 # For what differs by where an actor lives: one of each, those that fork included.
-every_home = pytest.mark.parametrize(
-    'start_method', ['subint', 'subint_forkserver', 'forkserver', 'process'], indirect=True)
+HOMES = ('subint', 'subint_forkserver', 'forkserver', 'process')
+every_home = pytest.mark.parametrize('start_method', HOMES, indirect=True)
+# And for what depends on both: each home, and processes over tcp.
+PLACES = (*HOMES, TCP)
+every_place = pytest.mark.parametrize('start_method', PLACES, indirect=True)
+
+
+def loops_of(places):
+    """asyncio in all of them. trio, which costs every actor a third of a second, in a guest and a
+    fork of those."""
+    return pytest.mark.parametrize(
+        'start_method, loop',
+        [*((place, 'asyncio') for place in places), ('subint', 'trio'), ('forkserver', 'trio')],
+        indirect=True)
+
+
+every_home_and_loop = loops_of(HOMES)
+every_place_and_loop = loops_of(PLACES)
 
 
 @pytest.fixture

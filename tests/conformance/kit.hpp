@@ -45,6 +45,7 @@ extern const std::vector<exposed> endpoints;               // For every kind.
 extern const std::vector<exposed> endpoints_of_scenarios;  // In C++ only; so is the rest.
 extern const std::vector<exposed> endpoints_of_one_shots;
 extern const std::vector<exposed> endpoints_of_services;
+extern const std::vector<exposed> endpoints_of_supervision;
 extern const std::vector<error_kind> errors_of_services;
 std::vector<exposed> all_endpoints();
 

@@ -94,6 +94,7 @@ std::vector<exposed> all_endpoints() {
   all.insert(all.end(), endpoints_of_scenarios.begin(), endpoints_of_scenarios.end());
   all.insert(all.end(), endpoints_of_one_shots.begin(), endpoints_of_one_shots.end());
   all.insert(all.end(), endpoints_of_services.begin(), endpoints_of_services.end());
+  all.insert(all.end(), endpoints_of_supervision.begin(), endpoints_of_supervision.end());
   return all;
 }
 

@@ -16,6 +16,8 @@ CHILD = Path(os.environ.get('COPPICE_BUILD_DIR', REPOSITORY / 'build')) / 'pytho
 # Of the Coppice side; its own start method does not matter where it starts no guest.
 both_loops = pytest.mark.parametrize('loop', ['asyncio', 'trio'], indirect=True)
 guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
+every_home = pytest.mark.parametrize(
+    'start_method', ['subint', 'subint_forkserver', 'forkserver', 'process'], indirect=True)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import textwrap
 import time
 
 import pytest
-from conftest import TCP, both_loops, every_transport, guests_only, processes_only
+from conftest import (PATIENT, TCP, both_loops, every_home, every_home_and_loop, every_transport,
+                      guests_only, processes_only)
 
 DAEMON = '''
     import sys
@@ -451,6 +452,55 @@ def test_cancel_remote_registrar(daemon, script):
     ended = running.wait()
     assert ended.status == 0 and 'returned' in ended.lines, ended
     assert not is_listened_to(address)
+
+
+@every_home_and_loop
+def test_register_duplicate_name(script):
+    """Scenario 27: of two actors with one name, whoever waits for it gets one; both end well."""
+    script('''
+        import coppice
+
+        def whoami(): return coppice.current_actor().uid[1]
+
+        async def main():
+            async with coppice.open_nursery() as an:
+                both = [await an.start_actor('doggy', enable_modules=[__name__])
+                        for _ in range(2)]
+                async with coppice.wait_for_actor('doggy') as found:
+                    assert found.uid in [one.uid for one in both]
+                    assert await found.run(whoami) == found.uid[1]
+                assert [await one.run(whoami) for one in both] == [one.uid[1] for one in both]
+                await an.cancel()
+            assert [one.rung for one in an.exits.values()] == ['asked', 'asked'], an.exits
+        ''', options=PATIENT)
+
+
+@every_home
+def test_dup_name_cancel_cascade_escalates_to_hard_kill(daemon, script):
+    """Scenario 26: many actors of one name, registered in another program, are cancelled. Ours
+    unregister each by its uuid, and none of them has to be killed."""
+    running, address = daemon()
+    script(f'''
+        import time
+        import coppice
+
+        async def main():
+            for number in (2, 4, 8):
+                async with coppice.open_nursery() as an:
+                    portals = [await an.start_actor('doggy', enable_modules=[__name__])
+                               for _ in range(number)]
+                    table = await coppice.get_registry([{address!r}])
+                    assert sum(key.startswith('doggy.') for key in table) == number, table
+                    began = time.monotonic()
+                    await an.cancel()
+                    assert time.monotonic() - began < 15 + 5 * number
+                    assert not any(one.chan.connected() for one in portals)
+                assert [one.rung for one in an.exits.values()] == ['asked'] * number, an.exits
+                table = await coppice.get_registry([{address!r}])
+                assert not any(key.startswith('doggy.') for key in table), table
+        ''', options=f'registry_addrs=[{address!r}], {PATIENT}', seconds=60)
+    running.process.send_signal(signal.SIGINT)
+    running.wait()
 
 
 @guests_only

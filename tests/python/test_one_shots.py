@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """run_in_actor() with real actors, after tractor's test_spawning.py and test_cancellation.py."""
-from conftest import both_loops, every_transport, processes_only
+from conftest import both_loops, every_place, every_place_and_loop, processes_only
 
 
-@every_transport
+@every_place
 @both_loops
 def test_run_in_actor_same_func_in_child(script):
     """Scenario 1: the root is its tree's registrar, its child is not, and returns a value."""
@@ -44,7 +44,7 @@ def test_the_block_collects_results_that_nobody_asked_for(script):
         ''')
 
 
-@every_transport
+@every_place
 @both_loops
 def test_multierror(script):
     """Scenario 16: two fail; the body raises the one that it took."""
@@ -93,7 +93,7 @@ def test_an_error_of_one_ends_the_daemons_of_the_block(script):
         ''')
 
 
-@every_transport
+@every_place
 @both_loops
 def test_start_actor_can_skip_parent_main_inheritance(script):
     """Scenario 5: start_actor() and run_in_actor() with inherit_parent_main=False."""
@@ -143,7 +143,7 @@ def test_a_one_shot_that_dies_fails_the_block(script):
         ''')
 
 
-@every_transport
+@every_place
 @both_loops
 def test_most_beautiful_word(script):
     """Scenario 3: the result is there inside the block, and still after it."""
@@ -163,7 +163,7 @@ def test_most_beautiful_word(script):
         ''')
 
 
-@every_transport
+@every_place
 @both_loops
 def test_remote_error(script):
     """Scenario 7: an assertion, and an argument that the function does not have."""
@@ -190,8 +190,7 @@ def test_remote_error(script):
         ''')
 
 
-@every_transport
-@both_loops
+@every_place_and_loop
 def test_multierror_fast_nursery(script):
     """Scenario 17: all of 25 fail, at once or a moment later; every error comes out."""
     script('''
@@ -216,8 +215,7 @@ def test_multierror_fast_nursery(script):
         ''', seconds=120)
 
 
-@every_transport
-@both_loops
+@every_place_and_loop
 def test_some_cancels_all(script):
     """Scenario 20: one call of a daemon, or one-shots, fail; everything else is cancelled."""
     script('''
