@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "pyhost/live_handles.hpp"
 #include "pyhost/python.hpp"
 
 namespace coppice::py {
@@ -66,16 +67,19 @@ void note(search& s, PyObject* object) {
   if (s.text && PyObject_TypeCheck(object, s.text)) s.found_text.push_back(Py_NewRef(object));
 }
 
-int visit_child(PyObject* child, void* context) {
-  // Those that the collector does not track (epoll objects) are found as somebody's member.
-  if (child && !PyObject_IS_GC(child)) note(*static_cast<search*>(context), child);
-  return 0;
-}
-
 int visit_object(PyObject* object, void* context) {
   note(*static_cast<search*>(context), object);
-  if (traverseproc traverse = Py_TYPE(object)->tp_traverse) traverse(object, visit_child, context);
   return 1;
+}
+
+// Whoever holds them: a list, a name, or nobody but a frame that never runs again.
+void find(search& s) {
+  PyUnstable_GC_VisitObjects(visit_object, &s);
+  for (PyObject* handle : live_handles()) {  // The collector does not know those.
+    note(s, handle);
+    Py_DECREF(handle);
+  }
+  PyErr_Clear();
 }
 
 // Makes a buffer with a known size and looks whether the fields are where we think.
@@ -144,20 +148,44 @@ bool is_standard_stream(PyObject* raw) {
   return standard;
 }
 
-}  // namespace
-
-void close_handles(bool forced) noexcept {
-  search s;
+void look_for_closables(search& s) {
   add_closable(s, "_io", "FileIO");
   add_closable(s, "_io", "_RawIOBase");  // SocketIO and the like: marks them closed.
   add_closable(s, "_socket", "socket");
   add_closable(s, "select", "epoll");
+  add_closable(s, "mmap", "mmap");  // It has a descriptor of its own of the file.
   for (const char* name : {"BufferedReader", "BufferedWriter", "BufferedRandom"}) {
     if (PyTypeObject* type = imported_type("_io", name)) s.buffered.push_back(type);
   }
   s.text = imported_type("_io", "TextIOWrapper");
-  PyUnstable_GC_VisitObjects(visit_object, &s);
+}
+
+void let_go(const search& s) {
+  for (auto& [object, close] : s.found) Py_DECREF(object);
+  for (PyObject* b : s.found_buffered) Py_DECREF(b);
+  for (PyObject* t : s.found_text) Py_DECREF(t);
+  for (const closable& c : s.closables) Py_DECREF(c.close);
+}
+
+}  // namespace
+
+PyObject* list_handles() noexcept {
+  PyObject* list = PyList_New(0);
+  search s;
+  look_for_closables(s);
+  find(s);
+  for (auto& [object, close] : s.found) {
+    if (list) PyList_Append(list, object);
+  }
+  let_go(s);
   PyErr_Clear();
+  return list;
+}
+
+void close_handles(bool forced) noexcept {
+  search s;
+  look_for_closables(s);
+  find(s);
 
   std::vector<PyObject*> spared;  // Raw files that stay open. Borrowed.
   if (!forced && layout_is_known()) {
@@ -173,10 +201,7 @@ void close_handles(bool forced) noexcept {
     Py_XDECREF(result);
     PyErr_Clear();
   }
-  for (auto& [object, close] : s.found) Py_DECREF(object);
-  for (PyObject* b : s.found_buffered) Py_DECREF(b);
-  for (PyObject* t : s.found_text) Py_DECREF(t);
-  for (const closable& c : s.closables) Py_DECREF(c.close);
+  let_go(s);
 }
 
 }  // namespace coppice::py

@@ -6,6 +6,8 @@
 #include "base/assert.hpp"
 #include "pyhost/buffer_object.hpp"
 #include "pyhost/close_handles.hpp"
+#include "pyhost/end_modules.hpp"
+#include "pyhost/live_handles.hpp"
 
 namespace coppice::py {
 namespace {
@@ -45,23 +47,36 @@ void attach_with_bound(guest_core& guest, PyThreadState* ts) {
   PyEval_RestoreThread(ts);
 }
 
-demolition::demolition(guest_core& guest, PyThreadState* mine, bool interrupted)
-    : guest_(guest),
-      mine_(mine),
-      interrupted_(interrupted),
-      inmates_(guest.host->signals, guest.guest_tid_, guest.leave_) {}
+demolition::demolition(guest_core& guest, PyThreadState* mine)
+    : guest_(guest), mine_(mine), inmates_(guest.host->signals, guest.guest_tid_, guest.leave_) {}
 
-bool demolition::run() {
+void demolition::settle() {
+  wait_for_nested_work();
+  inmates_.spare_guest(true);
+  attach_with_bound(guest_, mine_);
+  mark_threads();
+  PyEval_SaveThread();
+  mark_annexes();
+  park();
+  end_annexes();
+  inmates_.spare_guest(false);
+  if (inmates_.empty()) return;
+  attach_with_bound(guest_, mine_);
+  close_handles(false);
+  PyEval_SaveThread();
+}
+
+bool demolition::run(bool interrupted) {
+  interrupted_ = interrupted;
   wait_for_nested_work();
   attach_with_bound(guest_, mine_);
   mark();
   PyEval_SaveThread();
   mark_annexes();
+  guest_.settle(false);  // If its thread waits for that, it is marked now.
   park();
   guest_.main_gil.withdraw();
-  for (auto a = annexes_.rbegin(); a != annexes_.rend(); ++a) end(a->mine);
-  // Finalizers of an ordinary end may let go of what is gone by now.
-  guest_.nested_closed.store(false);
+  end_annexes();
   end(mine_);
   inmates_.leave();
   return forced_;
@@ -83,6 +98,10 @@ void demolition::wait_for_nested_work() {
 void demolition::mark() {
   forced_ = guest_.guest_state_ != nullptr;
   silence();
+  mark_threads();
+}
+
+void demolition::mark_threads() {
   inmates_.mark_all(guest_.interpreter_, mine_);
   std::lock_guard lock(guest_.nested_mutex);
   for (const std::int64_t id : guest_.nested) {
@@ -103,19 +122,23 @@ void demolition::mark_annexes() {
   }
 }
 
+void demolition::end_annexes() {
+  for (auto a = annexes_.rbegin(); a != annexes_.rend(); ++a) end(a->mine);
+  annexes_.clear();
+  // Finalizers of an ordinary end may let go of what is gone by now.
+  guest_.nested_closed.store(false);
+}
+
 // Takes away what Py_EndInterpreter would call of the guest: its exit callbacks, the joins of
-// `threading` (and the import lock it might wait for), and, unless it returned by itself, all
-// Python code.
+// `threading` (and the import lock it might wait for), and all Python code.
 void demolition::silence() {
   PyInterpreterState* interpreter = PyInterpreterState_Get();
   PyObject* modules = PyImport_GetModuleDict();
-  if (forced_ || interrupted_) {
-    _PyInterpreterState_SetEvalFrameFunc(interpreter, refuse_to_run);
-    // The errors of refused finalizers are nobody's business.
-    if (PyObject* hook = PyCFunction_New(&say_nothing_definition, nullptr)) {
-      PySys_SetObject("unraisablehook", hook);
-      Py_DECREF(hook);
-    }
+  _PyInterpreterState_SetEvalFrameFunc(interpreter, refuse_to_run);
+  // The errors of refused finalizers are nobody's business.
+  if (PyObject* hook = PyCFunction_New(&say_nothing_definition, nullptr)) {
+    PySys_SetObject("unraisablehook", hook);
+    Py_DECREF(hook);
   }
   if (PyObject* atexit = PyDict_GetItemString(modules, "atexit");
       atexit && PyModule_Check(atexit)) {
@@ -145,6 +168,8 @@ void demolition::end(PyThreadState* ts) {
   if (dropped_frames || interrupted_) close_handles(forced_);
   // Held until nobody can look at them.
   const auto owners = dropped_frames ? take_owners() : decltype(take_owners())();
+  forget_originals();
+  forget_handles(PyThreadState_GetInterpreter(ts));
   Py_EndInterpreter(ts);
 }
 

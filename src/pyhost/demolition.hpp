@@ -14,20 +14,26 @@ namespace coppice::py {
 /// Ends the interpreter of a guest, and the nested ones that it made, whatever their threads are
 /// doing. prototypes/park_and_destroy.cpp has the idea; what is added here is said at each step.
 ///
-/// The reaper runs no Python source of a guest that it forces, or that had to be interrupted: from
-/// the moment of the mark every attempt to run a Python function in the interpreter is refused
-/// (PEP 523), so neither __del__ nor a coroutine that swallows GeneratorExit can hold it up. After
-/// an ordinary return finalizers do run, as in any program.
+/// The reaper runs no Python source of a guest: from the moment of the mark every attempt to run a
+/// Python function in the interpreter is refused (PEP 523), so neither __del__ nor a coroutine that
+/// swallows GeneratorExit can hold it up. After an ordinary return finalizers do run, as in any
+/// program, but before that, on the guest's own thread (end_modules.hpp): settle() makes sure that
+/// it is alone.
 ///
 /// Owner and thread: the reaper.
 class demolition {
  public:
   /// `mine`: the reaper's thread state in the guest's interpreter, detached.
-  demolition(guest_core& guest, PyThreadState* mine, bool interrupted);
+  demolition(guest_core& guest, PyThreadState* mine);
 
-  /// Blocks until it is done, however long that takes; says on_stuck() at each bound it passes.
-  /// True: the guest's thread was forced; it is on its way out.
-  bool run();
+  /// The guest's own code is over, by itself, and its thread waits: parks all other threads for
+  /// good, and ends the nested interpreters. Blocks and says on_stuck() as run() does.
+  void settle();
+
+  /// `interrupted`: its thread has returned, or is to be forced, but not by itself. Blocks until it
+  /// is done, however long that takes; says on_stuck() at each bound it passes. True: the guest's
+  /// thread was forced; it is on its way out.
+  bool run(bool interrupted);
 
  private:
   struct annex {
@@ -35,9 +41,10 @@ class demolition {
     PyThreadState* mine;
   };
 
-  void attach(PyThreadState* ts);
   void wait_for_nested_work();
   void mark();
+  void mark_threads();
+  void end_annexes();
   void mark_annexes();
   void silence();
   void park();
@@ -45,7 +52,7 @@ class demolition {
 
   guest_core& guest_;
   PyThreadState* const mine_;
-  const bool interrupted_;  // Its thread has returned, but not by itself.
+  bool interrupted_ = false;
   bool forced_ = false;
   std::vector<annex> annexes_;
   inmates inmates_;

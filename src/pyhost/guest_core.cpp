@@ -10,6 +10,7 @@
 
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
+#include "pyhost/end_modules.hpp"
 #include "pyhost/guest_hooks.hpp"
 #include "pyhost/internals.hpp"
 
@@ -288,7 +289,7 @@ bool guest_core::create_interpreter() noexcept {
   PyThreadState_Clear(first);
   PyThreadState_Delete(first);
   guest_state_ = mine;
-  if (!install_guest_hooks(*this, false)) {
+  if (!install_guest_hooks(*this, false) || !note_originals()) {
     PyErr_Clear();
     start_error_ =
         "guest '" + options.name + "': its interpreter could not be prepared (no memory?)";
@@ -315,6 +316,7 @@ void guest_core::run_guest() noexcept {
   tell([](guest_observer& o) { o.on_returned(); });
   PyEval_RestoreThread(mine);
   run_exit_hooks();
+  run_finalizers();
 }
 
 namespace {
@@ -365,6 +367,40 @@ void guest_core::run_exit_hooks() noexcept {
   call_exit_hook("atexit", "_run_exitfuncs");
   flush("stdout");
   flush("stderr");
+}
+
+// Py_EndInterpreter would run them on the reaper's thread, where nothing could end a loop in one.
+void guest_core::run_finalizers() noexcept {
+  if (!wait_until_alone()) return;
+  end_modules();
+  flush("stdout");
+  flush("stderr");
+}
+
+// Until the reaper has parked all other threads, as CPython does before it runs finalizers. False:
+// they are not to run. A guest that is forced does not come back.
+bool guest_core::wait_until_alone() noexcept {
+  PyThreadState* mine = PyEval_SaveThread();
+  bool may_run = false;
+  {
+    std::unique_lock lock(mutex_);
+    phase_ = phase::closing;
+    ensure_reaper_locked();
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return settled_; });
+    may_run = finalizers_run_;
+  }
+  PyEval_RestoreThread(mine);
+  return may_run;
+}
+
+void guest_core::settle(bool run_finalizers) {
+  std::lock_guard lock(mutex_);
+  if (settled_) return;
+  settled_ = true;
+  finalizers_run_ = run_finalizers;
+  settled_at_ = steady_clock::now();
+  changed_.notify_all();
 }
 
 void guest_core::leave_python() noexcept {

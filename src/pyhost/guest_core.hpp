@@ -25,7 +25,8 @@ namespace coppice::py {
 /// One guest. Who does what:
 ///
 /// - *guest thread* (drive(), guest_core.cpp): makes the interpreter, runs the body, runs the exit
-///   hooks, gives up its thread state and sets phase::left. After that it never touches Python.
+///   hooks, has the reaper park whatever else runs in there, runs the finalizers, gives up its
+///   thread state and sets phase::left. After that it never touches Python.
 /// - *reaper* (reaper.cpp): strikes (rung 2), forces (rung 3), and always the one that ends the
 ///   interpreter. Sits in quarantine with a guest that does not come back.
 /// - *anybody*: requests, which only write a few words under mutex_ and wake the reaper.
@@ -39,6 +40,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
     starting,  // No interpreter yet.
     failed,    // None will come.
     up,        // The guest thread may touch the interpreter.
+    closing,   // Likewise. Its body and its exit hooks are over; its finalizers come next.
     left,      // It will not any more.
     gone,      // Interpreter ended.
   };
@@ -101,6 +103,9 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   void leave_python() noexcept;
   void set_phase(phase p);
   void run_exit_hooks() noexcept;
+  void run_finalizers() noexcept;
+  bool wait_until_alone() noexcept;
+  void settle(bool run_finalizers);  // The reaper's answer.
 
   void ensure_reaper_locked();
   void begin_stop_locked() noexcept;  // Notes the time of the first request; arms start_bound.
@@ -120,12 +125,15 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   bool want_force_ = false;
   bool force_refused_ = false;  // The self-test failed: on_stuck(force_off) was said.
   bool reaper_made_ = false;
+  bool settled_ = false;         // phase::closing: whatever is to be parked is parked.
+  bool finalizers_run_ = false;  // Then: on the guest's thread. Else not at all.
   bool quarantined_ = false;
   bool ended_ = false;  // Decided: the observer's last call is being or was made.
   bool done_ = false;   // It was made.
   bool handle_gone_ = false;
   std::chrono::steady_clock::time_point first_request_{};  // Zero: nobody asked.
   std::chrono::steady_clock::time_point abandoned_at_{};
+  std::chrono::steady_clock::time_point settled_at_{};
   std::string name_;
   std::string stuck_text_;  // The last on_stuck, for quarantined().
   struct target {

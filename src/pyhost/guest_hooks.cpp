@@ -7,6 +7,7 @@
 #include "pyhost/guest_core.hpp"
 #include "pyhost/guest_functions.hpp"
 #include "pyhost/internals.hpp"
+#include "pyhost/live_handles.hpp"
 
 namespace coppice::py {
 namespace {
@@ -134,6 +135,7 @@ std::atomic<unsigned>& live_interpreters() noexcept {
 }
 
 bool wrap_module(PyObject* capsule, PyObject* module) {
+  watch_handles(module);
   const char* name = PyModule_Check(module) ? PyModule_GetName(module) : nullptr;
   if (!name) {
     PyErr_Clear();
@@ -150,6 +152,9 @@ bool install_guest_hooks(guest_core& guest, bool nested) noexcept {
   PyObject* capsule = PyCapsule_New(&guest, guest_key, nullptr);
   if (!capsule) return false;
   if (nested) PyCapsule_SetContext(capsule, &guest);
+  if (PyObject* select = PyDict_GetItemString(PyImport_GetModuleDict(), "select")) {
+    watch_handles(select);  // A .pth file has imported it.
+  }
   PyObject* dict = interpreter_dict();
   const bool ok = dict && PyDict_SetItemString(dict, guest_key, capsule) == 0 &&
                   wrap_present(hooks, capsule) &&

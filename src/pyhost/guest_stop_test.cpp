@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "base/fd.hpp"
@@ -328,12 +329,210 @@ TEST_F(Ladder, ALongCallOfCInTheInterpretersOwnCodeIsReclaimedToo) {
   EXPECT_TRUE(g.events->wait_for("reclaimed", 30s));
 }
 
-TEST_F(Ladder, AFinalizerThatDoesNotReturnAfterAnOrdinaryEndIsNamed) {
-  guest g(*host, "class D:\n def __del__(self, f=linger): f()\nd = D()\n", {.end_bound = 50ms});
+TEST_F(Ladder, AnObjectOfCWhoseEndDoesNotReturnIsNamed) {
+  guest g(*host, "import sys\nsys.r = relic()\nready()\nwhile True: pass", {.end_bound = 50ms});
+  g.wait_ready();
+  g.handle->force();
   ASSERT_TRUE(g.events->wait_for("stuck finalizer"));
   g.let_go();
   ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+// --- finalizers that only the end of an interpreter runs ---------------------
+
+class Finalizer : public PyHostTest {};
+
+// Of an object whose __del__ is `code`, indented by one.
+std::string ends_with(const std::string& code) {
+  return "import gc, _thread, time\ngc.disable()\nl = _thread.allocate_lock(); l.acquire()\n"
+         "class D:\n def __del__(self):\n  ready()\n" +
+         code + "\nd = D()\nd.cycle = d\n";
+}
+
+TEST_F(Finalizer, ThatLoopsIsInterrupted) {
+  guest g(*host, ends_with("  while True: pass"));
+  g.wait_ready();
+  EXPECT_TRUE(g.events->has("returned"));
+  EXPECT_FALSE(g.events->wait_for("ended", 50ms));
+  g.handle->interrupt();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::interrupted);
+}
+
+TEST_F(Finalizer, ThatSleepsIsInterrupted) {
+  guest g(*host, ends_with("  time.sleep(1000)"));
+  g.wait_ready();
+  g.handle->interrupt();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::interrupted);
+}
+
+TEST_F(Finalizer, ThatSwallowsInterruptsIsForced) {
+  guest g(*host, ends_with("  while True:\n   try:\n    while True: pass\n"
+                           "   except BaseException: say('swallowed')"));
+  g.wait_ready();
+  g.handle->interrupt();
+  EXPECT_TRUE(eventually([&] { return g.said().size() >= 2; }));
+  EXPECT_FALSE(g.events->has("ended"));
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+TEST_F(Finalizer, ThatWaitsForALockIsDeafAndForced) {
+  guest g(*host, ends_with("  l.acquire()"));
+  g.wait_ready();
+  ASSERT_TRUE(g.wait_blocked());
+  g.handle->interrupt();
+  EXPECT_TRUE(g.events->wait_for("stuck deaf"));
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+// The fixture looks for descriptors that are left.
+TEST_F(Finalizer, ThatIsForcedOutOfACollectionLeavesNoDescriptorOpen) {
+  guest g(*host, ends_with("  l.acquire()") +
+                     "import os, select, selectors, socket\n"
+                     "d.things = [selectors.DefaultSelector(), socket.socketpair(), "
+                     "open('/dev/null', 'wb'), select.epoll(), os.fdopen(os.dup(0))]\n"
+                     "d.things.append(d.things)\n");
+  g.wait_ready();
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+TEST_F(Finalizer, OfASharedGilGuestDoesNotHoldItUpEither) {
+  guest g(*host, ends_with("  while True: pass"), {.gil = gil_kind::shared});
+  g.wait_ready();
+  g.handle->interrupt();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::interrupted);
+}
+
+TEST_F(Finalizer, InCThatDoesNotComeBackIsNamed) {
+  guest g(*host, "class D:\n def __del__(self, f=linger): ready(); f()\nd = D()\n",
+          {.park_bound = 50ms});
+  g.wait_ready();
+  g.handle->force();
+  ASSERT_TRUE(g.events->wait_for("stuck native_wait"));
+  g.let_go();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+// Wherever its object is, and with the globals of its module still there.
+TEST_F(Finalizer, RunsAtAnOrdinaryEnd) {
+  guest g(*host,
+          "import builtins, gc, json, sys, types\ngc.disable()\n"
+          "prefix = 'end of '\nsay_it = say\n"
+          "class D:\n def __init__(self, name): self.name = name\n"
+          " def __del__(self): say_it(prefix + self.name)\n"
+          "d = D('a global')\nring = [D('a ring')]; ring.append(ring); del ring\n"
+          "json.d = D('another module')\nsys.d = D('sys')\nbuiltins.d = D('builtins')\n"
+          "sys.excepthook = D('a hook')\nsys.modules['odd'] = D('no module')\n"
+          "sys.meta_path.append(D('a finder'))\n"
+          "made = types.ModuleType('made'); made.d = D('a module made by hand')\n"
+          "sys.modules['made'] = made\n"
+          "def suspended(d=D('a generator')):\n try: yield\n finally: say_it('finally')\n"
+          "s = suspended(); next(s)\n");
+  ASSERT_TRUE(g.ended());
   EXPECT_EQ(g.events->how, rung::none);
+  auto said = g.said();
+  std::sort(said.begin(), said.end());
+  EXPECT_EQ(said, (std::vector<std::string>{
+                      "end of a finder", "end of a generator", "end of a global", "end of a hook",
+                      "end of a module made by hand", "end of a ring", "end of another module",
+                      "end of builtins", "end of no module", "end of sys", "finally"}));
+}
+
+TEST_F(Finalizer, FindsNoOtherThreadRunning) {
+  guest g(*host,
+          "import sys, threading, time\nbeats = []\n"
+          "def beat():\n ready()\n while True: beats.append(0)\n"
+          "threading.Thread(target=beat, daemon=True).start()\n"
+          "class D:\n def __del__(self, beats=beats, say=say, sleep=time.sleep):\n"
+          "  n = len(beats); sleep(0.05); say(len(beats) - n)\n"
+          "sys.d = D()\nwhile not beats: time.sleep(0.001)\n");
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.said(), std::vector<std::string>{"0"});
+}
+
+TEST_F(Finalizer, MayStartAThread) {
+  guest g(*host,
+          "import _thread, time\n"
+          "def other():\n ready()\n while True: pass\n"
+          "class D:\n def __del__(self, start=_thread.start_new_thread, other=other):\n"
+          "  start(other, ())\n"
+          "d = D()\n");
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::none);
+}
+
+// --- what only the frames of a forced stop hold ------------------------------
+
+class ForcedFrame : public PyHostTest, public testing::WithParamInterface<interruptible> {};
+
+const interruptible handle_holders[] = {
+    {"EpollInALocal", "e = select.epoll()\n ready(); lock.acquire()"},
+    {"EpollOnTheStack", "select.epoll().poll(-1 if ready() is None else 0)"},
+    {"EpollOfAnotherDescriptor", "e = select.epoll.fromfd(os.dup(0))\n ready(); lock.acquire()"},
+    {"SocketInALocal", "s = _socket.socket()\n ready(); lock.acquire()"},
+    {"FileOnTheStack", "open('/dev/null', 'rb').readinto(Bytes())"},
+    {"MapInALocal",
+     "f = open('/proc/self/exe', 'rb'); m = mmap.mmap(f.fileno(), 1, access=mmap.ACCESS_READ)\n"
+     " ready(); lock.acquire()"},
+    {"Selector", "s = selectors.EpollSelector()\n ready(); s.select()"}};
+
+// The fixture looks for descriptors that are left.
+TEST_P(ForcedFrame, LeavesNoDescriptorOpen) {
+  guest g(*host, std::string("import _socket, _thread, mmap, os, select, selectors\n"
+                             "lock = _thread.allocate_lock(); lock.acquire()\n"
+                             "class Bytes:\n def __buffer__(self, flags): ready(); lock.acquire()\n"
+                             "def work():\n ") +
+                     GetParam().code + "\nwork()");
+  g.wait_ready();
+  ASSERT_TRUE(g.wait_blocked());
+  g.handle->force();
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.events->how, rung::forced);
+}
+
+INSTANTIATE_TEST_SUITE_P(, ForcedFrame, testing::ValuesIn(handle_holders),
+                         testing::PrintToStringParamName());
+
+// By siglongjmp, not by an exception: neither is asked.
+TEST_F(Ladder, FramesOfCxxThatNoExceptionLeavesAreForcedToo) {
+  for (const char* code : {"def f():\n ready()\n while True: pass\ncatch_all(f)",
+                           "import _thread\nl = _thread.allocate_lock(); l.acquire()\n"
+                           "def f(): ready(); l.acquire()\ncatch_all(f)",
+                           "import _thread\nl = _thread.allocate_lock(); l.acquire()\n"
+                           "def f(): ready(); l.acquire()\nno_throw(f)",
+                           "import _thread\nl = _thread.allocate_lock(); l.acquire()\n"
+                           "def f(): ready(); l.acquire()\ncatch_all(lambda: no_throw(f))"}) {
+    guest g(*host, code);
+    g.wait_ready();
+    g.handle->force();
+    ASSERT_TRUE(g.ended()) << code;
+    EXPECT_EQ(g.events->how, rung::forced) << code;
+  }
+}
+
+TEST_F(Ladder, AnInterruptPassesANoexceptFrameButNotACatchAll) {
+  guest passes(*host, "def f():\n ready()\n while True: pass\nno_throw(f)");
+  passes.wait_ready();
+  passes.handle->interrupt();
+  ASSERT_TRUE(passes.ended());
+  EXPECT_EQ(passes.events->how, rung::interrupted);
+  guest swallows(*host, "def f():\n ready()\n while True: pass\ncatch_all(f)");
+  swallows.wait_ready();
+  swallows.handle->interrupt();
+  swallows.wait_ready(3);
+  swallows.handle->force();
+  ASSERT_TRUE(swallows.ended());
+  EXPECT_EQ(swallows.events->how, rung::forced);
 }
 
 TEST_F(Ladder, StartThatTakesTooLongIsNamedOnceAStopIsWanted) {

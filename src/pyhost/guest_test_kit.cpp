@@ -199,7 +199,45 @@ PyObject* py_linger(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+// Its end is code of C that does not come back before let_go().
+void end_relic(PyObject* capsule) {
+  script_body::talk& t = talk_of(capsule);
+  Py_BEGIN_ALLOW_THREADS;
+  wait_let_go(t);
+  Py_END_ALLOW_THREADS;
+}
+
+PyObject* py_relic(PyObject* self, PyObject*) {
+  return PyCapsule_New(&talk_of(self), "talk", end_relic);
+}
+
+struct python_error {};
+
+void call_or_throw(PyObject* function) {
+  PyObject* result = PyObject_CallNoArgs(function);
+  if (!result) throw python_error();
+  Py_DECREF(result);
+}
+
+// Again and again, whatever it raises.
+PyObject* py_catch_all(PyObject*, PyObject* function) {
+  for (;;) {
+    try {
+      call_or_throw(function);
+    } catch (...) {
+      PyErr_Clear();
+    }
+  }
+}
+
+PyObject* py_no_throw(PyObject*, PyObject* function) noexcept {
+  return PyObject_CallNoArgs(function);
+}
+
 PyMethodDef functions[] = {{"ready", py_ready, METH_NOARGS, nullptr},
+                           {"relic", py_relic, METH_NOARGS, nullptr},
+                           {"catch_all", py_catch_all, METH_O, nullptr},
+                           {"no_throw", py_no_throw, METH_O, nullptr},
                            {"say", py_say, METH_O, nullptr},
                            {"block", py_block, METH_NOARGS, nullptr},
                            {"hold", py_hold, METH_NOARGS, nullptr},

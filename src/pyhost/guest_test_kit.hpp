@@ -63,10 +63,11 @@ class recorder : public guest_observer {
   std::vector<std::string> events_;
 };
 
-/// Runs `source` in __main__, with two functions: ready() tells the test that the guest got there
+/// Runs `source` in __main__, with functions: ready() tells the test that the guest got there
 /// (and who is the calling thread), say(text) appends to what said() returns; block() makes a
-/// Buffer of talk::block. Every piece of
-/// `calls` is run after it as call 1, 2, …
+/// Buffer of talk::block; catch_all(f) and no_throw(f) call f() from a frame of C++ that no C++
+/// exception leaves; relic() makes an object whose end waits for let_go(). Every piece of `calls`
+/// is run after it as call 1, 2, …
 class script_body : public guest_body {
  public:
   explicit script_body(std::string source, std::vector<std::string> calls = {})

@@ -81,9 +81,9 @@ constexpr leave_order end_thread{};
 void inmates::add(PyThreadState* ts) {
   const auto tid = static_cast<pid_t>(ts->native_thread_id);
   if (tid == 0) return;
-  const auto same = [tid](const inmate& i) {
-    return i.tid == tid;
-  };  // It is in a nested one as well.
+  // It is in a nested one as well, or is parked already. One that was gone may have left its number
+  // to another.
+  const auto same = [tid](const inmate& i) { return i.tid == tid && !i.gone; };
   if (std::any_of(list_.begin(), list_.end(), same)) return;
   const bool joinable = ts->_whence == whence_threading || ts->_whence == whence_daemon;
   list_.push_back({tid, static_cast<pthread_t>(ts->thread_id), joinable});
@@ -94,6 +94,7 @@ void inmates::mark_all(PyInterpreterState* interpreter, PyThreadState* mine) {
   for (PyThreadState* ts = PyInterpreterState_ThreadHead(interpreter); ts;
        ts = PyThreadState_Next(ts)) {
     if (ts == mine) continue;
+    if (guest_spared_ && static_cast<pid_t>(ts->native_thread_id) == guest_tid_) continue;
     mark_shutting_down(ts);
     if (ts->native_thread_id == 0) {
       unborn.push_back(ts);

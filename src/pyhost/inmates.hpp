@@ -30,8 +30,10 @@ class inmates {
   inmates(const signals_rt& signals, pid_t guest_tid, const leave_order& leave_of_guest)
       : signals_(signals), guest_tid_(guest_tid), guest_leave_(leave_of_guest) {}
 
-  /// Marks every thread state of `interpreter` but `mine`. REQUIRES its GIL, held by `mine`.
+  /// Marks every thread state of `interpreter` but `mine`, and but those of the guest's own thread
+  /// with spare_guest(true). May be called again. REQUIRES its GIL, held by `mine`.
   void mark_all(PyInterpreterState* interpreter, PyThreadState* mine);
+  void spare_guest(bool spare) noexcept { guest_spared_ = spare; }
 
   /// Kicks until all are parked or gone. False: not within the bound; call again. No GIL held.
   bool park(std::chrono::milliseconds bound);
@@ -55,6 +57,7 @@ class inmates {
   const signals_rt& signals_;
   const pid_t guest_tid_;
   const leave_order& guest_leave_;
+  bool guest_spared_ = false;
   std::vector<inmate> list_;
 };
 

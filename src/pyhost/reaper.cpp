@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
+#include <string_view>
 
 #include "base/assert.hpp"
 #include "base/fd.hpp"
@@ -26,6 +28,8 @@ constexpr milliseconds children_bound{1000};
 // Woken several times by then, an exception that is still waiting will not be taken: what the
 // thread waits in goes on waiting. A guest that is only starved of processor time is not blocked.
 constexpr milliseconds deaf_after{30};
+// Finalizers that end are not struck just because a stop came.
+constexpr milliseconds finalizers_get{200};
 
 // Does the thread wait in the kernel, rather than run or want to run?
 bool is_blocked(pid_t tid) noexcept {
@@ -88,8 +92,9 @@ class reaper {
     }
     mine_ = PyThreadState_New(guest_.interpreter_);
     COPPICE_ASSERT(mine_, "no memory for a reaper's thread state");
+    demolition_.emplace(guest_, mine_);
     attend();
-    const bool forced = demolition(guest_, mine_, struck_any_).run();
+    const bool forced = demolition_->run(struck_any_);
     if (forced && !guest_.options.self_test) guest_.host->forced.fetch_add(1);
     guest_.children.end(children_bound);
     live_interpreters().fetch_sub(1);
@@ -107,13 +112,19 @@ class reaper {
   // Until the guest has left by itself or must be forced.
   void attend() {
     std::unique_lock lock(guest_.mutex_);
-    while (guest_.phase_ == guest_core::phase::up) {
+    while (is_in_python_locked()) {
       if (guest_.want_force_ && !guest_.force_refused_) {
         lock.unlock();
         if (may_force()) return;
         guest_.tell_stuck(stuck_in::force_off, {});
         lock.lock();
         guest_.force_refused_ = true;
+        continue;
+      }
+      if (guest_.phase_ == guest_core::phase::closing && !guest_.settled_) {
+        lock.unlock();
+        settle();
+        lock.lock();
         continue;
       }
       const auto next = due_target();
@@ -125,6 +136,17 @@ class reaper {
         guest_.changed_.wait_until(lock, next);
       }
     }
+  }
+
+  bool is_in_python_locked() const {
+    return guest_.phase_ == guest_core::phase::up || guest_.phase_ == guest_core::phase::closing;
+  }
+
+  // What had to be interrupted runs no finalizers.
+  void settle() {
+    const bool by_itself = !struck_any_;
+    if (by_itself) demolition_->settle();
+    guest_.settle(by_itself);
   }
 
   bool may_force() {
@@ -141,11 +163,12 @@ class reaper {
     for (const guest_core::target& t : guest_.targets_) {
       // begin_call() wakes us, so one that does not run just now needs a look only when it expires.
       const bool runs = t.call == any_call || t.call == guest_.innermost_call();
-      if (runs && t.next <= now) {
+      const auto at = std::max(t.next, guest_.settled_at_ + finalizers_get);
+      if (runs && at <= now) {
         due_call_ = t.call;
         return now;
       }
-      next = std::min({next, t.expires, runs ? t.next : t.expires});
+      next = std::min({next, t.expires, runs ? at : t.expires});
     }
     return next;
   }
@@ -225,6 +248,7 @@ class reaper {
 
   guest_core& guest_;
   PyThreadState* mine_ = nullptr;
+  std::optional<demolition> demolition_;
   std::optional<std::uint64_t> due_call_;
   bool struck_any_ = false;
   bool took_any_ = false;  // It has begun to unwind: what it waits in now is its own cleanup.

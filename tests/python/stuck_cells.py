@@ -22,7 +22,7 @@ KINDS = {'subint': {'start_method': 'subint'},
 
 
 class Cell:
-    """What is known of one. Its row is a function of stuck_states, or of this module."""
+    """What is known of one. Its row is a function of stuck_states, stuck_leaves or this module."""
 
     def __init__(self, row):
         self.row, self.rung, self.seconds, self.text = row, '', 0.0, ''
@@ -89,8 +89,9 @@ async def stuck_cell(an, kind, row, healthy, returns=False, **arguments):
     cell = Cell(row)
     path = os.path.abspath(f'ready.{row}')
     try:
-        portal = await start(an, kind, row)
-        call = asyncio.ensure_future(portal.run(f'stuck_states:{row}', path=path, **arguments))
+        module = 'stuck_leaves' if returns else 'stuck_states'
+        portal = await start(an, kind, row, [module])
+        call = asyncio.ensure_future(portal.run(f'{module}:{row}', path=path, **arguments))
         await asyncio.wait([call, asyncio.ensure_future(appears(path))],
                            return_when=asyncio.FIRST_COMPLETED)
         done, _ = await asyncio.wait([call], timeout=BOUND if returns else LOOK)

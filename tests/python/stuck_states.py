@@ -3,7 +3,8 @@
 
 Actors import it. Each function says that it is about to get stuck by making a file, right before
 the line that does not return; those that end well ("leaves") make it when they have done their
-work. Nothing is imported before it is needed: to import may be what a state is about.
+work (stuck_leaves.py). Nothing is imported before it is needed: to import may be what a state is
+about.
 """
 import _thread
 import os
@@ -27,6 +28,15 @@ def lock_forever():
 def spin_forever():
     while True:
         pass
+
+
+def swallow_forever():
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
 
 
 def pipe():
@@ -54,12 +64,7 @@ def call_loop(path):
 
 def swallow(path):
     ready(path)
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
+    swallow_forever()
 
 
 def sleep(path):
@@ -191,6 +196,24 @@ def epoll_in_a_local(path):
     poller.register(end, select.EPOLLIN)
     ready(path)
     poller.poll()
+
+
+def epoll_on_the_stack(path):
+    """Not even a name for it."""
+    import select
+
+    select.epoll().poll(ready(path))
+
+
+def map_in_a_local(path):
+    """A map has a descriptor of its own of its file."""
+    import mmap
+
+    with open(sys.executable, 'rb') as file:
+        mapped = mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+    ready(path)
+    lock_forever()
+    mapped.close()
 
 
 def os_read(path):
@@ -487,6 +510,55 @@ def c_callback_lock(path):
     libc.qsort((ctypes.c_int * 1000)(), 1000, 4, compare)
 
 
+def frames():
+    """Functions in C++ that call back, or wait, in a frame that no C++ exception leaves."""
+    sys.path.append(os.path.join(os.environ['COPPICE_BUILD_DIR'], 'tests', 'python'))
+    import stuck_frames
+
+    return stuck_frames
+
+
+def catch_all_spin(path):
+    def spin():
+        ready(path)
+        while True:
+            pass
+
+    frames().catch_all(spin)
+
+
+def catch_all_lock(path):
+    def lock():
+        ready(path)
+        lock_forever()
+
+    frames().catch_all(lock)
+
+
+def noexcept_spin(path):
+    def spin():
+        ready(path)
+        while True:
+            pass
+
+    frames().no_throw(spin)
+
+
+def noexcept_lock(path):
+    def lock():
+        ready(path)
+        lock_forever()
+
+    frames().no_throw(lock)
+
+
+def noexcept_wait(path):
+    """No Python at all: it waits without the GIL."""
+    stuck_frames = frames()
+    ready(path)
+    stuck_frames.wait()
+
+
 class Bytes:
     """Gets stuck when somebody wants its bytes."""
 
@@ -527,111 +599,6 @@ def in_coppice_error_spin(path):
 
 def in_coppice_error_lock(path):
     raise Wordless(path, lock_forever)
-
-
-# --- leaves: they return, and what they leave behind is in the way of the end --------------------
-
-def atexit_sleep(path):
-    import atexit
-    import time
-
-    atexit.register(time.sleep, 1000)
-    ready(path)
-
-
-def atexit_lock(path):
-    import atexit
-
-    atexit.register(lock_forever)
-    ready(path)
-
-
-def atexit_swallow(path):
-    import atexit
-
-    atexit.register(swallow, path)
-    ready(path)
-
-
-def atexit_throws(path):
-    import atexit
-
-    def fail():
-        raise ValueError('on purpose')
-
-    atexit.register(fail)
-    atexit.register(sys.exit, 3)
-    ready(path)
-
-
-def idle_daemons(path):
-    import concurrent.futures
-    import queue
-    import threading
-
-    jobs = queue.SimpleQueue()
-    for _ in range(3):
-        threading.Thread(target=jobs.get, daemon=True).start()
-    pool = concurrent.futures.ThreadPoolExecutor(2)
-    pool.submit(ping).result()
-    ready(path)
-
-
-def blocked_daemons(path):
-    import threading
-    import time
-
-    end, other = pipe()
-    for target, *args in ((time.sleep, 1000), (os.read, end.fileno(), 1), (lock_forever,),
-                          (spin_forever,)):
-        threading.Thread(target=target, args=args, daemon=True).start()
-    ready(path)
-
-
-def blocked_threads(path):
-    """No daemons: Python joins them at its end."""
-    import threading
-
-    threading.Thread(target=lock_forever).start()
-    ready(path)
-
-
-def shadowed_import(path):
-    import builtins
-
-    builtins.__import__ = lambda *_, **__: lock_forever()
-    ready(path)
-
-
-class NativeEnd:
-    # As defaults: when an interpreter ends, the names of its modules are gone.
-    def __del__(self, sum=sum, numbers=range(10 ** 12)):
-        sum(numbers)
-
-
-class EndlessEnd:
-    def __del__(self):
-        while True:
-            pass
-
-
-def finalizer_native(path):
-    """An object in a cycle: only the end of the interpreter finalizes it."""
-    import gc
-
-    gc.disable()
-    one = NativeEnd()
-    one.cycle = one
-    ready(path)
-
-
-def finalizer_spin(path):
-    import gc
-
-    gc.disable()
-    one = EndlessEnd()
-    one.cycle = one
-    ready(path)
 
 
 # --- for cells that take more than one function ---------------------------------------------------
