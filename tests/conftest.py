@@ -254,7 +254,7 @@ def script(begin):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The stuck-state matrix, of the cells that ran: stuck_matrix.py."""
+    """The stuck-state matrix, of the cells that ran: test_stuck_matrix.py."""
     cells = {}
     for reports in terminalreporter.stats.values():
         for report in reports:

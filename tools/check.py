@@ -152,7 +152,8 @@ def other_python() -> list[case]:
     env = test.environment(folder, found)
     for layer in PYTHON_LAYERS:
         cases += test.run_ctest("py315", folder / "src" / layer, env, "", "")
-    return cases + test.run_pytest("py315", folder, env, found, "", ("python/stuck_matrix.py",))
+    matrix = ("python/test_stuck_matrix.py",)
+    return cases + test.run_pytest("py315", folder, env, found, "", matrix)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root's side of stuck_matrix.py: gets actors stuck, stops them, and says what happened.
+"""The root's side of test_stuck_matrix.py: gets actors stuck, stops them, and says what happened.
 
 Each cell is one line, `CELL {json}`: row, rung, ms, and what went wrong if something did. A cell
 never fails its script, so that those after it are seen, too.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ways to get stuck: what the actors of stuck_matrix.py run.
+"""Ways to get stuck: what the actors of test_stuck_matrix.py run.
 
 Actors import it. Each function says that it is about to get stuck by making a file, right before
 the line that does not return; those that end well ("leaves") make it when they have done their

@@ -47,7 +47,7 @@ class Forkserver : public testing::Test {
     return tested->start(spec, std::move(seen));
   }
   task<bool> ended(const std::shared_ptr<noting>& seen) {
-    co_return co_await until([seen] { return seen->ends > 0; });
+    co_return co_await until([of = seen.get()] { return of->ends > 0; });
   }
   task<pid_t> pid_of(child* c) {
     EXPECT_TRUE(co_await until([c] { return c->describe().rfind("pid ", 0) == 0; }));

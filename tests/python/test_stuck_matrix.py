@@ -5,8 +5,6 @@ A row is a state (stuck_states.py, stuck_leaves.py), a column a kind of actor, a
 which rung of the stop ladder it ends. Beside each runs an actor that has to go on working. A script
 does a group of rows for one kind, so that starting Python is not what all this costs; nothing may
 be left of any of them. The end of a pytest run shows the table (conftest.py).
-
-Not yet part of `make test`, but run by its path, `pytest tests/python/stuck_matrix.py`.
 """
 import json
 import signal
