@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <string>
 
 #include "base/file_text.hpp"
+#include "base/process_stat.hpp"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3  // glibc before 2.36
@@ -45,19 +45,6 @@ void kill_child(pid_t pid, int pidfd) noexcept {
   }
 }
 
-std::string read_proc(pid_t pid, const std::string& file) {
-  return base::file_text("/proc/" + std::to_string(pid) + "/" + file);
-}
-
-// The parent of a process, by the fourth field of its stat line; 0: there is none.
-pid_t parent_of(pid_t pid) {
-  const std::string stat = read_proc(pid, "stat");
-  const auto name_end = stat.rfind(") ");
-  return name_end == std::string::npos || stat.size() < name_end + 4
-             ? 0
-             : static_cast<pid_t>(std::strtol(stat.c_str() + name_end + 4, nullptr, 10));
-}
-
 constexpr int tree_depth_max = 64;  // Of a process tree: only so that a wild one costs no stack.
 
 // The descendants of `pid`, parents first. Looked up before anything is killed, because an orphan
@@ -69,11 +56,12 @@ void find_descendants(pid_t pid, int depth, std::vector<base::unique_fd>& found)
   // Not a range-for: that throws when the process ends meanwhile.
   for (std::filesystem::directory_iterator task(tasks, ignored), end; !ignored && task != end;
        task.increment(ignored)) {
-    std::istringstream children(
-        read_proc(pid, "task/" + task->path().filename().string() + "/children"));
+    std::istringstream children(base::file_text(task->path() / "children"));
     for (pid_t child = 0; children >> child;) {
       base::unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
-      if (!pidfd || parent_of(child) != pid) continue;  // Gone, and the number may be a stranger's.
+      const auto now_there = base::stat_of(child);
+      // Else it is gone, and the number may be a stranger's.
+      if (!pidfd || !now_there || now_there->parent != pid) continue;
       found.push_back(std::move(pidfd));
       find_descendants(child, depth + 1, found);
     }

@@ -14,6 +14,7 @@
 
 #include "base/file_text.hpp"
 #include "pyhost/buffer_object.hpp"
+#include "pyhost/cpp_frames_for_test.hpp"
 
 namespace coppice::py::testkit {
 
@@ -211,37 +212,11 @@ PyObject* py_relic(PyObject* self, PyObject*) {
   return PyCapsule_New(&talk_of(self), "talk", end_relic);
 }
 
-struct python_error {};
-
-void call_or_throw(PyObject* function) {
-  PyObject* result = PyObject_CallNoArgs(function);
-  if (!result) throw python_error();
-  Py_DECREF(result);
-}
-
-// Again and again, whatever it raises.
-PyObject* py_catch_all(PyObject*, PyObject* function) {
-  for (;;) {
-    try {
-      call_or_throw(function);
-    } catch (...) {
-      PyErr_Clear();
-    }
-  }
-}
-
-PyObject* py_no_throw(PyObject*, PyObject* function) noexcept {
-  return PyObject_CallNoArgs(function);
-}
-
-PyMethodDef functions[] = {{"ready", py_ready, METH_NOARGS, nullptr},
-                           {"relic", py_relic, METH_NOARGS, nullptr},
-                           {"catch_all", py_catch_all, METH_O, nullptr},
-                           {"no_throw", py_no_throw, METH_O, nullptr},
-                           {"say", py_say, METH_O, nullptr},
-                           {"block", py_block, METH_NOARGS, nullptr},
-                           {"hold", py_hold, METH_NOARGS, nullptr},
-                           {"linger", py_linger, METH_NOARGS, nullptr}};
+PyMethodDef functions[] = {
+    {"ready", py_ready, METH_NOARGS, nullptr}, {"relic", py_relic, METH_NOARGS, nullptr},
+    {"catch_all", catch_all, METH_O, nullptr}, {"no_throw", no_throw, METH_O, nullptr},
+    {"say", py_say, METH_O, nullptr},          {"block", py_block, METH_NOARGS, nullptr},
+    {"hold", py_hold, METH_NOARGS, nullptr},   {"linger", py_linger, METH_NOARGS, nullptr}};
 
 // "", or "ValueError: text"; the error is cleared.
 std::string run_source(const std::string& source, PyObject* dict) {

@@ -56,6 +56,8 @@ int run_tree(std::function<task<>(actor&)> body, transport_settings transports =
 
 /// Options for a kind: the module is enabled under the same name in both languages.
 actor_options options_for(const kind& k);
+/// `module` outlives it: a literal.
+actor_options options_for(const kind& k, std::string_view module);
 
 /// "module:function" of the shared endpoints, for a kind.
 std::string function(const kind& k, const char* name);

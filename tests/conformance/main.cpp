@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/sanitizers.hpp"
 #include "tests/conformance/breaks.hpp"
 #include "tests/conformance/kit.hpp"
 #include "tests/conformance/resources.hpp"
@@ -120,10 +121,12 @@ void skip_unless_built([[maybe_unused]] const kind& k) {
 #endif
 }
 
-actor_options options_for(const kind& k) {
+actor_options options_for(const kind& k) { return options_for(k, k.python ? "kit_py" : "kit"); }
+
+actor_options options_for(const kind& k, std::string_view module) {
   actor_options o{.backend = k.backend};
   if (!k.transport.empty()) o.enable_transports = k.transport;
-  o.enable_modules = k.python ? name_list("kit_py") : name_list("kit");
+  o.enable_modules = name_list(module);
   return o;
 }
 
@@ -179,16 +182,13 @@ int run_registrar(const char* address) {
 
 // Under AddressSanitizer a Python child needs its runtime before anything else.
 void let_python_children_find_asan() {
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+  if (!base::under_address_sanitizer) return;
   const auto look = [](dl_phdr_info* loaded, std::size_t, void*) {
     if (std::strstr(loaded->dlpi_name, "libclang_rt.asan"))
       ::setenv("LD_PRELOAD", loaded->dlpi_name, 1);
     return 0;
   };
   ::dl_iterate_phdr(look, nullptr);
-#endif
-#endif
 }
 
 }  // namespace coppice::conformance

@@ -32,11 +32,7 @@ inline constexpr endpoint cellar_door_e{"one_shots:cellar_door", cellar_door, "w
 inline constexpr endpoint rests_e{"one_shots:rests", rests};
 inline constexpr endpoint knows_its_place_e{"one_shots:knows_its_place", knows_its_place};
 
-actor_options one_shot_options(const kind& k) {
-  actor_options o = options_for(k);
-  o.enable_modules = name_list("one_shots");
-  return o;
-}
+actor_options one_shot_options(const kind& k) { return options_for(k, "one_shots"); }
 
 /// How many errors come out of a block with this body, all of them an assertion's; -1: others do.
 template <class Body>

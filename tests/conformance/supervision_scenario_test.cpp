@@ -57,11 +57,7 @@ inline constexpr endpoint spawns_and_fails_e{"supervised:spawns_and_fails", spaw
 inline constexpr endpoint keeps_a_nursery_e{"supervised:keeps_a_nursery", keeps_a_nursery};
 inline constexpr endpoint spawns_into_it_e{"supervised:spawns_into_it", spawns_into_it};
 
-actor_options supervised_options(const kind& k) {
-  actor_options o = options_for(k);
-  o.enable_modules = name_list("supervised");
-  return o;
-}
+actor_options supervised_options(const kind& k) { return options_for(k, "supervised"); }
 
 /// How many assertions a tree of groups has, each with two members; far below 0 if it has others.
 int assertions_in(const remote_error_info& error) {

@@ -13,7 +13,8 @@ REPOSITORY = HERE.parent.parent
 CHILD = Path(os.environ.get('COPPICE_BUILD_DIR', REPOSITORY / 'build')) / 'python/coppice/_child.py'
 
 
-# Of the Coppice side; its own start method does not matter where it starts no guest.
+# Of the Coppice side; its own start method does not matter where it starts no guest. Not those of
+# `conftest`: beside the tests of the Python half that name means another file.
 both_loops = pytest.mark.parametrize('loop', ['asyncio', 'trio'], indirect=True)
 guests_only = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 every_home = pytest.mark.parametrize(

@@ -2,30 +2,9 @@
 // For stuck_states.py: an extension module whose frames no C++ exception leaves.
 #include <poll.h>
 
-#include "pyhost/python.hpp"
+#include "pyhost/cpp_frames_for_test.hpp"
 
 namespace {
-
-struct python_error {};
-
-void call_or_throw(PyObject* function) {
-  PyObject* result = PyObject_CallNoArgs(function);
-  if (!result) throw python_error();
-  Py_DECREF(result);
-}
-
-// Again and again, whatever it raises.
-PyObject* catch_all(PyObject*, PyObject* function) {
-  for (;;) {
-    try {
-      call_or_throw(function);
-    } catch (...) {
-      PyErr_Clear();
-    }
-  }
-}
-
-PyObject* no_throw(PyObject*, PyObject* function) noexcept { return PyObject_CallNoArgs(function); }
 
 // Without the GIL, but for a moment whenever a signal comes.
 void wait_once() {
@@ -43,8 +22,8 @@ PyObject* wait(PyObject*, PyObject*) noexcept {
   }
 }
 
-PyMethodDef functions[] = {{"catch_all", catch_all, METH_O, nullptr},
-                           {"no_throw", no_throw, METH_O, nullptr},
+PyMethodDef functions[] = {{"catch_all", coppice::py::testkit::catch_all, METH_O, nullptr},
+                           {"no_throw", coppice::py::testkit::no_throw, METH_O, nullptr},
                            {"wait", wait, METH_NOARGS, nullptr},
                            {nullptr, nullptr, 0, nullptr}};
 

@@ -518,38 +518,28 @@ def frames():
     return stuck_frames
 
 
-def catch_all_spin(path):
-    def spin():
+def ready_then(path, stuck):
+    def work():
         ready(path)
-        while True:
-            pass
+        stuck()
 
-    frames().catch_all(spin)
+    return work
+
+
+def catch_all_spin(path):
+    frames().catch_all(ready_then(path, spin_forever))
 
 
 def catch_all_lock(path):
-    def lock():
-        ready(path)
-        lock_forever()
-
-    frames().catch_all(lock)
+    frames().catch_all(ready_then(path, lock_forever))
 
 
 def noexcept_spin(path):
-    def spin():
-        ready(path)
-        while True:
-            pass
-
-    frames().no_throw(spin)
+    frames().no_throw(ready_then(path, spin_forever))
 
 
 def noexcept_lock(path):
-    def lock():
-        ready(path)
-        lock_forever()
-
-    frames().no_throw(lock)
+    frames().no_throw(ready_then(path, lock_forever))
 
 
 def noexcept_wait(path):

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.parametrize('start_method', ['subint'], indirect=True)
 BOUND = 5  # The promise is a second; the machine may be busy. The figure is recorded.
 
 MODULE = {'orphan_states': '''
-    import ctypes, os, signal, threading, time
+    import ctypes, os, signal, time
     import coppice
 
-    libc = ctypes.CDLL(None)
+    METHODS = ['process', 'forkserver', 'subint_fork', 'subint_forkserver', 'subint']
     held = ctypes.PyDLL(None)  # Keeps the GIL in its calls.
 
     def pid():
@@ -53,17 +53,16 @@ MODULE = {'orphan_states': '''
 '''}
 
 TREE = '''
-import asyncio, os, sys
+import asyncio
 import coppice
+from orphan_states import METHODS
 
 STATES = ['spin', 'deaf', 'native', 'branch']
-METHODS = ['process', 'forkserver', 'subint_fork', 'subint_forkserver', 'subint']
 
 async def main():
     async with coppice.open_nursery() as an:
         working = []
         for method in METHODS:
-            # Native code that has the GIL would stop a shared one, and the branch needs a loop.
             for state in STATES:
                 portal = await an.start_actor(f'{{method}}_{{state}}', start_method=method,
                                               enable_modules=['orphan_states'],
@@ -106,8 +105,7 @@ def test_all_that_a_root_started_ends_when_it_leaves_or_crashes(begin, record_pr
     running = begin(f"""
         import ctypes, os, resource
         import coppice
-
-        METHODS = ['process', 'forkserver', 'subint_fork', 'subint_forkserver', 'subint']
+        from orphan_states import METHODS
 
         async def main():
             async with coppice.open_nursery() as an:
@@ -163,8 +161,7 @@ def test_the_stuck_children_of_an_actor_that_was_killed_end_and_its_root_goes_on
     running = begin(f"""
         import asyncio
         import coppice
-
-        METHODS = ['process', 'forkserver', 'subint_fork', 'subint_forkserver', 'subint']
+        from orphan_states import METHODS
 
         async def grow():
             async with coppice.open_nursery() as an:

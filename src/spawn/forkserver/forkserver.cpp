@@ -150,8 +150,6 @@ class forkserver_backend final : public backend {
       throw actor_start_error(
           fmt::format("actor '{}': no way to the zygote: {}", spec.self.name, e.what()));
     }
-    // Of a tree that was killed whole nobody is left to do it.
-    if (!std::exchange(tidied_, true)) zygote_->aside([] { ipc::remove_dead_sockets(); });
     return std::make_unique<forked_actor>(std::move(state), where_);
   }
 
@@ -168,7 +166,6 @@ class forkserver_backend final : public backend {
   const forked_into where_;
   const std::shared_ptr<core::loop> control_;
   const std::shared_ptr<zygote_client> zygote_;
-  bool tidied_ = false;  // Control loop.
 };
 
 }  // namespace

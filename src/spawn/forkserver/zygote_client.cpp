@@ -15,6 +15,7 @@
 
 #include "core/alarm.hpp"
 #include "core/fd_watch.hpp"
+#include "ipc/listener.hpp"
 #include "spawn/orphans.hpp"
 #include "spawn/process/pidfd.hpp"
 
@@ -229,6 +230,8 @@ void zygote_client::order(fork_order wanted, std::shared_ptr<fork_observer> who)
         me->keep(std::move(p));
         control->post([me, program] { me->started(program); });
       });
+      // Of a tree that was killed whole nobody was left to do it.
+      aside([] { ipc::remove_dead_sockets(); });
     }
     all_.push_back(now_);
     now_->open();
