@@ -5,6 +5,7 @@
 #   make format  lays out the C++ sources                  make clean   removes build/, keeps .deps/
 #   make sim SEEDS=n   n seeds of the simulation (tests/sim), 1,000 unless said
 #   make check-py315   guests and the stuck-state matrix on CPython 3.15, which it builds first
+#   make soak SIZE=n   calls, stops and guests by the thousand (tests/soak); 0.1 is a tenth of it
 #
 # PYTHON=/path/to/python3.14, PYTHON=none, PYTHON_VERSION=3.15, COPPICE_PYTHON_SOURCE=/path/to/archive
 # choose the CPython (tools/setup says more). COPPICE_JOBS=n bounds the build. ARGS=... goes to the tour.
@@ -12,7 +13,7 @@
 TOOLS_PYTHON ?= /usr/bin/python3
 export PYTHON PYTHON_VERSION COPPICE_PYTHON_SOURCE COPPICE_JOBS
 
-.PHONY: run test check check-py315 sim bench format clean
+.PHONY: run test check check-py315 sim soak bench format clean
 .DEFAULT_GOAL := run
 # One recipe at a time: each uses all cores itself.
 .NOTPARALLEL:
@@ -39,6 +40,11 @@ sim:
 	@tools/setup
 	@$(TOOLS_PYTHON) tools/build.py dev --target tests/sim/sim
 	@$(TOOLS_PYTHON) tools/sim.py --seeds $(or $(SEEDS),1000)
+
+soak:
+	@tools/setup
+	@$(TOOLS_PYTHON) tools/build.py dev
+	@$(TOOLS_PYTHON) tools/soak.py --size $(or $(SIZE),1)
 
 bench:
 	@tools/setup

@@ -26,7 +26,7 @@ from cpython import ROOT
 from report import FAILED, SKIPPED, case
 
 RUNNERS = ("ctest", "pytest", "tools")
-PYTEST_PARTS = ("python", "system", "interop")  # of tests/
+PYTEST_PARTS = ("python", "system", "interop", "soak")  # of tests/
 CTEST_SECONDS = 300  # for a test that names no TIMEOUT
 RUNNER_SECONDS = 2400  # for a whole runner
 HEARTBEAT_SECONDS = 15

@@ -132,7 +132,8 @@ class ActorNursery:
         self._deaths: dict[Uid, ActorDied] = {}  # Failures: who ended unasked, in that order.
         self._failures: list[BaseException] = []  # Others of the nursery itself.
         self._restarts = Restarts(self, restart)
-        self._results: list[Result] = []          # Of one-shots.
+        # Of one-shots: those that have not ended, and those whose error nobody has taken.
+        self._results: list[Result] = []
         self._body_over = False
         self._exits: dict[Uid, ExitReport] = {}
         self._empty: _loop.Wait | None = None   # Settled when the last child has ended.

@@ -40,6 +40,8 @@ class Result:
             error.uid = self._child.uid
         if self._child.stopping and error is not None and _is_end_of_actor(error):
             self.taken = True  # Somebody wanted that: no failure.
+        if error is None or self.taken:
+            self._forget()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.settle(None, None)
@@ -58,8 +60,15 @@ class Result:
                     self._waiters.remove(waiter)  # It was cancelled, and takes nothing.
         if self.error is not None:
             self.taken = True
+            self._forget()
             raise self.error
         return self.value
+
+    def _forget(self) -> None:
+        """The nursery need not ask for its failure any more."""
+        results = self._nursery._results
+        if self in results:
+            results.remove(self)
 
     def failure(self, told: set[Uid]) -> BaseException | None:
         """An error that nobody has taken, and that is not the death of one in `told`."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from coppice._nursery import ActorNursery, Child
 
 KINDS = ('transient', 'permanent', 'temporary')
+OVER_MAX = 1024  # Actors that have ended for good and are remembered by their names.
 
 
 class Place:
@@ -22,7 +23,7 @@ class Place:
     'down', the next one is to come; 'over', no more of them.
     """
     __slots__ = ('nursery', 'name', 'make_child', 'options', 'when', 'init', 'child', 'state',
-                 'restarts', 'last_end', 'up_since', 'in_a_row')
+                 'restarts', 'last_end', 'up_since', 'in_a_row', 'number')
 
     def __init__(self, nursery: ActorNursery, name: str, make_child: Callable[[Place], Child],
                  options: dict[str, Any], when: Restart, init: Any) -> None:
@@ -40,6 +41,7 @@ class Place:
         self.last_end: BaseException | None = None
         self.up_since = 0.0
         self.in_a_row = 0  # Restarts since it was last up for long.
+        self.number = 0    # In the order of their starts.
 
     async def start(self) -> Portal:
         """The next incarnation, until it is up."""
@@ -113,7 +115,10 @@ class Restarts:
     def __init__(self, nursery: ActorNursery, policy: RestartPolicy) -> None:
         self._nursery = nursery
         self.policy = policy
-        self._places: list[Place] = []  # In the order of their starts.
+        self._places: list[Place] = []  # In the order of their starts; not those that are over.
+        # By name the last one that is over. A nursery may serve for months, and start as many.
+        self._over: dict[str, Place] = {}
+        self._started = 0
         self._dead: list[Place] = []
         self._counted: list[float] = []  # Restarts that the limit still looks at.
         self._waiters: list[_loop.Wait] = []
@@ -122,6 +127,8 @@ class Restarts:
         self._limit: RestartLimitExceeded | None = None  # It was.
 
     def add(self, place: Place) -> None:
+        self._started += 1
+        place.number = self._started
         self._places.append(place)
 
     def remove(self, place: Place) -> None:
@@ -143,9 +150,20 @@ class Restarts:
             self._dead.append(place)
             self._run_soon()
         else:
-            place.state = 'over'
+            self._retire(place)
         self.changed()
         return none and fault
+
+    def _retire(self, place: Place) -> None:
+        place.state = 'over'
+        place.options = {}
+        place.child = None
+        self._places.remove(place)
+        before = self._over.pop(place.name, None)
+        last = place if before is None or before.number < place.number else before
+        self._over[place.name] = last
+        if len(self._over) > OVER_MAX:
+            del self._over[next(iter(self._over))]
 
     def close(self) -> None:
         """Nothing is started from now on."""
@@ -155,10 +173,11 @@ class Restarts:
     # --- finding one that is up ------------------------------------------------------------------
 
     def find(self, name: str) -> Place | None:
+        over = self._over.get(name)
         for place in reversed(self._places):
             if place.name == name:
-                return place
-        return None
+                return place if over is None or over.number < place.number else over
+        return over
 
     async def wait_up(self, name: str, within: float) -> Portal:
         with move_on_after(within):

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "base/uuid.hpp"
@@ -242,6 +243,12 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
                                         }});
   try {
     r->child = request.backend->start(request.spec, r);
+  } catch (const std::system_error& e) {
+    r->start_error = std::make_exception_ptr(actor_start_error(
+        fmt::format("actor '{}' cannot be started: {}; this process is at a limit: raise it "
+                    "(`ulimit -a` shows them), or run fewer actors in it",
+                    r->name(), e.what())));
+    co_return;
   } catch (...) {
     r->start_error = std::current_exception();
     co_return;

@@ -300,6 +300,20 @@ TEST_F(Supervisor, ABackendThatThrowsIsAFailedStart) {
   });
 }
 
+// It was told as "OSError: eventfd: Too many open files", and of which actor nobody knew.
+TEST_F(Supervisor, AStartForWhichThisProcessLacksSomethingNamesTheActorAndWhatToDo) {
+  run([&]() -> task<> {
+    backend.at_limit = true;
+    s.start(request("kid"));
+    EXPECT_TRUE(co_await hears("kid", "failed"));
+    EXPECT_NE(failure.find("actor_start_error: actor 'kid' cannot be started: eventfd: Too many "
+                           "open files"),
+              std::string::npos)
+        << failure;
+    EXPECT_NE(failure.find("run fewer actors"), std::string::npos) << failure;
+  });
+}
+
 TEST_F(Supervisor, AStartAfterTheEndIsRefused) {
   run([&]() -> task<> { co_return; });
   auto late = [&]() -> task<> {

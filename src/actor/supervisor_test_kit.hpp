@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -87,6 +89,7 @@ class fake_backend final : public spawn::backend {
   std::unique_ptr<spawn::child> start(const spawn::child_spec& spec,
                                       std::shared_ptr<spawn::child_observer> observer) override {
     if (refuse) throw actor_start_error("no room");
+    if (at_limit) throw std::system_error(EMFILE, std::generic_category(), "eventfd");
     auto made = std::make_shared<fake_child>();
     made->spec = spec;
     made->observer = std::move(observer);
@@ -97,6 +100,7 @@ class fake_backend final : public spawn::backend {
     return std::make_unique<fake_handle>(made);
   }
   bool refuse = false;
+  bool at_limit = false;  // Of descriptors.
   std::function<void(fake_child&)> prepare;
   std::map<std::string, std::shared_ptr<fake_child>> children;
 };

@@ -60,11 +60,21 @@ void guest_core::ensure_reaper_locked() {
   } catch (const std::exception&) {
     // No thread to be had just now. The watch has one: it tries again until there is.
     host->timers.arm(steady_clock::now() + std::chrono::milliseconds(50),
-                     [self = shared_from_this()] {
-                       std::lock_guard lock(self->mutex_);
-                       self->ensure_reaper_locked();
-                     });
+                     [self = shared_from_this()] { self->try_again_to_reap(); });
   }
+}
+
+// On the watch. A process that is out of threads or memory gets some back by what it ends, so one
+// that has left is ended right here.
+void guest_core::try_again_to_reap() {
+  {
+    std::lock_guard lock(mutex_);
+    ensure_reaper_locked();
+    if (reaper_made_ || (phase_ != phase::left && phase_ != phase::failed)) return;
+    reaper_made_ = true;
+    reaped_by_watch_ = true;
+  }
+  reap(shared_from_this());
 }
 
 void guest_core::begin_stop_locked() noexcept {
@@ -143,6 +153,7 @@ void guest_core::handle_gone() noexcept {
         ended_ || quarantined_,
         "a guest_thread was destroyed while its guest is alive: stop it and wait for the "
         "observer's last call, or abandon() it");
+    if (reaped_by_watch_) return;  // There is no thread to be joined.
     // Not ended, or the owner lets go in the observer's last call, on the very thread to be joined:
     // the reaper then has itself joined by the watch when it is done.
     if (!ended_ || ::pthread_equal(reaper_thread_.native(), ::pthread_self())) {
@@ -210,7 +221,7 @@ void guest_core::tell_last(rung how) {
   std::lock_guard lock(mutex_);
   done_ = true;
   changed_.notify_all();
-  if (!handle_gone_) return;
+  if (!handle_gone_ || reaped_by_watch_) return;
   host->timers.arm(steady_clock::now(),
                    [self = shared_from_this()] { self->reaper_thread_.join(); });
 }

@@ -108,6 +108,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   void settle(bool run_finalizers);  // The reaper's answer.
 
   void ensure_reaper_locked();
+  void try_again_to_reap();
   void begin_stop_locked() noexcept;  // Notes the time of the first request; arms start_bound.
 
   // Telling the observer: one call at a time, nothing after the last, nothing after abandon().
@@ -127,6 +128,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   bool reaper_made_ = false;
   bool settled_ = false;         // phase::closing: whatever is to be parked is parked.
   bool finalizers_run_ = false;  // Then: on the guest's thread. Else not at all.
+  bool reaped_by_watch_ = false;  // There was no thread to be had for a reaper.
   bool quarantined_ = false;
   bool ended_ = false;  // Decided: the observer's last call is being or was made.
   bool done_ = false;   // It was made.

@@ -41,7 +41,8 @@ struct numbers {  // A dialog, all of whose payloads are numbers.
   using to_caller = std::int64_t;
 };
 using number_stream = stream<std::int64_t, std::int64_t>;
-extern const std::vector<exposed> endpoints;               // For every kind.
+extern const std::vector<exposed> endpoints;               // For every kind; so are
+extern const std::vector<exposed> endpoints_of_homes;      // these.
 extern const std::vector<exposed> endpoints_of_scenarios;  // In C++ only; so is the rest.
 extern const std::vector<exposed> endpoints_of_one_shots;
 extern const std::vector<exposed> endpoints_of_services;

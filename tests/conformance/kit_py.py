@@ -74,5 +74,61 @@ async def silent_ctx(ctx: coppice.Context):
         await asyncio.sleep(1000)
 
 
+def target_of(fd):
+    try:
+        return os.readlink(f'/proc/self/fd/{fd}')
+    except OSError:
+        return ''
+
+
+def descriptors():
+    """What all but the standard streams refer to, but for what the kernel does not tell apart."""
+    targets = [target_of(fd) for fd in os.listdir('/proc/self/fd') if int(fd) > 2]
+    return [text for text in targets if text and not text.startswith('anon_inode:')]
+
+
+def standard_streams():
+    return [target_of(fd) for fd in range(3)]
+
+
+def folder():
+    return os.getcwd()
+
+
+def variable(name):
+    return os.environ.get(name, '')
+
+
+@coppice.context
+async def grow(ctx: coppice.Context, depth, kind, method, transport):
+    """Grows a tree of its own kind below itself, says how many that are, and keeps it."""
+    import asyncio
+
+    up = 1
+    both = asyncio.Event()
+    trees = 0
+
+    async def limb(an):
+        nonlocal up, trees
+        transports = {'enable_transports': [transport]} if transport else {}
+        portal = await an.start_actor('limb', enable_modules=['kit_py'], start_method=method,
+                                      **transports)
+        async with portal.open_context(grow, depth=depth - 1, kind=kind, method=method,
+                                       transport=transport) as (_, below):
+            up += below
+            trees += 1
+            if trees == 2:
+                both.set()
+            await asyncio.sleep(1000)
+
+    async with coppice.open_nursery() as an, asyncio.TaskGroup() as tasks:
+        if depth > 0:
+            tasks.create_task(limb(an))
+            tasks.create_task(limb(an))
+            await both.wait()
+        await ctx.started(up)
+        await asyncio.sleep(1000)
+
+
 def break_connection(how):
     getattr(breaks, how)()

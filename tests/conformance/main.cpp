@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <link.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -96,6 +97,7 @@ std::vector<exposed> all_endpoints() {
   all.insert(all.end(), endpoints_of_one_shots.begin(), endpoints_of_one_shots.end());
   all.insert(all.end(), endpoints_of_services.begin(), endpoints_of_services.end());
   all.insert(all.end(), endpoints_of_supervision.begin(), endpoints_of_supervision.end());
+  all.insert(all.end(), endpoints_of_homes.begin(), endpoints_of_homes.end());
   return all;
 }
 
@@ -180,6 +182,15 @@ int run_registrar(const char* address) {
   return run_main(1, argv, root, std::move(options));
 }
 
+// As `ulimit -n` does. For the runs that tests/conformance/CMakeLists.txt adds.
+void limit_descriptors() {
+  const char* text = ::getenv("COPPICE_TEST_FDS");
+  if (!text) return;
+  const auto most = static_cast<rlim_t>(std::atol(text));
+  const rlimit limit{.rlim_cur = most, .rlim_max = most};
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) throw error("RLIMIT_NOFILE cannot be set");
+}
+
 // Under AddressSanitizer a Python child needs its runtime before anything else.
 void let_python_children_find_asan() {
   if (!base::under_address_sanitizer) return;
@@ -204,6 +215,7 @@ int main(int argc, char** argv) {
   }
   if (argc > 2 && std::strcmp(argv[1], "--registrar") == 0)
     return conformance::run_registrar(argv[2]);
+  conformance::limit_descriptors();
   conformance::let_python_children_find_asan();
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

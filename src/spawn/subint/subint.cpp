@@ -149,6 +149,9 @@ class subint_backend final : public backend {
     if (!spec.cwd.empty())
       return "subint: the working directory belongs to the whole process; use 'process' for an "
              "actor with its own";
+    if (!spec.program.empty() || spec.environment)
+      return "subint: an actor of this process has its program and its environment; use 'process' "
+             "for one with its own";
     return std::nullopt;
   }
 

@@ -74,9 +74,13 @@ class thread_backend final : public backend {
   }
 
   std::optional<std::string> refusal(const child_spec& spec) override {
-    if (spec.native) return std::nullopt;
-    return "the backend 'thread' runs C++ actors only; use 'subint' or 'process' for Python "
-           "modules";
+    if (!spec.native)
+      return "the backend 'thread' runs C++ actors only; use 'subint' or 'process' for Python "
+             "modules";
+    if (!spec.cwd.empty())
+      return "thread: the working directory belongs to the whole process; use 'process' for an "
+             "actor with its own";
+    return std::nullopt;
   }
 
   std::unique_ptr<child> start(const child_spec& spec,

@@ -162,6 +162,16 @@ TEST(ThreadBackend, HasNoRungsAndSaysSo) {
   EXPECT_TRUE(can.native && can.in_process && !can.python && !can.can_be_killed);
 }
 
+// It was started, and in our folder.
+TEST(ThreadBackend, AFolderOfItsOwnIsRefusedWithWhatToUseInstead) {
+  auto backend = make_thread_backend([](const child_spec&) { return exit_report{}; });
+  child_spec elsewhere = spec_of("kid");
+  elsewhere.cwd = "/usr";
+  const auto why = backend->refusal(elsewhere);
+  ASSERT_TRUE(why);
+  EXPECT_NE(why->find("use 'process'"), std::string::npos) << *why;
+}
+
 TEST(ThreadBackend, PythonIsRefusedWithWhatToUseInstead) {
   auto backend = make_thread_backend([](const child_spec&) { return exit_report{}; });
   child_spec python = spec_of("kid");

@@ -661,3 +661,38 @@ def test_an_async_generator_that_holds_a_nursery_can_be_closed(run, native):
         assert native.actor('a').ended
 
     run(main)
+
+
+def test_of_many_actors_that_have_ended_the_latest_are_remembered(run, native):
+    async def main():
+        async with coppice.open_nursery() as an:
+            for n in range(1030):
+                portal = await an.start_actor(f'a{n}')
+                await portal.cancel_actor()
+            assert len(an.exits) == 1024
+            assert portal.uid in an.exits
+            assert [uid[0] for uid in an.exits][0] == 'a6'
+            assert an._restarts._places == []
+            with pytest.raises(coppice.ActorDied):
+                await an.portal('a6')
+            with pytest.raises(LookupError):
+                await an.portal('a5')
+
+    run(main)
+
+
+def test_of_several_of_one_name_that_one_counts_that_was_started_last(run, native):
+    async def main():
+        async with coppice.open_nursery() as an:
+            first = await an.start_actor('twin')
+            second = await an.start_actor('twin')
+            assert (await an.portal('twin')).uid == second.uid
+            await first.cancel_actor()
+            assert (await an.portal('twin')).uid == second.uid
+            third = await an.start_actor('twin')
+            await third.cancel_actor()
+            with pytest.raises(coppice.ActorDied):
+                await an.portal('twin')
+            await second.cancel_actor()
+
+    run(main)

@@ -221,3 +221,16 @@ def test_arguments_that_cannot_travel_leave_no_actor(run, native):
             assert native.actor('fib').ended
 
     run(main)
+
+
+def test_the_nursery_keeps_no_result_that_it_need_not_look_at(run, native):
+    native.plan('fib', endpoints={FIB: lambda n: n * 2})
+
+    async def main():
+        async with coppice.open_nursery() as an:
+            for _ in range(3):
+                portal = await an.run_in_actor(fib, n=7)
+                await portal.wait_for_result()
+            assert an._results == []
+
+    run(main)
