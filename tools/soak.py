@@ -36,6 +36,7 @@ SOAKS: dict[str, tuple[str, dict[str, int], list[str]]] = {
     "forced_placed": ("forced", {"stops": 16}, ["--then", "other_process", "--left-max", "0"]),
     "crowd": ("crowd", {"guests": 1_000}, []),
     "crowd_short_of_fds": ("crowd", {"guests": 200}, ["--at-most-fds", "100"]),
+    "crowd_short_of_memory": ("crowd", {"guests": 60}, ["--at-most-mb", "1500"]),
 }
 SECONDS = 3600  # for one of them
 
@@ -43,7 +44,7 @@ SECONDS = 3600  # for one of them
 def command(name: str, size: float) -> list[str]:
     """The script and its arguments; sizes that a tenth of would test nothing stay."""
     script, sizes, others = SOAKS[name]
-    whole = name in ("forced_placed", "crowd_short_of_fds")
+    whole = name in ("forced_placed", "crowd_short_of_fds", "crowd_short_of_memory")
     words = [str(ROOT / "tests" / "soak" / f"{script}.py")]
     for option, number in sizes.items():
         words += [f"--{option}", str(number if whole else max(1, round(number * size)))]

@@ -15,6 +15,7 @@ SMALL = {
     'forced_placed': 'forced --stops 2 --left-max 0 --then other_process',
     'crowd': 'crowd --guests 40',
     'crowd_short_of_fds': 'crowd --guests 100 --at-most-fds 60',
+    'crowd_short_of_memory': 'crowd --guests 60 --at-most-mb 1500',
 }
 
 
