@@ -135,7 +135,9 @@ def loop():
 def sleep(): begin(); time.sleep(1000)
 def wait(): begin(); threading.Event().wait()
 def lock():
-  l = threading.Lock(); l.acquire(); begin(); l.acquire()
+  l = threading.Lock(); l.acquire()
+  try: begin()
+  finally: l.acquire()  # Also if the interrupt was quicker.
 def native(): begin(); return sum(range(6 * 10**7))
 def modules(): return sorted(set(sys.modules) & {'asyncio', 'coppice', 'traceback', 'runpy'})
 def uid():

@@ -65,12 +65,15 @@ void guest_core::ensure_reaper_locked() {
 }
 
 // On the watch. A process that is out of threads or memory gets some back by what it ends, so one
-// that has left is ended right here.
+// that has left is ended right here. One that waits to be alone leaves without its finalizers: a
+// loop in one could not be ended.
 void guest_core::try_again_to_reap() {
   {
     std::lock_guard lock(mutex_);
     ensure_reaper_locked();
-    if (reaper_made_ || (phase_ != phase::left && phase_ != phase::failed)) return;
+    if (reaper_made_) return;
+    if (phase_ == phase::closing) settle_locked(false);
+    if (phase_ != phase::left && phase_ != phase::failed) return;
     reaper_made_ = true;
     reaped_by_watch_ = true;
   }
@@ -407,6 +410,10 @@ bool guest_core::wait_until_alone() noexcept {
 
 void guest_core::settle(bool run_finalizers) {
   std::lock_guard lock(mutex_);
+  settle_locked(run_finalizers);
+}
+
+void guest_core::settle_locked(bool run_finalizers) {
   if (settled_) return;
   settled_ = true;
   finalizers_run_ = run_finalizers;

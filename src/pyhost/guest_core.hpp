@@ -106,6 +106,7 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   void run_finalizers() noexcept;
   bool wait_until_alone() noexcept;
   void settle(bool run_finalizers);  // The reaper's answer.
+  void settle_locked(bool run_finalizers);
 
   void ensure_reaper_locked();
   void try_again_to_reap();
@@ -126,8 +127,8 @@ class guest_core : public std::enable_shared_from_this<guest_core> {
   bool want_force_ = false;
   bool force_refused_ = false;  // The self-test failed: on_stuck(force_off) was said.
   bool reaper_made_ = false;
-  bool settled_ = false;         // phase::closing: whatever is to be parked is parked.
-  bool finalizers_run_ = false;  // Then: on the guest's thread. Else not at all.
+  bool settled_ = false;          // phase::closing: whatever is to be parked is parked.
+  bool finalizers_run_ = false;   // Then: on the guest's thread. Else not at all.
   bool reaped_by_watch_ = false;  // There was no thread to be had for a reaper.
   bool quarantined_ = false;
   bool ended_ = false;  // Decided: the observer's last call is being or was made.
