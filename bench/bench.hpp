@@ -53,4 +53,12 @@ inline void pin_threads(pid_t pid, const std::string& prefix, int cpu) {
   if (d) ::closedir(d);
 }
 
+/// What of this process is in memory now.
+inline double resident_mb() {
+  std::ifstream in("/proc/self/statm");
+  double pages = 0;
+  in >> pages >> pages;
+  return pages * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
+}
+
 }  // namespace bench

@@ -18,6 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPEATS = 3
 SECONDS_MAX = 300
+# Where the programs' guests find the modules that lie here.
+GUESTS = {**os.environ, 'PYTHONPATH': f'{HERE}:{os.environ.get("PYTHONPATH", "")}'}
 
 
 def run(command, env=None):
@@ -47,12 +49,13 @@ def latencies(programs, python, add):
     for mode, suffix in (('one', '_us'), ('cross', '_cross_us')):
         rows = [('native.call', 'native', 'eventfd', False),
                 ('process.call', 'process', 'uds', False),
-                ('guest.call', 'guest', None, True),
-                ('guest.async_call', 'guest_async', None, True)]
+                ('guest.call', 'guest', 'def', True),
+                ('guest.async_call', 'guest_async', 'async', True)]
         for name, kind, limit, pool in rows:
             value, allowed, peer = together(
                 [programs / 'bench_latency', kind, mode],
-                [programs / 'bench_limits', limit, mode] if limit else None,
+                [programs / 'bench_python_limit', limit, mode, python] if pool
+                else [programs / 'bench_limits', limit, mode],
                 [python, HERE / 'peer_pool.py', mode] if pool else None)
             add(name + suffix, value, 'us', allowed, peer)
 
@@ -86,10 +89,9 @@ def beside_zmq(programs, size, count):
 
 def streams(programs, python, add):
     small, large = 64, 64 * 1024
-    guest = {**os.environ, 'PYTHONPATH': f'{HERE}:{os.environ.get("PYTHONPATH", "")}'}
     stream = programs / 'bench_stream'
     for kind, count in (('memory', 1_000_000), ('guest', 200_000)):
-        rates = [float(run([stream, kind, small, count], guest)) for _ in range(REPEATS)]
+        rates = [float(run([stream, kind, small, count], GUESTS)) for _ in range(REPEATS)]
         add(f'stream.{kind}_msgs_per_s', statistics.median(rates), '1/s', None, None)
     ours, limit, peer = beside_zmq(programs, small, 1_000_000)
     add('stream.uds_msgs_per_s', ours, '1/s', limit, peer)
@@ -97,24 +99,51 @@ def streams(programs, python, add):
     add('stream.uds_gb_per_s', ours, 'GB/s', limit, peer)
     times, limits, peers = [], [], []
     for _ in range(REPEATS):
-        times.append(float(run([stream, 'send', 64], guest)))
-        limits.append(float(run([stream, 'send', 0], guest)))
+        times.append(float(run([stream, 'send', 64], GUESTS)))
+        limits.append(float(run([stream, 'send', 0], GUESTS)))
         peers.append(float(run([python, HERE / 'peer_pool.py', 'send'])))
     add('guest.send_64mb_us', statistics.median(times), 'us', statistics.median(limits),
         statistics.median(peers))
 
 
 def starts(programs, python, add):
-    value, limit, peer = together([programs / 'bench_start'],
-                                  [programs / 'bench_bare_interpreter', python],
+    start = programs / 'bench_start'
+    value, limit, peer = together([start],
+                                  [programs / 'bench_bare_interpreter', 'start', python],
                                   [python, HERE / 'peer_pool.py', 'start'])
     add('guest.start_ms', value, 'ms', limit, peer)
-    for name in ('warm', 'warm_async'):
-        warm, = together([programs / 'bench_start', name])
-        add('guest.warm_start_us' if name == 'warm' else 'guest.warm_start_async_us', warm, 'us',
-            None, None)
     busy, = together([python, HERE / 'busy_root.py'])
     add('guest.start_busy_root_ms', busy, 'ms', limit, None)
+    for name in ('warm', 'warm_async'):
+        warm, = together([start, name])
+        add(f'guest.{name.replace("warm", "warm_start")}_us', warm, 'us', None, None)
+    value, limit, peer = together([start, 'forkserver'], [python, HERE / 'limit_fork.py'],
+                                  [python, HERE / 'peer_forkserver.py'])
+    add('forkserver.start_ms', value, 'ms', limit, peer)
+    value, limit = together([start, 'process'],
+                            [programs / 'bench_limits', 'exec', start, '--nothing'])
+    add('process.start_ms', value, 'ms', limit, None)
+    caf = programs / 'bench_caf_start'  # Built where CAF is installed.
+    value, peer = together([start, 'thread'], [caf] if caf.exists() else None)
+    add('thread.start_us', value, 'us', None, peer)
+
+
+def many(programs, python, add):
+    """25 guests, cold and warm, beside a pool of 25. The longest turns of the control loop."""
+    cold, warm, peers = [], [], []
+    for _ in range(REPEATS):
+        for kind, mine in (('cold', cold), ('warm', warm)):
+            mine.append([float(n) for n in run([programs / 'bench_many', kind], GUESTS).split()])
+        peers.append(float(run([python, HERE / 'peer_pool.py', 'many'])))
+    peer = statistics.median(peers)
+    add('guests.up_down_25_ms', statistics.median(ms for ms, *_ in cold), 'ms', None, peer)
+    add('guests.up_down_25_warm_ms', statistics.median(ms for ms, *_ in warm), 'ms', None, peer)
+    ours, bare = [], []
+    for _ in range(REPEATS):
+        ours.append(float(run([programs / 'bench_many', 'memory'], GUESTS)))
+        bare.append(float(run([programs / 'bench_bare_interpreter', 'memory', python])))
+    add('guest.memory_mb', statistics.median(ours), 'MB', statistics.median(bare), None)
+    return [turns for _, *turns in cold + warm]
 
 
 def speed_up(programs, python, add):
@@ -134,17 +163,20 @@ def speed_up(programs, python, add):
 
 
 def stops(programs, add):
-    times, left = [], 0
+    times, left, turns = [], 0, []
     for _ in range(REPEATS):
-        ms, threads = run([programs / 'bench_stop']).split()
+        ms, threads, *longest = run([programs / 'bench_stop']).split()
         times.append(float(ms))
         left = max(left, int(threads))
+        turns.append([float(n) for n in longest])
     add('stop.stuck_25_ms', statistics.median(times), 'ms', None, None)
     add('stop.leaked_threads', left, 'threads', None, None)
+    return turns
 
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument('--only', default='', help='what to measure, like "starts,many"; else all')
     for name in ('programs', 'python', 'out'):
         parser.add_argument(f'--{name}', required=True, type=Path)
     options = parser.parse_args()
@@ -156,13 +188,22 @@ def main():
               + (f', limit {limit:.4g}' if limit is not None else '')
               + (f', peer {peer:.4g}' if peer is not None else ''), flush=True)
 
-    core(options.programs, add)
-    threads(options.programs, add)
-    latencies(options.programs, options.python, add)
-    streams(options.programs, options.python, add)
-    starts(options.programs, options.python, add)
-    speed_up(options.programs, options.python, add)
-    stops(options.programs, add)
+    programs, python, turns = options.programs, options.python, []
+    groups = {
+        'core': lambda: core(programs, add),
+        'threads': lambda: threads(programs, add),
+        'latencies': lambda: latencies(programs, python, add),
+        'streams': lambda: streams(programs, python, add),
+        'starts': lambda: starts(programs, python, add),
+        'speed_up': lambda: speed_up(programs, python, add),
+        'many': lambda: turns.extend(many(programs, python, add)),
+        'stops': lambda: turns.extend(stops(programs, add)),
+    }
+    for name in options.only.split(',') if options.only else groups:
+        groups[name]()
+    if turns:
+        add('control.turn_max_us', max(wall for wall, _ in turns), 'us', None, None)
+        add('control.turn_cpu_max_us', max(cpu for _, cpu in turns), 'us', None, None)
     options.out.write_text(json.dumps(rows, indent=1) + '\n')
 
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench_stop: 25 guests stuck in four ways, cancelled at once. Prints the ms until the block has
-// ended and the threads that are left, as "ms threads".
+// ended, the threads that are left, and the longest turns of the control loop during the stops in
+// us, as "ms threads turn cpu".
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <thread>
 
 #include "bench/bench.hpp"
+#include "bench/control.hpp"
 #include "bench/endpoints.hpp"
 
 using namespace coppice;
@@ -42,6 +44,7 @@ task<> start_all(actor_nursery& an, int count) {
 
 task<> measure(actor& self) {
   std::vector<double> times;
+  bench::turns longest;
   long left = 0;
   for (int round = 0; round < 4; ++round) {
     const long before = threads();
@@ -49,16 +52,19 @@ task<> measure(actor& self) {
     auto body = [&](actor_nursery& an) -> task<> {
       co_await start_all(
           an, round == 0 ? 1 : 25);  // The first is a warm-up: helper threads, self-test.
+      bench::measure_turns();
       begun = bench::clock::now();
       an.cancel("measure");
     };
     co_await open_nursery(self, body);
     if (round == 0) continue;
     times.push_back(bench::us_since(begun) / 1e3);
+    longest.add(bench::longest_turns());
     for (int i = 0; i < 100 && threads() > before; ++i) std::this_thread::sleep_for(5ms);
     left = std::max(left, threads() - before);
   }
-  fmt::print("{:.3f} {}\n", bench::median(times), left);
+  fmt::print("{:.3f} {} {:.1f} {:.1f}\n", bench::median(times), left, longest.wall_us,
+             longest.cpu_us);
 }
 
 }  // namespace

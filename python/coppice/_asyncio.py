@@ -7,6 +7,7 @@ again. However often that is, they count as one request, for as long as the task
 cancelled. So asyncio.timeout(), TaskGroup and Runner, which count too, keep their sums right.
 """
 import asyncio
+import selectors
 import weakref
 from asyncio import CancelledError, Future, Task
 
@@ -20,6 +21,7 @@ from coppice._types import Any, Callable, Coroutine, Self, TracebackType
 # its children: then it is told after a millisecond, 2, 4, … and so on.
 AT_ONCE = 8
 AGAIN_WITHIN = 0.05
+SHORT = 0.0001  # Seconds: a loop that waits for a timer so soon does not look for us first.
 
 
 class AsyncioWait:
@@ -382,6 +384,30 @@ def current_effective_deadline() -> float:
     return soonest
 
 
+def _look_before_waiting(loop: asyncio.AbstractEventLoop, wake_fd: int) -> None:
+    """Has the loop look for what comes to `wake_fd` for a moment before it sleeps, where that pays:
+    waking a thread costs more than all the rest of a call.
+
+    A loop's selector can be chosen when the loop is made, but that is for policies to do. So it is
+    the method that is replaced; loops without such a selector sleep at once, as ever.
+    """
+    selector = getattr(loop, '_selector', None)
+    if not isinstance(selector, selectors.BaseSelector):
+        return
+    wait = selector.select
+
+    def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= SHORT or not native.look():
+            return wait(timeout)
+        ready = wait(0)
+        key = selector.get_map().get(wake_fd)
+        if key is not None and all(one.fd != wake_fd for one, _ in ready):
+            ready.append((key, selectors.EVENT_READ))
+        return ready
+
+    selector.select = select  # type: ignore[method-assign]
+
+
 class AsyncioAdapter:
     """`_loop.Adapter`: attached to a loop that runs already (a root), or running one (a guest)."""
     name = 'asyncio'
@@ -405,6 +431,7 @@ class AsyncioAdapter:
         loop.set_exception_handler(self._on_loop_error)
         self._guest = True
         self._watch()
+        _look_before_waiting(loop, self._wake_fd)
         try:
             self._run_until_stopped(loop)
             self._end_tasks(loop)

@@ -89,6 +89,10 @@ def zygote_main(options: Mapping[str, Any]) -> int:
 # --- events -----------------------------------------------------------------------------------------
 def set_loop(loop: Loop | None) -> None: ...
 def wake_fd() -> int: ...
+def look() -> bool:
+    """For an event loop of ours that is about to wait: looks for a moment, without the GIL, if that
+    is likely to pay. True: there is something to drain(), for which wake_fd() does not become
+    readable."""
 def drain() -> None:
     """Takes every event from the inbox and acts on it, then arms wake_fd(). Event loops call it when
     wake_fd() is readable. `def` endpoints run inside it."""

@@ -28,6 +28,7 @@ long futex(std::atomic<std::uintptr_t>& word, int op, std::uint32_t value, const
 }  // namespace
 
 bool inbox::push(inbox_item& item, bool quiet) noexcept {
+  spin_.called();
   std::uintptr_t head = head_.load(std::memory_order_relaxed);
   bool counted = false;
   for (;;) {
@@ -77,7 +78,14 @@ inbox_item* inbox::take() noexcept {
 
 bool inbox::prepare_sleep(sleep how) noexcept {
   std::uintptr_t nothing = 0;
-  return head_.compare_exchange_strong(nothing, static_cast<std::uintptr_t>(how));
+  if (!head_.compare_exchange_strong(nothing, static_cast<std::uintptr_t>(how))) return false;
+  spin_.falls_asleep();
+  return true;
+}
+
+bool inbox::look(duration limit) noexcept {
+  const auto bound = limit < duration::zero() ? base::spin_wait::look_max : limit;
+  return spin_.look([this] { return !empty(); }, bound);
 }
 
 void inbox::sleep_on_futex(duration limit) noexcept {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/spin_wait.hpp"
 #include "base/unique_function.hpp"
 #include "coppice/clock.hpp"
 
@@ -69,11 +70,21 @@ class inbox {
   bool is_closed() const noexcept { return head_.load(std::memory_order_relaxed) == closed; }
   bool asleep() const noexcept { return (head_.load(std::memory_order_relaxed) & tags) != 0; }
 
+  /// Looks for a moment, if that is likely to pay, whether something comes: for at most `limit`
+  /// (negative: no limit). True: something is there. Pushes need not ring meanwhile.
+  bool look(duration limit) noexcept;
+
   /// Announces that the loop is about to sleep. False: something is there, do not.
   bool prepare_sleep(sleep how) noexcept;
 
   /// The loop is up again: pushes need not ring. Keeps what is there.
-  void awake() noexcept { head_.fetch_and(~tags); }
+  void awake() noexcept {
+    head_.fetch_and(~tags);
+    spin_.wakes_up();
+  }
+
+  /// The loop's run has ended: it neither works nor waits.
+  void rests() noexcept { spin_.stops(); }
 
   /// Sleeps after prepare_sleep(on_futex), for at most `limit` (negative: no limit). May return
   /// early.
@@ -97,6 +108,7 @@ class inbox {
   std::atomic<std::uintptr_t> head_{0};
   std::atomic<int> ringing_{0};  // Threads between seeing the loop asleep and having rung.
   reactor* reactor_ = nullptr;
+  base::spin_wait spin_;
 };
 
 /// A callable as an inbox item.

@@ -2,7 +2,9 @@
 #include "core/inbox.hpp"  // First: proves the header stands alone.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <deque>
 #include <vector>
 
@@ -65,6 +67,40 @@ TEST(Inbox, RefusesAfterCloseAndGivesWhatWasLeft) {
   EXPECT_EQ(box.close(), &a);
   EXPECT_FALSE(box.push(b, false));
   EXPECT_EQ(box.close(), nullptr);
+}
+
+TEST(Inbox, ALookEndsAtItsLimitAndWithoutOne) {
+  inbox box;
+  EXPECT_FALSE(box.look(duration::zero()));
+  EXPECT_FALSE(box.look(duration(-1)));
+}
+
+// One answers each question at once, on another processor where there is one.
+TEST(Inbox, ALookFindsAnAnswerThatComesAtOnce) {
+  if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) GTEST_SKIP() << "with one processor nobody looks";
+  inbox box;
+  note answer;
+  std::atomic<int> asked{0};
+  std::atomic<bool> enough{false};
+  base::os_thread answers("answers", [&] {
+    for (int answered = 0; !enough;) {
+      if (asked == answered) continue;
+      ++answered;
+      box.push(answer, false);
+    }
+  });
+  bool found = false;
+  while (!found) {
+    ++asked;
+    found = box.empty() && box.look(duration(-1));
+    if (!found && box.prepare_sleep(inbox::sleep::on_futex)) {
+      box.sleep_on_futex(5s);
+      box.awake();
+    }
+    for (bool taken = false; !taken;) box.take_each([&](inbox_item&) { taken = true; });
+  }
+  enough = true;
+  answers.join();
 }
 
 // Two threads push, one takes and sleeps in between: nothing is lost, nothing overtakes.

@@ -131,6 +131,7 @@ void loop::run_root(detail::task_node& root) {
   pulse_->run_ends();
   if (stalls_) stalls_->remove(*pulse_);
   if (crew_) crew_->run_ends();
+  inbox_->rests();
   root_ = nullptr;
   current_loop = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -154,6 +155,8 @@ void loop::finish_run() {
 
 void loop::turn(const detail::task_node& root) {
   const std::uint64_t nth = pulse_->turn_begins();
+  if (pulse_->measures_turns()) [[unlikely]]
+    pulse_->turn_is_measured();
   run_ready();
   run_hooks();
   run_inbox();
@@ -163,6 +166,8 @@ void loop::turn(const detail::task_node& root) {
     look_at_clock();
   }
   if (reactor_ && resumed_since_poll_ >= resumes_per_poll) poll_io();
+  if (pulse_->measures_turns()) [[unlikely]]
+    pulse_->turn_is_over();
   if (nothing_to_do() && root.state != detail::task_state::done) {
     sleep();
     look_at_clock();
@@ -267,9 +272,17 @@ void loop::sleep() {
   const bool has_io = reactor_ && reactor_->has_work();
   const time_point next = timers_.next();
   if (!has_io && outside_work_ == 0 && clock_->skip_to(next)) return;
-  duration limit(-1);
-  if (next != time_point::max()) limit = std::max(next - clock_->now(), duration::zero());
+  const auto left = [&] {
+    if (next == time_point::max()) return duration(-1);
+    return std::max(next - clock_->now(), duration::zero());
+  };
+  duration limit = left();
   if (limit == duration::zero()) return;
+  if (!has_io) {
+    if (inbox_->look(limit)) return;
+    limit = left();  // A look in vain has taken some of it.
+    if (limit == duration::zero()) return;
+  }
   if (!inbox_->prepare_sleep(has_io ? inbox::sleep::in_reactor : inbox::sleep::on_futex)) return;
   pulse_->falls_asleep();
   if (has_io) {

@@ -96,7 +96,8 @@ struct loop_options {
 ///
 /// A turn: the tasks that are ready, in order; the turn hooks; what other threads posted; timers
 /// that are due; I/O. With nothing to do it sleeps until one of the last three: on a futex if no
-/// I/O waits, else in epoll.
+/// I/O waits, else in epoll. Before a futex it looks for a moment whether somebody posts, if that
+/// has paid lately: base::spin_wait.
 ///
 /// Promises: a post from another thread costs no system call while the loop is awake, and one
 /// wake-up when it sleeps; posts run in order; nothing of a run remains when run() returns.

@@ -4,6 +4,7 @@
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/symbol.hpp"
@@ -19,11 +20,43 @@ bool barrier_everywhere() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+duration now_by(clockid_t clock) noexcept {
+  timespec t{};
+  ::clock_gettime(clock, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+}
+
+void keep_longest(std::atomic<duration::rep>& max, duration to) noexcept {
+  if (to.count() > max.load(std::memory_order_relaxed)) max.store(to.count());
+}
+
 }  // namespace
 
 void loop_pulse::run_begins() noexcept {
   tid_.store(static_cast<pid_t>(::syscall(SYS_gettid)));
   phase_.store(phase::awake);
+}
+
+void loop_pulse::measure_turns() noexcept {
+  measures_.store(true);
+  wall_max_.store(0);
+  cpu_max_.store(0);
+}
+
+loop_pulse::turn_lengths loop_pulse::longest_turns() const noexcept {
+  return {.wall = duration(wall_max_.load()), .cpu = duration(cpu_max_.load())};
+}
+
+// The processor's time goes on from the last turn's beginning: what I/O calls runs in its sleep.
+void loop_pulse::turn_is_measured() noexcept {
+  const duration cpu = now_by(CLOCK_THREAD_CPUTIME_ID);
+  if (cpu_began_ != duration::zero()) keep_longest(cpu_max_, cpu - cpu_began_);
+  cpu_began_ = cpu;
+  began_ = now_by(CLOCK_MONOTONIC);
+}
+
+void loop_pulse::turn_is_over() noexcept {
+  if (began_ != duration::zero()) keep_longest(wall_max_, now_by(CLOCK_MONOTONIC) - began_);
 }
 
 loop_pulse::beat loop_pulse::now() const noexcept {

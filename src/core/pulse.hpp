@@ -64,6 +64,17 @@ class loop_pulse {
       wait_for_readers();
   }
 
+  /// How long turns are, for benchmarks: off unless asked for, and then from zero.
+  struct turn_lengths {
+    duration wall{};  // Of one turn, without the sleep at its end and what I/O calls there.
+    duration cpu{};   // Of the thread, from turn to turn: with what I/O calls.
+  };
+  void measure_turns() noexcept;
+  turn_lengths longest_turns() const noexcept;
+  bool measures_turns() const noexcept { return measures_.load(std::memory_order_relaxed); }
+  void turn_is_measured() noexcept;  // It begins,
+  void turn_is_over() noexcept;      // it is about to sleep, or to go on with the next.
+
   /// A moment of the loop. Two that are equal, and not asleep, span the time between them: a task
   /// is resumed at most once in a turn.
   struct beat {
@@ -102,6 +113,10 @@ class loop_pulse {
   std::atomic<int> readers_{0};
   std::atomic<phase> phase_{phase::not_running};
   std::atomic<pid_t> tid_{0};
+  std::atomic<bool> measures_{false};
+  std::atomic<duration::rep> wall_max_{0};
+  std::atomic<duration::rep> cpu_max_{0};
+  duration began_{}, cpu_began_{};  // Of the turn that is measured; zero: none. The loop's.
 };
 
 /// Says in words who has a loop: "'name'", a coroutine's function, or that it is no task.

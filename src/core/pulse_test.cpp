@@ -13,6 +13,8 @@
 namespace coppice::core {
 namespace {
 
+using namespace std::chrono_literals;
+
 struct bare_scheduler final : detail::scheduler {
   bare_scheduler() : scheduler(system_clock()) {}
 };
@@ -57,6 +59,28 @@ TEST_F(PulseOfATask, WhoOfAMomentThatIsOverIsNobody) {
 task<> compute(unsigned rounds) {
   for (volatile unsigned i = 0; i < rounds;) i = i + 1;
   co_return;
+}
+
+TEST(Pulse, TheLongestTurnIsKeptFromWhenItIsAskedFor) {
+  loop l;
+  l.run([](loop_pulse& pulse) -> task<> {
+    const auto keep_the_loop = [] {
+      const auto until = std::chrono::steady_clock::now() + 2ms;
+      while (std::chrono::steady_clock::now() < until) {
+      }
+    };
+    keep_the_loop();
+    co_await checkpoint();
+    EXPECT_EQ(pulse.longest_turns().wall, 0ms) << "nobody asked";
+    pulse.measure_turns();
+    co_await checkpoint();
+    keep_the_loop();
+    for (int i = 0; i < 3; ++i) co_await checkpoint();
+    EXPECT_GE(pulse.longest_turns().wall, 2ms) << "though shorter ones followed";
+    EXPECT_GT(pulse.longest_turns().cpu, 0ms);
+    pulse.measure_turns();
+    EXPECT_EQ(pulse.longest_turns().wall, 0ms);
+  }(l.pulse()));
 }
 
 TEST(Pulse, NamesCanBeReadWhileTheirTasksEnd) {

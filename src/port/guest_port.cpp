@@ -42,7 +42,8 @@ void guest_port::locked(F&& f) {
 }
 
 void guest_port::wake() {
-  if (asleep_.exchange(false)) wake_.ring();
+  spin_.called();
+  if (waits_.exchange(waiting::no) == waiting::asleep) wake_.ring();
 }
 
 // --- any thread ----------------------------------------------------------------------------------
@@ -131,6 +132,7 @@ void guest_port::describe(base::tree_writer& w) {
 // --- the guest's own thread ----------------------------------------------------------------------
 
 std::optional<event> guest_port::take() {
+  spin_.wakes_up();
   std::lock_guard lock(mutex_);
   if (inbox_.empty()) return std::nullopt;
   std::optional<event> e(std::move(inbox_.front()));
@@ -146,25 +148,59 @@ void guest_port::nudge() noexcept {
 
 bool guest_port::prepare_to_sleep() {
   wake_.clear();
-  asleep_.store(true);
+  waits_.store(waiting::asleep);
   // Whoever delivered before the store above saw us awake and did not ring, and the ring of a nudge
   // may just have been cleared: look once more.
   const bool nudged = nudged_.exchange(false);
   std::lock_guard lock(mutex_);
   if (inbox_.empty() && !nudged) return true;
-  asleep_.store(false);
+  waits_.store(waiting::no);
+  return false;
+}
+
+bool guest_port::empty() const {
+  std::lock_guard lock(mutex_);
+  return inbox_.empty();
+}
+
+bool guest_port::pays_to_look() {
+  if (spin_.pays()) return true;
+  spin_.falls_asleep();
+  return false;
+}
+
+bool guest_port::look() { return look_within(base::spin_wait::look_max); }
+
+// Nobody need ring for one that looks. It looks at what is written after the mutex is released: who
+// sees the event sooner runs into that mutex, and sleeps.
+bool guest_port::look_within(duration bound) {
+  if (spin_.pays()) {
+    waits_.store(waiting::looks);
+    const auto called = [this] {
+      return waits_.load(std::memory_order_acquire) == waiting::no ||
+             nudged_.load(std::memory_order_relaxed);
+    };
+    const bool found = !empty() || spin_.look(called, bound);
+    if (found) {
+      waits_.store(waiting::no);
+      return true;
+    }
+  }
+  if (!prepare_to_sleep()) return true;
+  spin_.falls_asleep();
   return false;
 }
 
 void guest_port::wait(duration bound) {
-  if (!prepare_to_sleep()) return;
+  if (look_within(bound)) return;
   pollfd p{wake_.fd(), POLLIN, 0};
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(bound).count();
   // One poll: EINTR is a kick, and the caller must attach to find out what it means. A bound that
   // has passed is not poll()'s negative one, which is for ever.
   ::poll(&p, 1, static_cast<int>(std::clamp<std::int64_t>(ms, 0, 1 << 30)));
   nudged_.store(false);  // If it was one, this was what it was for.
-  asleep_.store(false);
+  waits_.store(waiting::no);
+  spin_.wakes_up();
 }
 
 request_id guest_port::call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/fd.hpp"
+#include "base/spin_wait.hpp"
 #include "port/actor_port.hpp"
 
 namespace coppice::port {
@@ -62,11 +63,18 @@ class guest_port final : public actor_port {
   /// The next event, if there is one. Clears the wake-up.
   std::optional<event> take();
   /// Sleeps until the inbox is not empty or a signal arrives (the caller then attaches: a guest
-  /// that is being destroyed must notice). Call without a GIL. Always returns within `bound`.
+  /// that is being destroyed must notice). Call without a GIL. Always returns within `bound`. Looks
+  /// for a moment first, if that is likely to pay: base::spin_wait.
   void wait(duration bound);
   /// Announces that the next event must ring wake_fd(); false: something is there already, or there
   /// was a nudge() since the last time.
   bool prepare_to_sleep();
+  /// For an event loop that is about to wait for wake_fd(): would it pay to look() first? False:
+  /// the loop sleeps from now until it take()s.
+  bool pays_to_look();
+  /// Looks for a moment. True: there is something to take(), and wake_fd() does not ring for it.
+  /// Call without a GIL.
+  bool look();
 
   request_id call(const ipc::link_ptr& to, std::string_view ns, std::string_view func,
                   payload kwargs);  // The reply comes as reply_arrived.
@@ -101,6 +109,8 @@ class guest_port final : public actor_port {
   template <class F>
   void locked(F&& f);  // Runs f(effects&) under the mutex, then delivers and performs.
   void wake();
+  bool empty() const;
+  bool look_within(duration bound);
 
   mutable std::mutex mutex_;
   call_table table_;  // Guarded by mutex_, as is everything below up to the blank line.
@@ -112,10 +122,12 @@ class guest_port final : public actor_port {
 
   std::atomic<std::uint64_t> taken_{0};        // Events taken out so far.
   std::atomic<std::uint64_t> cancel_mark_{0};  // `delivered_` right after cancel was asked.
-  std::atomic<bool> asleep_{false};
+  enum class waiting : std::uint8_t { no, looks, asleep };
+  std::atomic<waiting> waits_{waiting::no};  // Whoever delivers ends it, outside of the mutex.
   std::atomic<bool> nudged_{false};
   std::atomic<bool> alone_{false};
   base::event_fd wake_;
+  base::spin_wait spin_;
 };
 
 }  // namespace coppice::port

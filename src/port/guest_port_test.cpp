@@ -263,6 +263,47 @@ TEST_F(GuestPort, ANudgeIsNeverLost) {
   EXPECT_TRUE(rings());
 }
 
+TEST_F(GuestPort, ALookFindsWhatIsThereAndNudges) {
+  EXPECT_FALSE(port->pays_to_look()) << "it has not waited yet";
+  start("c1");
+  EXPECT_TRUE(port->look());
+  while (port->take()) {
+  }
+  port->nudge();
+  EXPECT_TRUE(port->look());
+  EXPECT_FALSE(port->look()) << "it has been heard";
+}
+
+// Said by an event loop before it waits for the descriptor.
+TEST_F(GuestPort, AfterALookInVainTheDescriptorRings) {
+  EXPECT_FALSE(port->look());
+  start("c1");
+  EXPECT_TRUE(rings());
+}
+
+// One delivers as soon as the last event was taken.
+TEST_F(GuestPort, AGuestThatIsAnsweredAtOnceLooksAndNobodyRings) {
+  if (::sysconf(_SC_NPROCESSORS_ONLN) < 2) GTEST_SKIP() << "with one processor nobody looks";
+  std::atomic<int> taken{0};
+  std::atomic<bool> enough{false};
+  base::os_thread answers("answers", [&] {
+    for (int given = 0; !enough;) {
+      if (taken != given) continue;
+      ++given;
+      port->cancel("x");
+    }
+  });
+  for (bool found = false; !found;) {
+    while (port->take()) ++taken;
+    if (!port->prepare_to_sleep()) continue;
+    found = port->pays_to_look() && port->look() && !rings();
+    pollfd p{port->wake_fd(), POLLIN, 0};
+    if (!found) ::poll(&p, 1, 1'000);
+  }
+  enough = true;
+  answers.join();
+}
+
 TEST_F(GuestPort, NoWakeUpIsLostAmongAHundredThousandEventsOfTwoThreads) {
   constexpr int each = 50'000;
   const auto deliver = [this] {

@@ -121,6 +121,15 @@ ref set_loop(arguments a) {
 
 ref wake_fd(arguments) { return ref::take(PyLong_FromLong(own_actor().port()->wake_fd())); }
 
+ref look(arguments) {
+  guest_actor* actor = guest_actor::current();
+  if (!actor || !actor->on_own_thread() || !actor->port()->pays_to_look()) return ref::of(Py_False);
+  PyThreadState* mine = PyEval_SaveThread();
+  const bool found = actor->port()->look();
+  PyEval_RestoreThread(mine);  // A guest that is being destroyed never comes back from here.
+  return ref::take(PyBool_FromLong(found));
+}
+
 ref drain(arguments) {
   // Late calls come from loops that end after their root.
   if (guest_actor* actor = guest_actor::current(); actor && actor->on_own_thread()) actor->drain();
@@ -361,6 +370,7 @@ PyMethodDef module_functions[] = {
     function<zygote_main_function, 1>("zygote_main"),
     function<set_loop, 1>("set_loop"),
     function<wake_fd, 0>("wake_fd"),
+    function<look, 0>("look"),
     function<drain, 0>("drain"),
     function<call, 5>("call"),
     function<cancel_call, 1>("cancel_call"),
