@@ -123,8 +123,7 @@ def starts(programs, python, add):
     value, limit = together([start, 'process'],
                             [programs / 'bench_limits', 'exec', start, '--nothing'])
     add('process.start_ms', value, 'ms', limit, None)
-    caf = programs / 'bench_caf_start'  # Built where CAF is installed.
-    value, peer = together([start, 'thread'], [caf] if caf.exists() else None)
+    value, peer = together([start, 'thread'], [programs / 'bench_caf_start'])
     add('thread.start_us', value, 'us', None, peer)
 
 

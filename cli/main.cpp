@@ -23,7 +23,10 @@ task<> no_root(actor&) { co_return; }
 
 int tour(int argc, char** argv, const tour_options& options) {
   auto root = [options](actor& self) -> task<int> { return run_tour(self, options); };
-  return run_main(argc, argv, root, {.endpoints = {ping_endpoint}, .name = "tour"});
+  return run_main(argc, argv, root,
+                  {.endpoints = {ping_endpoint},
+                   .name = "tour",
+                   .on_hard_stop = [](const actor_exit&) {}});  // It shows them.
 }
 
 /// What the command line said.

@@ -9,6 +9,7 @@ if(COPPICE_TESTS)
 endif()
 if(COPPICE_BENCH)
   find_library(COPPICE_LIBZMQ zmq REQUIRED)  # a peer to measure beside
+  find_library(COPPICE_LIBCAF caf_core REQUIRED)  # likewise
 endif()
 
 add_library(coppice_asio INTERFACE)  # Boost.Asio, header only; used in core/reactor.cpp and ipc/

@@ -45,6 +45,7 @@ LIBRARY_HOMES: tuple[tuple[str, str, str], ...] = (
     (r"msgpack", r"$^", "we have a msgpack codec of our own: src/msg/"),
     (r"elfutils/|dwarf\.h$|libdw", r"src/hang/", "stacks and symbols live in src/hang/"),
     (r"zmq", r"bench/", "ZeroMQ is a peer to measure beside: bench/"),
+    (r"caf/", r"bench/", "CAF is a peer to measure beside: bench/"),
     (r"benchmark/", r"bench/", "Google Benchmark lives in bench/"),
     (r"g(test|mock)/", r"TEST", "GoogleTest is for tests and src/testkit/"),
 )

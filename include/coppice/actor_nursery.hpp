@@ -27,6 +27,8 @@ namespace coppice {
 struct actor_exit {
   uid actor;
   exit_report report;
+
+  std::string to_text() const;  // One line, with what it was stopped by and how long that took.
 };
 
 struct nursery_options {

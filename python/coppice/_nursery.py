@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SIGINT, SIGTERM = 2, 15
 EXITS_KEPT_MAX = 1024
+HARD_RUNGS = frozenset({'forced', 'killed', 'abandoned', 'reclaimed'})
 
 
 class Child:
@@ -78,7 +79,7 @@ class Child:
         await waiter.wait()
 
     def on_event(self, kind: str, value: Any) -> None:
-        """From drain(): 'started', 'start_failed', 'lost' or 'ended'."""
+        """From drain(): 'started', 'start_failed', 'lost', 'ended', and 'reclaimed' after that."""
         if kind == 'started':
             self.link = value
             self.place.on_started()
@@ -103,6 +104,9 @@ class Child:
             self._settle_start(ActorFailure(
                 f'actor {self.name!r} ended before it had started: {self.report}', self.report))
             self.nursery._on_ended(self, self.report, failure, requested or self.stopping)
+        elif kind == 'reclaimed':
+            self.report = ExitReport(*value)
+            self.nursery._note_reclaimed(self, self.report)
 
     def _settle_start(self, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
@@ -336,6 +340,12 @@ class ActorNursery:
         if len(self._exits) == EXITS_KEPT_MAX:  # A block may start actors for years.
             del self._exits[next(iter(self._exits))]
         self._exits[child.uid] = report
+        _log_if_hard(child, report)
+
+    def _note_reclaimed(self, child: Child, report: ExitReport) -> None:
+        if child.uid in self._exits:
+            self._exits[child.uid] = report
+        _log_if_hard(child, report)
 
     def _on_ended(self, child: Child, report: ExitReport, failure: bool, asked: bool) -> None:
         self._note_exit(child, report)
@@ -444,6 +454,14 @@ class ActorNursery:
         """The block is left where nobody can wait: its coroutine is closed outside its loop."""
         self._stop_children()
         self._closed = True
+
+
+def _log_if_hard(child: Child, report: ExitReport) -> None:
+    """Once for each end that took more than an interruption."""
+    if report.rung in HARD_RUNGS:
+        import logging  # A guest that never needs it does not pay for it.
+
+        logging.getLogger('coppice').warning('actor %r: %s', child.name, report)
 
 
 def _is_failure(report: ExitReport, requested: bool) -> bool:

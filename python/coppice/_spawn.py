@@ -13,6 +13,10 @@ VARIABLE = 'COPPICE_SPAWN_METHOD'
 NEEDS_MAIN = "start the actor with start_method='process'"
 AUTO = 'subint'      # What 'auto' tries first, and
 OTHERWISE = 'forkserver'  # takes where a module needs the main interpreter.
+PROCESS = 'process'
+
+# CPython 3.14: an allocation of another interpreter waits for ever for tracemalloc's lock.
+TRACED = 'tracemalloc traces this process, and no sub-interpreter can start under it'
 
 _keys: dict[str, str] = {}     # Of every method that runs Python, by key and alias.
 _not_python: set[str] = set()  # Keys of the others.
@@ -43,9 +47,13 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
         _learn_methods()
     key = _keys.get(start_method, start_method)
     if key == 'auto':
+        if _is_traced():
+            return OTHERWISE, f"'auto' is {OTHERWISE!r} here: {TRACED}"
         placed, why = native.place(AUTO)
         return placed, why or f"'auto' is {AUTO!r} where the modules load in one"
     known = dict(native.backends())
+    if known.get(AUTO, '') is None and _is_traced():
+        known[AUTO] = f'{TRACED}: stop it, or use {OTHERWISE!r} or {PROCESS!r}'
     served = [name for name, refusal in known.items() if refusal is None and name in _keys]
     choices = ', '.join(['auto', *served])
     what = f'start method {start_method!r} (from {said_by})'
@@ -80,6 +88,14 @@ def otherwise(start_data: Mapping[str, Any], error: BaseException | None = None
         return None
     why = _need_main.get(modules)
     return (OTHERWISE, f"'auto' is {OTHERWISE!r} here: {why}") if why is not None else None
+
+
+def _is_traced() -> bool:
+    try:
+        import _tracemalloc
+    except ImportError:  # In a guest, where it does not load.
+        return False
+    return bool(_tracemalloc.is_tracing())
 
 
 def _learn_methods() -> None:
@@ -128,6 +144,8 @@ def main_data() -> dict[str, str]:
 
 def program_to_warm() -> dict[str, Any]:
     """What warm guests need to know ahead of this program."""
+    if _is_traced():
+        raise BackendUnavailable(f'there are no warm guests: {TRACED}: stop it, or leave out warm')
     return {'sys_path': search_path(), 'main_script': main_data().get('init_main_from_path')}
 
 

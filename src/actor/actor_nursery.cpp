@@ -11,6 +11,14 @@
 #include "actor/restarts.hpp"
 #include "coppice/time.hpp"
 
+namespace coppice {
+
+std::string actor_exit::to_text() const {
+  return fmt::format("actor '{}': {}", actor.name, report.text());
+}
+
+}  // namespace coppice
+
 namespace coppice::detail {
 
 using tree::child_slot;

@@ -146,8 +146,9 @@ task<> discovery::leave() {
   }
 }
 
+// Quiet: whoever looks for it asks the control loop later.
 void discovery::is_here(const port::actor_port_ptr& actor) {
-  control_->post([this, actor] { here_[actor->self().uuid] = actor; });
+  control_->post_quiet([this, actor] { here_[actor->self().uuid] = actor; });
 }
 
 port::actor_port_ptr discovery::actor_here(const std::string& uuid) const {
@@ -230,7 +231,7 @@ void discovery::open_registrar(const port::actor_port_ptr& root, addresses at, l
 void discovery::list_registrar(addresses bound) {
   bound_ = std::move(bound);
   registrar_place& place = places_.at("");
-  enlist(uid_of(*main_), [](const std::exception_ptr&) {});
+  enlist(uid_of(*main_), {}, [](const std::exception_ptr&) {});
   for (const auto& one : bound_)
     place.session->ask("register_actor", entry_of(uid_of(*main_), one), {});
 }
@@ -239,7 +240,7 @@ void discovery::join(const port::actor_port_ptr& main, addresses at, listed done
   main_ = main->self();
   here_[main->self().uuid] = main;
   for (const auto& one : at) place_at(one).joined = true;
-  enlist(uid_of(*main_), std::move(done));
+  enlist(uid_of(*main_), {}, std::move(done));
 }
 
 void discovery::addresses_for_children(std::function<void(tree_addresses)> then,
@@ -297,7 +298,7 @@ void discovery::publish(const std::string& uuid) {
 
 // --- registrations -------------------------------------------------------------------------------
 
-void discovery::enlist(const uid& who, listed done) {
+void discovery::enlist(const uid& who, const std::string& parent, listed done) {
   const auto actor = actor_here(who.uuid);
   const bool anywhere =
       std::ranges::any_of(places_, [](const auto& place) { return place.second.joined; });
@@ -319,7 +320,9 @@ void discovery::enlist(const uid& who, listed done) {
   const auto at = port::in_process_address(who.uuid);
   listed_[who.uuid] = {actor, at};
   places_.at("").session->hold();
-  places_.at("").session->ask("register_actor", entry_of(who, at), {});
+  const bool wakes_anyway = registrar_->self().uuid == parent;
+  places_.at("").session->ask("register_actor", entry_of(who, at), {},
+                              wakes_anyway ? ipc::urgency::lazy : ipc::urgency::now);
   done(nullptr);
 }
 

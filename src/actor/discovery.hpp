@@ -110,7 +110,7 @@ class discovery final : public directory {
                               std::function<void(std::exception_ptr)> failed);
 
   // --- directory: the supervisor's side ---
-  void enlist(const uid& who, listed done) override;
+  void enlist(const uid& who, const std::string& parent, listed done) override;
   void strike_off(const uid& who, bool has_left) override;
 
  private:

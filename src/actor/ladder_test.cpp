@@ -280,9 +280,13 @@ TEST_F(Ladder, AnAbandonedChildThatComesBackLeavesQuarantine) {
     EXPECT_EQ(list.at(0).actor.name, "kid");
     EXPECT_EQ(list.at(0).where, "fake kid");
     c.end();
-    co_await settle();
+    EXPECT_TRUE(co_await hears("kid", "started ended reclaimed"));
     EXPECT_TRUE(s.quarantined().empty());
     EXPECT_EQ(c.handles, 0);
+    EXPECT_EQ(last.name, "kid");
+    EXPECT_EQ(last.report.rung, rung::reclaimed);
+    EXPECT_EQ(last.report.how, exit_report::cause::returned);
+    EXPECT_GE(last.report.took, 2s) << "from the first request on";
   });
 }
 

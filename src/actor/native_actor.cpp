@@ -135,7 +135,8 @@ void native_actor::child_changed(port::child_changed change) {
     port::effects out;
     if (change.what == port::child_changed::kind::lost)
       me.table_.child_lost(change.uuid, change.report.detail, out);
-    else if (change.what != port::child_changed::kind::started)
+    else if (change.what == port::child_changed::kind::ended ||
+             change.what == port::child_changed::kind::start_failed)
       me.table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
     me.apply(std::move(out));
@@ -362,6 +363,8 @@ void native_actor::ready(const std::exception_ptr& failure) {
 }
 
 void native_actor::act(port::child_changed&& e) {
+  if (e.what == port::child_changed::kind::reclaimed)
+    return runtime_.tell_if_hard({{e.name, e.uuid}, e.report});
   auto it = slot_of_.find(e.uuid);
   if (it == slot_of_.end()) return;
   child_slot& c = *slots_[it->second].child;
@@ -379,6 +382,7 @@ void native_actor::act(port::child_changed&& e) {
       c.began = e.began;
       c.report = std::move(e.report);
       c.ended = true;
+      runtime_.tell_if_hard({c.id, c.report});
       c.settled.set();
       c.gone.set();
       break;
@@ -386,8 +390,11 @@ void native_actor::act(port::child_changed&& e) {
       c.report = std::move(e.report);
       c.requested = e.requested;
       c.ended = true;
+      runtime_.tell_if_hard({c.id, c.report});
       c.link.reset();
       c.gone.set();
+      break;
+    case port::child_changed::kind::reclaimed:
       break;
   }
 }

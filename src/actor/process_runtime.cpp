@@ -360,6 +360,12 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
   });
 }
 
+void process_runtime::tell_if_hard(const actor_exit& one) const {
+  if (one.report.rung < rung::forced) return;
+  if (options_.on_hard_stop) return options_.on_hard_stop(one);
+  base::write_without_waiting(STDERR_FILENO, "coppice: " + one.to_text() + "\n");
+}
+
 void process_runtime::actor_ended(const port::actor_port& port) {
   control_->post([this, uuid = port.self().uuid] { listeners_.ended(uuid); });
 }

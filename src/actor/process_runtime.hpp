@@ -18,6 +18,7 @@
 #include "actor/supervisor.hpp"
 #include "base/thread.hpp"
 #include "base/worker_pool.hpp"
+#include "coppice/actor_nursery.hpp"
 #include "coppice/guest_budget.hpp"
 #include "coppice/stall.hpp"
 #include "coppice/transports.hpp"
@@ -50,6 +51,7 @@ struct process_options {
   std::vector<error_kind> errors;  // The program's own that travel by name.
   spawn::zygote_preload forkserver_preload = {};
   guest_budget guests = {};
+  std::function<void(const actor_exit&)> on_hard_stop = {};  // See main_options.
   /// Of its loops: the control loop, and those of native actors. Not looked at if nobody asks.
   stall_options stalls{.after = duration::zero()};
   /// A loop that the caller runs, with run_control() as one of its tasks, instead of a loop on a
@@ -132,6 +134,9 @@ class process_runtime {
   /// then owns the socket. `done` runs there too: null, or why not.
   void connect_to_parent(port::actor_port_ptr port, ipc::address parent,
                          std::function<void(std::exception_ptr)> done);
+
+  /// A native actor's child has ended so. Tells main_options::on_hard_stop if that was needed.
+  void tell_if_hard(const actor_exit& one) const;
 
   /// The actor has ended: its listeners are closed, by itself if it has a loop of its own, and
   /// starts that wait for one fail. Does not block.

@@ -48,6 +48,7 @@ tree::process_options process_options_of(const main_options& options, bool reach
   out.signals = mode_of(options.handled);
   out.calls.payload_bytes_max = options.payload_bytes_max;
   out.stalls = options.stalls;
+  out.on_hard_stop = options.on_hard_stop;
   out.use(options.transports);
   out.errors = options.errors;
   out.guests = options.guests;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -171,6 +172,32 @@ TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
   EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
   let_go = true;
   let_go.notify_all();
+}
+
+TEST(Runtime, AnActorThatIsGivenUpIsToldOnceAndOnceMoreWhenItComesBack) {
+  std::mutex mutex;
+  std::vector<std::string> told;
+  main_options options = runtime_options();
+  options.on_hard_stop = [&](const actor_exit& one) {
+    std::lock_guard lock(mutex);
+    told.push_back(one.actor.name + " " + to_string(one.report.rung));
+  };
+  runtime rt(options);
+  rt.start_actor("good", {.backend = spawn::thread}).cancel_actor();
+  auto p = rt.start_actor(
+      "wedged", {.backend = spawn::thread, .stop = {.ask = 20ms, .unseen = 20ms, .total = 50ms}});
+  let_go = false;
+  EXPECT_THROW(rt.call(20ms, p, blocks_e), timeout_error);
+  EXPECT_EQ(p.cancel_actor().rung, rung::abandoned);
+  let_go = true;
+  let_go.notify_all();
+  const auto heard_twice = [&] {
+    std::lock_guard lock(mutex);
+    return told.size() > 1;
+  };
+  while (!heard_twice()) ::sched_yield();
+  std::lock_guard lock(mutex);
+  EXPECT_EQ(told, (std::vector<std::string>{"wedged abandoned", "wedged reclaimed"}));
 }
 
 TEST(Runtime, ACallWhoseRootIsStuckEndsAtItsDeadlineTooAndStopIsBounded) {

@@ -53,10 +53,19 @@ struct supervisor::record final : spawn::child_observer,
   /// Any thread: states a fact on the control loop.
   template <class F>
   void tell(F fact) {
-    control.post([me = shared_from_this(), fact = std::move(fact)]() mutable {
+    control.post(stating(std::move(fact)));
+  }
+  /// The same, of what nobody waits for: it is seen with the next one.
+  template <class F>
+  void tell_quietly(F fact) {
+    control.post_quiet(stating(std::move(fact)));
+  }
+  template <class F>
+  auto stating(F fact) {
+    return [me = shared_from_this(), fact = std::move(fact)]() mutable {
       fact(*me);
       me->look();
-    });
+    };
   }
   /// Control loop: the supervising task is to look again. A look that is still to come is enough.
   void look() { (void)looks.try_send('!'); }
@@ -65,9 +74,9 @@ struct supervisor::record final : spawn::child_observer,
     tell([how = std::move(how)](record& r) mutable {
       if (r.has_ended) return;
       r.has_ended = true;
-      if (r.quarantined) return r.came_back();
       r.report.how = how.how;
       r.report.status = how.status;
+      if (r.quarantined) return r.came_back();
       // Else the reason why its connection ended, if that came first, is all that is known.
       if (!how.detail.empty()) r.report.detail = std::move(how.detail);
     });
@@ -229,11 +238,8 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   const time_point until = later(control_->now(), request.start_within);
   co_await prepare(r, until);
   if (r->start_error) co_return;
-  // The handlers run on the parent's thread; all that they do is tell.
-  request.parent->adopt(r->uuid(), {.on_connected =
-                                        [r](ipc::link_ptr l) {
-                                          r->tell([l = std::move(l)](record& of) { of.link = l; });
-                                        },
+  // The handlers run on the parent's thread.
+  request.parent->adopt(r->uuid(), {.on_connected = [r](const ipc::link_ptr& l) { greet(r, l); },
                                     .on_lost =
                                         [r](std::string why) {
                                           r->tell([why = std::move(why)](record& of) {
@@ -253,8 +259,6 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
     r->start_error = std::current_exception();
     co_return;
   }
-  co_await wait(r, [](const record& x) { return x.link || x.over() || x.link_lost; }, until);
-  if (r->link && !r->over()) greet(r);
   co_await wait(
       r, [](const record& x) { return x.up || x.start_error || x.over() || x.link_lost; }, until);
   if (r->link_lost && !r->up && !r->start_error) co_await wait_for_report(r);
@@ -281,14 +285,22 @@ task<> supervisor::prepare(std::shared_ptr<record> r, time_point until) {
 }
 
 // The child has connected: it is told what it is to be, and asked whether it can serve. One of
-// tractor's would end over that question; it takes calls at once, and answers when it can.
-void supervisor::greet(const std::shared_ptr<record>& r) {
-  r->link->send(r->request.spec.spec);
-  if (!r->link->peer().extensions) {
-    r->up = !r->start_error;
-    return;
+// tractor's would end over that question, and C++ in this process has nothing to import: they take
+// calls at once, and answer when they can. On the thread that hears of the connection: the control
+// loop need not wake up only to pass it on. What this reads of the record was settled before the
+// start.
+void supervisor::greet(const std::shared_ptr<record>& r, const ipc::link_ptr& l) {
+  const start_request& request = r->request;
+  const bool is_ours_here = request.spec.native && request.backend->can().in_process;
+  l->send(request.spec.spec, is_ours_here ? ipc::urgency::lazy : ipc::urgency::now);
+  if (is_ours_here || !l->peer().extensions) {
+    return r->tell([l](record& of) {
+      of.link = l;
+      of.up = !of.start_error;
+    });
   }
-  r->request.parent->request(r->link, "self", "wait_ready", to_kwargs(), [r](port::reply&& reply) {
+  r->tell_quietly([l](record& of) { of.link = l; });
+  request.parent->request(l, "self", "wait_ready", to_kwargs(), [r](port::reply&& reply) {
     if (reply.how == port::reply::kind::value)
       r->tell([](record& of) {
         // Once its start has failed it may not have succeeded.
@@ -320,7 +332,8 @@ std::exception_ptr supervisor::why_not_up(const record& r) {
 
 // Others register themselves before they say that they are up.
 task<> supervisor::enlist(std::shared_ptr<record> r) {
-  directory_->enlist({r->name(), r->uuid()}, [r](std::exception_ptr e) {
+  const std::string& parent = r->request.spec.parent.uuid;
+  directory_->enlist({r->name(), r->uuid()}, parent, [r](std::exception_ptr e) {
     r->listed = true;
     r->start_error = std::move(e);
     r->look();
@@ -457,7 +470,18 @@ void supervisor::give_up(const std::shared_ptr<record>& r) {
   quarantine_.emplace(r->uuid(), r);
   r->on_came_back = [this, uuid = r->uuid()] {
     // Kept until here by the list alone; the child ends with the record.
-    if (auto node = quarantine_.extract(uuid)) node.mapped()->child.reset();
+    const auto node = quarantine_.extract(uuid);
+    if (!node) return;
+    record& back = *node.mapped();
+    back.child.reset();
+    port::child_changed change;
+    change.what = port::child_changed::kind::reclaimed;
+    change.uuid = uuid;
+    change.name = back.name();
+    change.report = back.report;
+    change.report.rung = rung::reclaimed;
+    change.report.took = control_->now() - back.climb_began;
+    back.request.parent->child_changed(std::move(change));
   };
   r->child->abandon();
 }

@@ -42,8 +42,10 @@ class directory {
  public:
   virtual ~directory() = default;
   /// A child in this process can serve: `done` is told, perhaps at once, that it is registered, or
-  /// why it cannot be.
-  virtual void enlist(const uid& who, std::function<void(std::exception_ptr)> done) = 0;
+  /// why it cannot be. `parent` is told of it right after that: if it is the registrar, it need not
+  /// be woken twice.
+  virtual void enlist(const uid& who, const std::string& parent,
+                      std::function<void(std::exception_ptr)> done) = 0;
   /// A child, wherever it was, has ended. `has_left`: in a process of its own, in good order, so
   /// that it has unregistered itself.
   virtual void strike_off(const uid& who, bool has_left) = 0;
@@ -95,7 +97,7 @@ class supervisor {
   task<> live(std::shared_ptr<record> r);
   task<> bring_up(std::shared_ptr<record> r);
   task<> prepare(std::shared_ptr<record> r, time_point until);
-  void greet(const std::shared_ptr<record>& r);
+  static void greet(const std::shared_ptr<record>& r, const ipc::link_ptr& l);
   static std::exception_ptr why_not_up(const record& r);
   task<> enlist(std::shared_ptr<record> r);
   task<> watch(std::shared_ptr<record> r);

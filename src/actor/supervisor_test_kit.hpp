@@ -110,7 +110,8 @@ class supervised : public testing::Test {
  protected:
   ~supervised() override {
     for (auto& [uuid, news] : heard_) {
-      const bool once = news == "failed" || news == "started ended";
+      const bool once =
+          news == "failed" || news == "started ended" || news == "started ended reclaimed";
       EXPECT_TRUE(once || news == "started") << uuid << ": " << news;
     }
     for (auto& [name, c] : backend.children) {
@@ -172,7 +173,7 @@ class supervised : public testing::Test {
     for (auto e = parent->take(); e; e = parent->take())
       if (auto* c = std::get_if<port::child_changed>(&*e)) {
         if (c->what == port::child_changed::kind::lost) continue;  // Its end is to come.
-        static const char* names[] = {"started", "lost", "failed", "ended"};
+        static const char* names[] = {"started", "lost", "failed", "ended", "reclaimed"};
         auto& news = heard_[c->uuid];
         news += (news.empty() ? "" : " ") + std::string(names[static_cast<int>(c->what)]);
         order.push_back(c->uuid.substr(8) + " " + names[static_cast<int>(c->what)]);

@@ -88,9 +88,11 @@ struct spec_arrived {
 /// A child of this actor. Sent by its supervisor, in this order: at most one `started`, at most one
 /// `lost`, whose requests are answered by then, then exactly one of `start_failed` or `ended`.
 struct child_changed {
-  enum class kind : std::uint8_t { started, lost, start_failed, ended };
+  // reclaimed: after `ended` of one that was abandoned, if its code came back.
+  enum class kind : std::uint8_t { started, lost, start_failed, ended, reclaimed };
   kind what = kind::ended;
   std::string uuid;
+  std::string name;          // reclaimed: its parent may have forgotten it.
   ipc::link_ptr link;        // started
   std::exception_ptr error;  // start_failed
   exit_report report;        // ended, and start_failed of one that began; lost: `detail` says why

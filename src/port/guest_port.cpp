@@ -75,7 +75,8 @@ void guest_port::child_changed(port::child_changed change) {
   locked([&](effects& out) {
     if (change.what == port::child_changed::kind::lost)
       table_.child_lost(change.uuid, change.report.detail, out);
-    else if (change.what != port::child_changed::kind::started)
+    else if (change.what == port::child_changed::kind::ended ||
+             change.what == port::child_changed::kind::start_failed)
       table_.child_ended(change.uuid, change.report, out);
     out.events.push_back(std::move(change));
   });

@@ -620,8 +620,13 @@ void guest_actor::act(port::child_changed&& e) {
                               : nullptr);
       break;
     }
+    case kind::reclaimed:
+      what = "reclaimed";
+      with = to_python(e.report);
+      break;
   }
-  if (e.what != kind::started && e.what != kind::lost) unwatch_child(e.uuid);
+  const bool may_come_back = e.what == kind::ended && e.report.rung == rung::abandoned;
+  if (e.what != kind::started && e.what != kind::lost && !may_come_back) unwatch_child(e.uuid);
   const ref told =
       ref::take(with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);
   if (!told) complain(on_event.get());

@@ -120,6 +120,33 @@ def test_the_table_can_be_had_in_a_root_and_in_a_guest(script):
         '''.replace('TABLE', TABLE.strip().replace('\n', '\n        ')))
 
 
+def test_a_traced_process_is_refused_guests_which_could_not_start(script):
+    script('''
+import either
+import coppice
+
+async def main():
+    import tracemalloc  # In a guest it does not load.
+
+    async with coppice.open_nursery() as an:
+        tracemalloc.start()
+        try:
+            await an.start_actor('a', enable_modules=[__name__], start_method='subint')
+        except coppice.BackendUnavailable as error:
+            assert "tracemalloc traces this process" in str(error), error
+            assert "use 'forkserver' or 'process'" in str(error), error
+        else:
+            raise AssertionError('it was not refused')
+        portal = await an.start_actor('b', enable_modules=[__name__], start_method='auto')
+        assert portal.start_method == 'forkserver', portal.start_reason
+        assert 'tracemalloc' in portal.start_reason, portal.start_reason
+        await portal.cancel_actor()
+        tracemalloc.stop()
+        portal = await an.start_actor('c', enable_modules=[__name__], start_method='subint')
+        await portal.cancel_actor()
+''')
+
+
 def test_fork_is_refused_while_guests_live_and_names_the_forkserver(script):
     outcome = script('''
         import os

@@ -283,6 +283,62 @@ async def main():
 # --- native code that never returns ---------------------------------------------------------------
 
 @guests_only
+def test_a_hard_end_is_logged_and_so_is_that_a_guest_came_back(script):
+    script('''
+import either, logging
+import coppice
+
+QUICK = coppice.StopPolicy(ask=0.05, unseen=0.05, interrupt=0.1, force=0.1, total=0.3)
+
+def late():
+    return sum(range(6 * 10**7))
+
+def spin():
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+async def stopped(an, name, func):
+    portal = await an.start_actor(name, enable_modules=[__name__])
+    call = either.start(portal.run(func))
+    await either.sleep(0.3)
+    report = await portal.cancel_actor()
+    await either.outcomes(call)
+    return portal.uid, report.rung
+
+async def main():
+    logged = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append((record.name, record.levelname,
+                                                 record.getMessage()))
+    logging.getLogger().addHandler(handler)
+    async with coppice.open_nursery(stop=QUICK) as an:
+        forced, rung = await stopped(an, 'wild', spin)
+        assert rung == 'forced', rung
+        wedged, rung = await stopped(an, 'wedged', late)
+        assert rung == 'abandoned', rung
+        for _ in range(2000):
+            if an.exits[wedged].rung == 'reclaimed':
+                break
+            await either.sleep(0.01)
+        asked = await an.start_actor('good', enable_modules=[__name__])
+        await asked.cancel_actor()
+        assert an.exits[forced].rung == 'forced'
+        assert an.exits[wedged].rung == 'reclaimed', an.exits
+        assert an.exits[wedged].seconds > 0.3
+    assert {one[:2] for one in logged} == {('coppice', 'WARNING')}, logged
+    texts = [text for *_, text in logged]
+    assert len(texts) == 3, texts
+    for text, actor, rung in zip(texts, ('wild', 'wedged', 'wedged'),
+                                 ('forced', 'abandoned', 'reclaimed')):
+        assert text.startswith(f"actor '{actor}': ") and f'by rung {rung} in' in text, text
+''')
+
+
+@guests_only
 def test_a_guest_in_native_code_for_ever_does_not_keep_the_process(begin):
     script = begin('''
         import either, sys, time

@@ -2,6 +2,7 @@
 #include "spawn/thread/thread.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <utility>
@@ -21,9 +22,14 @@ constexpr auto join_at_a_time = std::chrono::milliseconds(20);
 struct native_thread {
   base::os_thread thread;
   std::atomic<bool> stored{false};  // `thread` is set: from now on the joiner's.
-  pid_t tid = 0;
+  std::atomic<pid_t> tid{0};        // Until it has begun.
   std::shared_ptr<child_observer> observer;
   exit_report report;
+
+  void give_up() {
+    thread.abandon();
+    observer.reset();  // Which has us by its child.
+  }
 };
 
 /// Joins threads that are at their end, where waiting for them holds up nobody: the destructors of
@@ -36,7 +42,7 @@ class joiner {
       if (t->thread.join_for(join_at_a_time))
         std::exchange(t->observer, nullptr)->ended(std::move(t->report));
       else if (stopping_)
-        t->thread.abandon();
+        t->give_up();
       else  // Behind the others: each is held up by one that hangs, but not for long.
         join(std::move(t));
     });
@@ -53,15 +59,18 @@ class joiner {
 
 class thread_child final : public child {
  public:
-  explicit thread_child(pid_t tid) : tid_(tid) {}
+  explicit thread_child(std::shared_ptr<const native_thread> of) : of_(std::move(of)) {}
 
   bool interrupt() override { return false; }
   bool force() override { return false; }
   void abandon() override {}  // Should its code come back, ended() is told like any.
-  std::string describe() const override { return fmt::format("thread {}", tid_); }
+  std::string describe() const override {
+    const pid_t tid = of_->tid;
+    return tid ? fmt::format("thread {}", tid) : "a thread that has not begun";
+  }
 
  private:
-  const pid_t tid_;
+  const std::shared_ptr<const native_thread> of_;
 };
 
 class thread_backend final : public backend {
@@ -90,14 +99,14 @@ class thread_backend final : public backend {
     made->thread = base::os_thread(
         "actor/" + spec.self.name,
         [this, made, mine = std::make_shared<child_spec>(spec)]() mutable {
+          made->tid = ::gettid();
           made->report = run(*mine);
           mine.reset();  // Its parent's port: nothing of the child is left when ended() is told.
           joiner_.join(std::move(made));
         });
-    const pid_t tid = made->thread.tid();
     made->stored = true;
     made->stored.notify_all();
-    return std::make_unique<thread_child>(tid);
+    return std::make_unique<thread_child>(std::move(made));
   }
 
   void shut_down() override { joiner_.stop(); }

@@ -16,7 +16,11 @@ namespace {
 using namespace std::chrono_literals;
 
 bool lives(pid_t tid) { return std::filesystem::exists("/proc/self/task/" + std::to_string(tid)); }
-pid_t tid_of(const child& c) { return std::stoi(c.describe().substr(std::strlen("thread "))); }
+/// Once the thread has begun.
+pid_t tid_of(const child& c) {
+  while (!c.describe().starts_with("thread ")) ::sched_yield();
+  return std::stoi(c.describe().substr(std::strlen("thread ")));
+}
 
 struct promising_observer final : child_observer {
   void ended(exit_report r) override {

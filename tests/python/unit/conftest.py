@@ -32,6 +32,7 @@ def native(caplog):
     fake.reset()
     threads = threading.active_count()
     yield fake
+    fake.loop = None  # What only ends with it would go on while it is collected.
     gc.collect()
     assert not [record.getMessage() for record in caplog.records if record.levelname == 'ERROR']
     assert fake.uid is None or fake.parent is not None, 'a root is still open'

@@ -131,6 +131,7 @@ class Native(types.ModuleType):
         self.parent = None
         self.loop = None
         self.inbox = deque()
+        self.unrung = deque()  # Events that come while a loop looks.
         self.actors = {}      # By uuid, ever started.
         self.plans = {}       # Attributes of actors to come, by name.
         self.requests = {}
@@ -202,6 +203,12 @@ class Native(types.ModuleType):
 
     def wake_fd(self):
         return self._fd
+
+    def look(self):
+        if not self.unrung:
+            return False
+        self.inbox.append(self.unrung.popleft())
+        return True
 
     def drain(self):
         try:

@@ -101,6 +101,13 @@ def test_the_loop_is_announced_and_drains_first(guest):
     assert guest.run() == {1: (7, None)}
 
 
+def test_what_a_loop_finds_while_it_looks_is_taken_though_nothing_rings(native):
+    guest = Guest(native, 'asyncio')
+    native.unrung.append(guest.stop)
+    guest.serve(1, answer(7))
+    assert guest.run() == {1: (7, None)}
+
+
 def test_a_coroutine_that_does_not_suspend_is_finished_before_spawn_returns_on_asyncio(native):
     guest, seen = Guest(native, 'asyncio'), []
 
