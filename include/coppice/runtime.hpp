@@ -44,6 +44,7 @@ struct main_options {
   /// Told of each actor that had to be stopped by `forced` or more when it has ended or is
   /// abandoned, and once more if abandoned code came back (`reclaimed`): on the thread of the C++
   /// actor that started it; Python logs those that it starts. Empty: a line to stderr, each.
+  /// Throwing from it ends the process.
   std::function<void(const actor_exit&)> on_hard_stop = {};
   /// Where a registrar is looked for, like "('127.0.0.1', 1616)" or "/ip4/127.0.0.1/tcp/1616". One
   /// that is there is joined; if nobody is, the root becomes the registrar and listens at all of

@@ -152,7 +152,7 @@ def start_child(name: str, options: Mapping[str, Any],
     """Starts an actor; returns its uuid at once. on_event, from drain(): ('started', Link) or
     ('start_failed', (exception, ExitReport if it had begun)), perhaps ('lost', why) when its connection
     has closed, later once ('ended', (ExitReport, requested: bool)). Every call to it has been settled by then.
-    After the end of one that was abandoned perhaps ('reclaimed', ExitReport): its code came back.
+    After either, if it was abandoned, perhaps ('reclaimed', ExitReport): its code came back.
     options: 'start_method': str, 'gil': 'own'|'shared', 'enable_modules': Mapping[str, str] (name to
     file path, '' if unknown), 'main': Mapping[str, str] (init_main_from_name or init_main_from_path,
     or {}), 'sys_path': list[str], 'loop': str, 'stop': Stop, 'start_within': float, 'cwd': str,

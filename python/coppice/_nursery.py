@@ -107,6 +107,8 @@ class Child:
         elif kind == 'reclaimed':
             self.report = ExitReport(*value)
             self.nursery._note_reclaimed(self, self.report)
+        if self.report is not None:  # Last: whoever handles logs is the program's.
+            _log_if_hard(self, self.report)
 
     def _settle_start(self, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
@@ -340,12 +342,10 @@ class ActorNursery:
         if len(self._exits) == EXITS_KEPT_MAX:  # A block may start actors for years.
             del self._exits[next(iter(self._exits))]
         self._exits[child.uid] = report
-        _log_if_hard(child, report)
 
     def _note_reclaimed(self, child: Child, report: ExitReport) -> None:
         if child.uid in self._exits:
             self._exits[child.uid] = report
-        _log_if_hard(child, report)
 
     def _on_ended(self, child: Child, report: ExitReport, failure: bool, asked: bool) -> None:
         self._note_exit(child, report)
@@ -461,7 +461,10 @@ def _log_if_hard(child: Child, report: ExitReport) -> None:
     if report.rung in HARD_RUNGS:
         import logging  # A guest that never needs it does not pay for it.
 
-        logging.getLogger('coppice').warning('actor %r: %s', child.name, report)
+        log = logging.getLogger('coppice')
+        if not log.hasHandlers():  # As libraries do: silent unless the program wants logs.
+            log.addHandler(logging.NullHandler())
+        log.warning('actor %r: %s', child.name, report)
 
 
 def _is_failure(report: ExitReport, requested: bool) -> bool:

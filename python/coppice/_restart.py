@@ -132,9 +132,10 @@ class Restarts:
         self._places.append(place)
 
     def remove(self, place: Place) -> None:
-        """Its first incarnation did not come up."""
+        """Its first incarnation did not come up, or nobody waits for it any more."""
         place.state = 'over'
-        self._places.remove(place)
+        if place in self._places:  # It may have come up, and ended, since the wait was cancelled.
+            self._places.remove(place)
         self.changed()
 
     def ended(self, place: Place, death: ActorDied, fault: bool, asked: bool) -> bool:

@@ -382,17 +382,17 @@ void native_actor::act(port::child_changed&& e) {
       c.began = e.began;
       c.report = std::move(e.report);
       c.ended = true;
-      runtime_.tell_if_hard({c.id, c.report});
       c.settled.set();
       c.gone.set();
+      runtime_.tell_if_hard({c.id, c.report});
       break;
     case port::child_changed::kind::ended:
       c.report = std::move(e.report);
       c.requested = e.requested;
       c.ended = true;
-      runtime_.tell_if_hard({c.id, c.report});
       c.link.reset();
       c.gone.set();
+      runtime_.tell_if_hard({c.id, c.report});
       break;
     case port::child_changed::kind::reclaimed:
       break;

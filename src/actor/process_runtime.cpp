@@ -360,7 +360,7 @@ void process_runtime::connect_to_parent(port::actor_port_ptr port, ipc::address 
   });
 }
 
-void process_runtime::tell_if_hard(const actor_exit& one) const {
+void process_runtime::tell_if_hard(const actor_exit& one) const noexcept {
   if (one.report.rung < rung::forced) return;
   if (options_.on_hard_stop) return options_.on_hard_stop(one);
   base::write_without_waiting(STDERR_FILENO, "coppice: " + one.to_text() + "\n");

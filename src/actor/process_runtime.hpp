@@ -136,7 +136,7 @@ class process_runtime {
                          std::function<void(std::exception_ptr)> done);
 
   /// A native actor's child has ended so. Tells main_options::on_hard_stop if that was needed.
-  void tell_if_hard(const actor_exit& one) const;
+  void tell_if_hard(const actor_exit& one) const noexcept;
 
   /// The actor has ended: its listeners are closed, by itself if it has a loop of its own, and
   /// starts that wait for one fail. Does not block.

@@ -31,6 +31,12 @@ constexpr duration hurried_max = std::chrono::milliseconds(100);
 
 time_point later(time_point t, duration d) { return d >= never - t ? never : t + d; }
 
+/// Of descriptors, threads, processes or memory.
+bool is_limit(const std::error_code& e) {
+  return e == std::errc::too_many_files_open || e == std::errc::too_many_files_open_in_system ||
+         e == std::errc::resource_unavailable_try_again || e == std::errc::not_enough_memory;
+}
+
 /// A further request: it may shorten what is under way, never prolong it.
 void tighten(stop_policy& now, const stop_policy& asked) {
   for (auto rung : {&stop_policy::ask, &stop_policy::unseen, &stop_policy::interrupt,
@@ -74,9 +80,9 @@ struct supervisor::record final : spawn::child_observer,
     tell([how = std::move(how)](record& r) mutable {
       if (r.has_ended) return;
       r.has_ended = true;
+      if (r.quarantined) return r.came_back(std::move(how));
       r.report.how = how.how;
       r.report.status = how.status;
-      if (r.quarantined) return r.came_back();
       // Else the reason why its connection ended, if that came first, is all that is known.
       if (!how.detail.empty()) r.report.detail = std::move(how.detail);
     });
@@ -95,8 +101,10 @@ struct supervisor::record final : spawn::child_observer,
       tighten(policy, *how);
     look();
   }
-  void came_back() {
-    if (on_came_back) std::exchange(on_came_back, nullptr)();
+  /// It was abandoned, and has ended after all: told behind its end, whenever that is told.
+  void came_back(std::optional<exit_report> how) {
+    if (how) came_back_as = std::move(*how);
+    if (announced && on_came_back) std::exchange(on_came_back, nullptr)();
   }
 
   bool over() const { return has_ended || stop_asked; }
@@ -133,7 +141,9 @@ struct supervisor::record final : spawn::child_observer,
   bool asked = false;    // It was sent the request to end.
   bool leaving = false;  // Only its descendants are waited for: it gets no new ones.
   bool quarantined = false;
-  time_point since{};  // In quarantine.
+  time_point since{};      // In quarantine.
+  bool announced = false;  // Its end, or that it never began.
+  exit_report came_back_as;
   std::function<void()> on_came_back;
 };
 
@@ -214,7 +224,9 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
   if (directory_) directory_->strike_off({r->name(), r->uuid()}, has_left);
   announce(*r);
   r->done.set();
-  if (r->has_ended) r->child.reset();
+  if (!r->has_ended) co_return;
+  if (r->quarantined) r->came_back({});
+  r->child.reset();
 }
 
 task<> supervisor::live(std::shared_ptr<record> r) {
@@ -250,6 +262,7 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   try {
     r->child = request.backend->start(request.spec, r);
   } catch (const std::system_error& e) {
+    if (!is_limit(e.code())) throw;
     r->start_error = std::make_exception_ptr(actor_start_error(
         fmt::format("actor '{}' cannot be started: {}; this process is at a limit: raise it "
                     "(`ulimit -a` shows them), or run fewer actors in it",
@@ -480,6 +493,8 @@ void supervisor::give_up(const std::shared_ptr<record>& r) {
     change.name = back.name();
     change.report = back.report;
     change.report.rung = rung::reclaimed;
+    change.report.how = back.came_back_as.how;
+    change.report.status = back.came_back_as.status;
     change.report.took = control_->now() - back.climb_began;
     back.request.parent->child_changed(std::move(change));
   };
@@ -504,6 +519,7 @@ task<> supervisor::end_descendants(std::shared_ptr<record> r) {
 }
 
 void supervisor::announce(record& r) {
+  r.announced = true;
   port::child_changed change;
   change.uuid = r.uuid();
   change.report = r.report;

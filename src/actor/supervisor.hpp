@@ -53,7 +53,8 @@ class directory {
 
 /// Every child of every actor in this process has one supervising task here, on the control loop.
 /// Promises:
-/// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`.
+/// - For each start() the parent's port gets either `start_failed`, or `started` and later `ended`;
+///   behind that, if it was abandoned and its code came back, `reclaimed`.
 /// - A start is raced against the child's exit, the loss of its connection, an error of its
 ///   imports, and `start_within`. One that is stopped before its backend has begun never begins.
 /// - A stop climbs the ladder within `stop_policy::total`, all children in parallel, and ends in a

@@ -544,6 +544,27 @@ TEST_F(Descendants, OfAnAbandonedActorAreNotStarted) {
   });
 }
 
+// Its end is told when its descendants have ended: it had come back by then, which was told first.
+TEST_F(Descendants, OfAnAbandonedActorThatComesBackMeanwhileEndBeforeEitherIsTold) {
+  run([&]() -> task<> {
+    fake_child* top = co_await start_up("top");
+    policy.interrupt = policy.total = 10s;
+    fake_child* below = co_await start_below(top, "below");
+    top->can_interrupt = top->can_force = false;
+    stop(top);
+    while (top->abandons == 0) co_await sleep_for(1ms);
+    top->end();
+    co_await settle();
+    drain();
+    EXPECT_EQ(order, std::vector<std::string>{"top started"});
+    below->end();
+    EXPECT_TRUE(co_await hears("top", "started ended reclaimed"));
+    EXPECT_EQ(last.report.rung, rung::reclaimed);
+    EXPECT_EQ(last.report.how, exit_report::cause::returned);
+    EXPECT_TRUE(s.quarantined().empty());
+  });
+}
+
 // --- the end -------------------------------------------------------------------------------------
 
 TEST_F(Supervisor, CloseStopsEveryChildAndTheRunEndsAfterThem) {

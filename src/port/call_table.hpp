@@ -88,7 +88,7 @@ struct spec_arrived {
 /// A child of this actor. Sent by its supervisor, in this order: at most one `started`, at most one
 /// `lost`, whose requests are answered by then, then exactly one of `start_failed` or `ended`.
 struct child_changed {
-  // reclaimed: after `ended` of one that was abandoned, if its code came back.
+  // reclaimed: after the end, or failed start, of one that was abandoned, if its code came back.
   enum class kind : std::uint8_t { started, lost, start_failed, ended, reclaimed };
   kind what = kind::ended;
   std::string uuid;

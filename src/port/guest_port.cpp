@@ -165,7 +165,8 @@ bool guest_port::empty() const {
 }
 
 bool guest_port::pays_to_look() {
-  if (spin_.pays()) return true;
+  // Not asleep as a look has found something that was not taken: look() says whether to sleep.
+  if (spin_.pays() || waits_.load() != waiting::asleep) return true;
   spin_.falls_asleep();
   return false;
 }

@@ -264,7 +264,7 @@ TEST_F(GuestPort, ANudgeIsNeverLost) {
 }
 
 TEST_F(GuestPort, ALookFindsWhatIsThereAndNudges) {
-  EXPECT_FALSE(port->pays_to_look()) << "it has not waited yet";
+  EXPECT_TRUE(port->pays_to_look()) << "it is not asleep: look() says whether it may sleep";
   start("c1");
   EXPECT_TRUE(port->look());
   while (port->take()) {
@@ -272,6 +272,14 @@ TEST_F(GuestPort, ALookFindsWhatIsThereAndNudges) {
   port->nudge();
   EXPECT_TRUE(port->look());
   EXPECT_FALSE(port->look()) << "it has been heard";
+}
+
+// A signal handler that raises takes the loop out of its wait, and it waits again without a take().
+TEST_F(GuestPort, WhatALookFoundIsFoundAgainIfNobodyTookIt) {
+  start("c1");
+  EXPECT_TRUE(port->look());
+  EXPECT_FALSE(rings());
+  EXPECT_TRUE(port->pays_to_look() && port->look());
 }
 
 // Said by an event loop before it waits for the descriptor.

@@ -625,7 +625,7 @@ void guest_actor::act(port::child_changed&& e) {
       with = to_python(e.report);
       break;
   }
-  const bool may_come_back = e.what == kind::ended && e.report.rung == rung::abandoned;
+  const bool may_come_back = e.report.rung == rung::abandoned;
   if (e.what != kind::started && e.what != kind::lost && !may_come_back) unwatch_child(e.uuid);
   const ref told =
       ref::take(with ? PyObject_CallFunction(on_event.get(), "sO", what, with.get()) : nullptr);

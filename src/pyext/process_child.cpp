@@ -137,6 +137,13 @@ class lone_guest final : public spawn::child_observer,
   std::promise<exit_report> end_;
 };
 
+/// CPython 3.14: under tracemalloc, which the environment may have switched on, no guest can start.
+void stop_tracing() {
+  const ref module = ref::take(PyImport_ImportModule("_tracemalloc"));
+  const ref done = ref::take(module ? PyObject_CallMethod(module.get(), "stop", nullptr) : nullptr);
+  if (!done) PyErr_Clear();
+}
+
 bool serve_in_guest(const program& p, const uid& self, const process_child& start,
                     const ipc::address& parent, const shared_text& failure) {
   tree::process_runtime& rt = *p.runtime;
@@ -148,6 +155,7 @@ bool serve_in_guest(const program& p, const uid& self, const process_child& star
   spec.self = tree::aid_of_guest(self);
   spec.gil = start.gil;
   if (const auto why = inside->refusal(spec)) throw backend_unavailable(*why);
+  stop_tracing();
   const auto guest = std::make_shared<lone_guest>(rt);
   auto end = guest->end();
   exit_report report;

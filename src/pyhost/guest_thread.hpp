@@ -129,7 +129,7 @@ inline constexpr std::uint64_t any_call = 0;
 ///   in any order, any number of times, at any moment of the guest's life, start and end included.
 /// - The interpreter is ended by the reaper, a thread of its own made when the first of them is
 ///   asked for or when the body returns; by nobody else, exactly once, and never under running
-///   code.
+///   code. Where no thread can be had, one that has left is ended on the watch instead.
 /// - When on_ended has been called, no thread, fd or process of the guest is left. After a forced
 ///   stop that excepts the memory of the destroyed frames, and what C code on them had open for
 ///   itself (the folder of an os.listdir that was forced half-way; files, sockets and epoll objects

@@ -18,7 +18,8 @@ namespace coppice::py {
 /// Timers and last errands of the reapers: a reaper that waits for a GIL cannot look at a clock,
 /// and cannot join itself. The thread sleeps without a time-out while nothing is armed.
 ///
-/// Owner: host_core. Thread: any; what is armed runs on `coppice-pywatch` and must not block long.
+/// Owner: host_core. Thread: any; what is armed runs on `coppice-pywatch` and must not block long:
+/// only the end of a guest does, where no thread can be had for it.
 class watch {
  public:
   using time_point = std::chrono::steady_clock::time_point;

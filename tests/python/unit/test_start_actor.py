@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What start_actor() and open_nursery() hand on, and what they refuse."""
+"""What start_actor() and open_nursery() hand on, what they refuse, and an end that comes early."""
+import asyncio
+
 import coppice
 import pytest
+from fake_coppice import Link
 
 
 def f(x=0): return x
@@ -95,3 +98,21 @@ def test_an_unknown_start_method_of_the_root_is_refused_before_it_opens(run, nat
     with pytest.raises(ValueError, match='bogus'):
         run(main)
     assert not native.roots
+
+
+def test_an_actor_that_is_up_and_dead_before_its_starter_runs_again_is_one_death(run, native):
+    native.plan('a', start='never')
+
+    def both():  # Taken from the inbox in one go.
+        actor = native.actor('a')
+        native.post(lambda: actor.on_event('started', Link((actor.name, actor.uuid), actor)))
+        actor.end()
+
+    async def main():
+        async with coppice.open_nursery() as an:
+            asyncio.get_running_loop().call_later(0.01, both)
+            await an.start_actor('a')
+            await asyncio.sleep(10)
+
+    with pytest.raises(coppice.ActorDied):
+        run(main)
