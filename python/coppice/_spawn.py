@@ -15,7 +15,7 @@ AUTO = 'subint'      # What 'auto' tries first, and
 OTHERWISE = 'forkserver'  # takes where a module needs the main interpreter.
 PROCESS = 'process'
 
-# CPython 3.14: an allocation of another interpreter waits for ever for tracemalloc's lock.
+# Why: src/pyhost/guest_core.cpp, which refuses it wherever it is asked for.
 TRACED = 'tracemalloc traces this process, and no sub-interpreter can start under it'
 
 _keys: dict[str, str] = {}     # Of every method that runs Python, by key and alias.

@@ -137,7 +137,7 @@ class lone_guest final : public spawn::child_observer,
   std::promise<exit_report> end_;
 };
 
-/// CPython 3.14: under tracemalloc, which the environment may have switched on, no guest can start.
+/// Under tracemalloc, which the environment may have switched on, no guest can start.
 void stop_tracing() {
   const ref module = ref::take(PyImport_ImportModule("_tracemalloc"));
   const ref done = ref::take(module ? PyObject_CallMethod(module.get(), "stop", nullptr) : nullptr);

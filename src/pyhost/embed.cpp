@@ -94,7 +94,7 @@ std::unique_ptr<embedding> embedding::up(const embed_options& options) {
   config.parse_argv = 0;
   // stdin, stdout and stderr are the program's, not ours to configure.
   config.configure_c_stdio = 0;
-  config.tracemalloc = 0;  // CPython 3.14: under it no guest can start, whatever the environment.
+  config.tracemalloc = 0;  // Under it no guest can start, whatever the environment says.
   if (!options.executable.empty()) {
     // getpath works from program_name, as it does from argv[0]: a venv's python finds its
     // pyvenv.cfg.

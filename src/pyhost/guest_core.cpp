@@ -266,6 +266,14 @@ void keep_asking(const std::shared_ptr<guest_core>& guest) {
                           });
 }
 
+/// Does tracemalloc trace this process? CPython makes an interpreter under the lock of the list of
+/// all of them, and the hook takes that again for a thread without a thread state: it, and with it
+/// every other interpreter, would wait for ever. Needs no GIL, and does nothing where it is off.
+bool is_traced() noexcept {
+  constexpr unsigned no_domain = 0xC0991CE;
+  return PyTraceMalloc_Untrack(no_domain, 0) != -2;
+}
+
 PyStatus new_interpreter(guest_core& guest, PyThreadState** first,
                          const PyInterpreterConfig& config) {
   const wishing_main_gil wish(guest.main_gil);
@@ -276,6 +284,12 @@ PyStatus new_interpreter(guest_core& guest, PyThreadState** first,
 }  // namespace
 
 bool guest_core::create_interpreter() noexcept {
+  if (is_traced()) {
+    start_error_ = "guest '" + options.name +
+                   "': tracemalloc traces this process, and no sub-interpreter can start under it: "
+                   "stop it, or use 'forkserver' or 'process'";
+    return false;
+  }
   PyInterpreterConfig config{};
   const bool own = options.gil == gil_kind::own;
   config.use_main_obmalloc = options.use_main_obmalloc.value_or(!own);

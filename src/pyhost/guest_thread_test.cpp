@@ -48,6 +48,25 @@ TEST_F(GuestThread, RefusesAnOwnGilWithTheMainAllocator) {
                backend_unavailable);
 }
 
+TEST_F(GuestThread, IsNotStartedInATracedProcessWhereItWouldWaitForEver) {
+  const auto run_in_main = [](const char* source) {
+    const auto held = PyGILState_Ensure();
+    PyRun_SimpleString(source);
+    PyGILState_Release(held);
+  };
+  run_in_main("import tracemalloc; tracemalloc.start()");
+  {
+    guest g(*host, "say(1)");
+    EXPECT_TRUE(g.events->wait_for("start_failed"));
+    EXPECT_NE(g.events->failure.find("tracemalloc traces this process"), std::string::npos)
+        << g.events->failure;
+  }
+  run_in_main("tracemalloc.stop()");
+  guest g(*host, "say(2)");
+  ASSERT_TRUE(g.ended());
+  EXPECT_EQ(g.said(), std::vector<std::string>{"2"});
+}
+
 TEST_F(GuestThread, LooksLikeTheInterpreterItWasToldToBeLike) {
   guest g(*host,
           "import sys\nsay(sys.executable)\nsay(any('site-packages' in p for p in sys.path))");

@@ -147,6 +147,24 @@ async def main():
 ''')
 
 
+def test_a_guest_in_a_process_of_its_own_is_not_traced_whatever_the_environment_says(script):
+    script('''
+import coppice
+
+def where():
+    import os
+    return os.getpid()
+
+async def main():
+    import os
+    async with coppice.open_nursery() as an:
+        portal = await an.start_actor('a', enable_modules=[__name__],
+                                      start_method='subint_forkserver')
+        assert await portal.run(where) != os.getpid()
+        await portal.cancel_actor()
+''', options="start_method='process'", PYTHONTRACEMALLOC='1', COPPICE_SPAWN_METHOD='')
+
+
 def test_fork_is_refused_while_guests_live_and_names_the_forkserver(script):
     outcome = script('''
         import os
