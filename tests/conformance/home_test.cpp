@@ -55,12 +55,6 @@ std::string variable(std::string name) {
   return text ? text : "";
 }
 
-kind kind_called(const std::string& name) {
-  for (const kind& k : all_kinds())
-    if (k.name == name) return k;
-  throw std::invalid_argument("there is no kind " + name);
-}
-
 /// Counts those that are up in two trees, one below each of two children.
 struct growth {
   std::int64_t up = 0;

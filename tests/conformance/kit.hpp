@@ -24,6 +24,7 @@ inline void PrintTo(const kind& k, std::ostream* out) {
   *out << k.name;
 }  // NOLINT: GoogleTest's name.
 std::vector<kind> all_kinds();
+kind kind_called(std::string_view name);  // Throws std::invalid_argument.
 /// For SetUp(): a kind that this build cannot start is skipped.
 void skip_unless_built(const kind& k);
 inline std::string kind_name(const testing::TestParamInfo<kind>& info) { return info.param.name; }

@@ -117,6 +117,12 @@ std::vector<kind> all_kinds() {
           {warm_kind, spawn::subint, true}};
 }
 
+kind kind_called(std::string_view name) {
+  for (const kind& k : all_kinds())
+    if (k.name == name) return k;
+  throw std::invalid_argument("there is no kind " + std::string(name));
+}
+
 void skip_unless_built([[maybe_unused]] const kind& k) {
 #ifndef COPPICE_HAS_PYTHON
   if (k.python) GTEST_SKIP() << "this build has no Python";

@@ -17,7 +17,7 @@ task<> asserts_after(std::int64_t ms) {
   asserts();
 }
 std::optional<std::string> cellar_door(std::optional<std::string> word) { return word; }
-task<> rests() { co_await sleep_forever(); }
+task<> works_for_ever() { co_await sleep_forever(); }
 // The root of a tree is its registrar; a child is registered there.
 task<std::int64_t> knows_its_place(actor& self) {
   const auto known = co_await get_registry(self);
@@ -29,7 +29,7 @@ task<std::int64_t> knows_its_place(actor& self) {
 inline constexpr endpoint asserts_e{"one_shots:asserts", asserts};
 inline constexpr endpoint asserts_after_e{"one_shots:asserts_after", asserts_after, "ms"};
 inline constexpr endpoint cellar_door_e{"one_shots:cellar_door", cellar_door, "word"};
-inline constexpr endpoint rests_e{"one_shots:rests", rests};
+inline constexpr endpoint rests_e{"one_shots:rests", works_for_ever};
 inline constexpr endpoint knows_its_place_e{"one_shots:knows_its_place", knows_its_place};
 
 actor_options one_shot_options(const kind& k) { return options_for(k, "one_shots"); }

@@ -72,12 +72,6 @@ task<> tell_little_bro(actor& self, std::optional<std::int64_t> fail_after) {
   if (echoed != 100) throw std::logic_error("it has stopped");
 }
 
-kind kind_called(std::string_view name) {
-  for (kind& k : all_kinds())
-    if (k.name == name) return k;
-  throw std::invalid_argument("no such kind");
-}
-
 task<> serve_subactors(actor& self, context<service>& ctx, std::string backend) {
   auto body = [&](actor_nursery& an) -> task<> {
     const std::string word = "serving";
