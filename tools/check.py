@@ -145,7 +145,8 @@ def other_python() -> list[case]:
     if found is None:
         return [case("py315", SKIPPED, "PYTHON=none, or no CPython 3.15: `PYTHON_VERSION=3.15 "
                      "tools/setup --tests` builds one, or says why it cannot")]
-    cases = [built("py315", werror=True, targets=tuple(f"src/{one}/all" for one in PYTHON_LAYERS))]
+    cases = [built("py315", werror=True, targets=(
+        "stuck_frames", *(f"src/{one}/all" for one in PYTHON_LAYERS)))]
     if cases[0].outcome == FAILED:
         return cases
     folder = build.presets()["py315"]

@@ -21,11 +21,13 @@ KINDS = (*GUESTS, *PROCESSES)
 BOUND_MS = 10_000  # The policies are over after 3 s; the machine may be busy.
 
 ASKED, INTERRUPTED, FORCED = {'asked'}, {'interrupted'}, {'forced'}
-# In a call that returns on EINTR: from 3.15 on an interrupt reaches it (gh-144748). The only cells
-# that differ by version.
+# In a call that returns on EINTR: from 3.15 on an interrupt reaches it (gh-144748). These
+# cells differ by version, and one more below.
 DEAF = INTERRUPTED if sys.version_info >= (3, 15) else FORCED
 # A signal is sent once: code that drops what it raises goes on, and is killed.
 STUBBORN = {'interrupted', 'killed'}
+# From 3.15 on a finalizer at a process's end gets an error instead of a lock that somebody has.
+STUBBORN_TO_LOCKS = ASKED if sys.version_info >= (3, 15) else STUBBORN
 # C code that never comes back.
 LOST = {'abandoned'}
 
@@ -119,7 +121,7 @@ LEAVES = {
 FINALIZERS = {
     'finalizer_spin': (INTERRUPTED, STUBBORN),
     'finalizer_sleep': (INTERRUPTED, STUBBORN),
-    'finalizer_lock': (FORCED, STUBBORN),
+    'finalizer_lock': (FORCED, STUBBORN_TO_LOCKS),
     'finalizer_swallow': (FORCED, STUBBORN),
     'finalizer_of_a_global': (INTERRUPTED, STUBBORN),
 }
