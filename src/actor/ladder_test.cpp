@@ -55,6 +55,16 @@ TEST_F(Ladder, EachRungIsClimbedInOrderAtItsBound) {
   EXPECT_EQ(s.quarantined().size(), 1u);
 }
 
+TEST_F(Ladder, WhoeverWasKilledGetsWhatIsLeftOfTheTotalToEnd) {
+  backend.killable = true;
+  run([&]() -> task<> {
+    const climbed when = co_await climb();
+    EXPECT_EQ(when.force, 1500);
+    EXPECT_EQ(when.end, 3000);
+  });
+  EXPECT_EQ(last.report.rung, rung::abandoned);
+}
+
 TEST_F(Ladder, WhoeverIsInterruptedEndsThere) {
   run([&]() -> task<> {
     const climbed when =

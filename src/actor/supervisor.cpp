@@ -461,6 +461,10 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
     r->report.rung = rung::forced;
     co_await wait_on_rung(r, &stop_policy::force,
                           [](const record& x) { return x.has_ended || x.native_code; });
+    // It was sent SIGKILL: its end is only the kernel's to bring, for which a crowded machine may
+    // take its time, and there is no other rung.
+    if (!r->has_ended && r->request.backend->can().can_be_killed)
+      co_await wait_on_rung(r, &stop_policy::total, [](const record& x) { return x.has_ended; });
     if (r->has_ended) ++forced_stops_;
     // What force() is in the end, its backend decides: a guest in a process of its own has both.
     if (r->report.how == exit_report::cause::signalled && r->report.status == SIGKILL)

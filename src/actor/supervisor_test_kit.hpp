@@ -84,7 +84,9 @@ class fake_handle final : public spawn::child {
 class fake_backend final : public spawn::backend {
  public:
   std::string_view key() const override { return "fake"; }
-  spawn::capabilities can() const override { return {.in_process = true}; }
+  spawn::capabilities can() const override {
+    return {.in_process = true, .can_be_killed = killable};
+  }
   std::optional<std::string> refusal(const spawn::child_spec&) override { return std::nullopt; }
   std::unique_ptr<spawn::child> start(const spawn::child_spec& spec,
                                       std::shared_ptr<spawn::child_observer> observer) override {
@@ -100,6 +102,7 @@ class fake_backend final : public spawn::backend {
     return std::make_unique<fake_handle>(made);
   }
   bool refuse = false;
+  bool killable = false;
   bool at_limit = false;  // Of descriptors.
   std::function<void(fake_child&)> prepare;
   std::map<std::string, std::shared_ptr<fake_child>> children;
