@@ -168,6 +168,7 @@ def place(key: str) -> tuple[str, str | None]:
 def backend_table() -> list[tuple[str, bool, str, tuple[bool, str, float] | None]]:
     """(key, available, reason, forced stops: (they work, why not, seconds)) likewise. Blocks."""
 def command_line_method() -> str | None: ...  # What `coppice run --spawn-method` said.
+def is_traced() -> bool: ...  # By tracemalloc: no sub-interpreter can start.
 
 # --- errors ---------------------------------------------------------------------------------------------
 def set_error_factory(make: Callable[[str, Mapping[str, Any]], BaseException]) -> None:

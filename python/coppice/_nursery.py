@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SIGINT, SIGTERM = 2, 15
 EXITS_KEPT_MAX = 1024
-HARD_RUNGS = frozenset({'forced', 'killed', 'abandoned', 'reclaimed'})
+HARD_RUNGS = frozenset({'forced', 'killed', 'abandoned', 'reclaimed'})  # Are logged, once each.
 
 
 class Child:
@@ -107,8 +107,8 @@ class Child:
         elif kind == 'reclaimed':
             self.report = ExitReport(*value)
             self.nursery._note_reclaimed(self, self.report)
-        if self.report is not None:  # Last: whoever handles logs is the program's.
-            _log_if_hard(self, self.report)
+        if self.report is not None and self.report.rung in HARD_RUNGS:
+            _log_hard_end(self.name, self.report)  # Last: whoever handles logs is the program's.
 
     def _settle_start(self, error: BaseException | None) -> None:
         starting, self.starting = self.starting, None
@@ -456,15 +456,13 @@ class ActorNursery:
         self._closed = True
 
 
-def _log_if_hard(child: Child, report: ExitReport) -> None:
-    """Once for each end that took more than an interruption."""
-    if report.rung in HARD_RUNGS:
-        import logging  # A guest that never needs it does not pay for it.
+def _log_hard_end(name: str, report: ExitReport) -> None:
+    import logging  # A guest that never needs it does not pay for it.
 
-        log = logging.getLogger('coppice')
-        if not log.hasHandlers():  # As libraries do: silent unless the program wants logs.
-            log.addHandler(logging.NullHandler())
-        log.warning('actor %r: %s', child.name, report)
+    log = logging.getLogger('coppice')
+    if not log.hasHandlers():  # As libraries do: silent unless the program wants logs.
+        log.addHandler(logging.NullHandler())
+    log.warning('actor %r: %s', name, report)
 
 
 def _is_failure(report: ExitReport, requested: bool) -> bool:

@@ -15,7 +15,7 @@ AUTO = 'subint'      # What 'auto' tries first, and
 OTHERWISE = 'forkserver'  # takes where a module needs the main interpreter.
 PROCESS = 'process'
 
-# Why: src/pyhost/guest_core.cpp, which refuses it wherever it is asked for.
+# Why: src/pyhost/embed.hpp. What is asked for elsewhere src/pyhost/guest_core.cpp refuses.
 TRACED = 'tracemalloc traces this process, and no sub-interpreter can start under it'
 
 _keys: dict[str, str] = {}     # Of every method that runs Python, by key and alias.
@@ -47,12 +47,12 @@ def choose(start_method: str, said_by: str = ARGUMENT) -> tuple[str, str]:
         _learn_methods()
     key = _keys.get(start_method, start_method)
     if key == 'auto':
-        if _is_traced():
+        if native.is_traced():
             return OTHERWISE, f"'auto' is {OTHERWISE!r} here: {TRACED}"
         placed, why = native.place(AUTO)
         return placed, why or f"'auto' is {AUTO!r} where the modules load in one"
     known = dict(native.backends())
-    if known.get(AUTO, '') is None and _is_traced():
+    if known.get(AUTO, '') is None and native.is_traced():
         known[AUTO] = f'{TRACED}: stop it, or use {OTHERWISE!r} or {PROCESS!r}'
     served = [name for name, refusal in known.items() if refusal is None and name in _keys]
     choices = ', '.join(['auto', *served])
@@ -88,14 +88,6 @@ def otherwise(start_data: Mapping[str, Any], error: BaseException | None = None
         return None
     why = _need_main.get(modules)
     return (OTHERWISE, f"'auto' is {OTHERWISE!r} here: {why}") if why is not None else None
-
-
-def _is_traced() -> bool:
-    try:
-        import _tracemalloc
-    except ImportError:  # In a guest, where it does not load.
-        return False
-    return bool(_tracemalloc.is_tracing())
 
 
 def _learn_methods() -> None:
@@ -144,7 +136,7 @@ def main_data() -> dict[str, str]:
 
 def program_to_warm() -> dict[str, Any]:
     """What warm guests need to know ahead of this program."""
-    if _is_traced():
+    if native.is_traced():
         raise BackendUnavailable(f'there are no warm guests: {TRACED}: stop it, or leave out warm')
     return {'sys_path': search_path(), 'main_script': main_data().get('init_main_from_path')}
 

@@ -384,7 +384,6 @@ void native_actor::act(port::child_changed&& e) {
       c.ended = true;
       c.settled.set();
       c.gone.set();
-      runtime_.tell_if_hard({c.id, c.report});
       break;
     case port::child_changed::kind::ended:
       c.report = std::move(e.report);
@@ -392,11 +391,11 @@ void native_actor::act(port::child_changed&& e) {
       c.ended = true;
       c.link.reset();
       c.gone.set();
-      runtime_.tell_if_hard({c.id, c.report});
       break;
     case port::child_changed::kind::reclaimed:
       break;
   }
+  if (c.ended) runtime_.tell_if_hard({c.id, c.report});
 }
 
 // --- its life ------------------------------------------------------------------------------------

@@ -37,6 +37,21 @@ bool is_limit(const std::error_code& e) {
          e == std::errc::resource_unavailable_try_again || e == std::errc::not_enough_memory;
 }
 
+/// Of a backend's start that throws: what it threw, or which limit this process is at.
+std::exception_ptr why_not_begun(const std::string& name) {
+  try {
+    throw;
+  } catch (const std::system_error& e) {
+    if (!is_limit(e.code())) return std::current_exception();
+    return std::make_exception_ptr(actor_start_error(
+        fmt::format("actor '{}' cannot be started: {}; this process is at a limit: raise it "
+                    "(`ulimit -a` shows them), or run fewer actors in it",
+                    name, e.what())));
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 /// A further request: it may shorten what is under way, never prolong it.
 void tighten(stop_policy& now, const stop_policy& asked) {
   for (auto rung : {&stop_policy::ask, &stop_policy::unseen, &stop_policy::interrupt,
@@ -80,7 +95,10 @@ struct supervisor::record final : spawn::child_observer,
     tell([how = std::move(how)](record& r) mutable {
       if (r.has_ended) return;
       r.has_ended = true;
-      if (r.quarantined) return r.came_back(std::move(how));
+      if (r.quarantined) {
+        r.came_back_as = std::move(how);
+        return r.came_back();
+      }
       r.report.how = how.how;
       r.report.status = how.status;
       // Else the reason why its connection ended, if that came first, is all that is known.
@@ -102,8 +120,7 @@ struct supervisor::record final : spawn::child_observer,
     look();
   }
   /// It was abandoned, and has ended after all: told behind its end, whenever that is told.
-  void came_back(std::optional<exit_report> how) {
-    if (how) came_back_as = std::move(*how);
+  void came_back() {
     if (announced && on_came_back) std::exchange(on_came_back, nullptr)();
   }
 
@@ -225,7 +242,7 @@ task<> supervisor::supervise(std::shared_ptr<record> r) {
   announce(*r);
   r->done.set();
   if (!r->has_ended) co_return;
-  if (r->quarantined) r->came_back({});
+  if (r->quarantined) r->came_back();
   r->child.reset();
 }
 
@@ -261,15 +278,8 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
                                         }});
   try {
     r->child = request.backend->start(request.spec, r);
-  } catch (const std::system_error& e) {
-    if (!is_limit(e.code())) throw;
-    r->start_error = std::make_exception_ptr(actor_start_error(
-        fmt::format("actor '{}' cannot be started: {}; this process is at a limit: raise it "
-                    "(`ulimit -a` shows them), or run fewer actors in it",
-                    r->name(), e.what())));
-    co_return;
   } catch (...) {
-    r->start_error = std::current_exception();
+    r->start_error = why_not_begun(r->name());
     co_return;
   }
   co_await wait(
@@ -448,7 +458,7 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
       co_await wait_on_rung(r, &stop_policy::ask, ended);
   }
   if (!r->has_ended) stop_descendants(*r);
-  bool has_rungs = false;
+  bool has_rungs = false, forced = false;
   r->deaf = r->native_code = false;
   if (!r->has_ended && r->child->interrupt()) {
     has_rungs = true;
@@ -457,22 +467,19 @@ task<> supervisor::climb(std::shared_ptr<record> r) {
                           [](const record& x) { return x.has_ended || x.deaf || x.native_code; });
   }
   if (!r->has_ended && !r->native_code && r->policy.may_force && r->child->force()) {
-    has_rungs = true;
+    has_rungs = forced = true;
     r->report.rung = rung::forced;
     co_await wait_on_rung(r, &stop_policy::force,
                           [](const record& x) { return x.has_ended || x.native_code; });
-    // It was sent SIGKILL: its end is only the kernel's to bring, for which a crowded machine may
-    // take its time, and there is no other rung.
-    if (!r->has_ended && r->request.backend->can().can_be_killed)
-      co_await wait_on_rung(r, &stop_policy::total, [](const record& x) { return x.has_ended; });
-    if (r->has_ended) ++forced_stops_;
-    // What force() is in the end, its backend decides: a guest in a process of its own has both.
-    if (r->report.how == exit_report::cause::signalled && r->report.status == SIGKILL)
-      r->report.rung = rung::killed;
   }
-  // Only waiting is left to a backend without rungs: it gets what remains of the total.
-  if (!r->has_ended && !has_rungs)
+  // Only waiting is left to a backend without rungs, and after SIGKILL, where the end is the
+  // kernel's to bring, for which a crowded machine may take its time: what remains of the total.
+  if (!r->has_ended && (!has_rungs || (forced && r->request.backend->can().can_be_killed)))
     co_await wait_on_rung(r, &stop_policy::total, [](const record& x) { return x.has_ended; });
+  if (forced && r->has_ended) ++forced_stops_;
+  // What force() is in the end, its backend decides: a guest in a process of its own has both.
+  if (forced && r->report.how == exit_report::cause::signalled && r->report.status == SIGKILL)
+    r->report.rung = rung::killed;
   r->report.took = control_->now() - r->climb_began;
   if (!r->has_ended) give_up(r);
 }

@@ -17,6 +17,7 @@
 #include "pyext/root.hpp"
 #include "pyext/zygote.hpp"
 #include "pyhost/codec.hpp"
+#include "pyhost/embed.hpp"
 
 namespace coppice::py {
 
@@ -307,6 +308,8 @@ ref backend_table_function(arguments) { return backend_table(); }
 
 ref command_line_method_function(arguments) { return command_line_method(); }
 
+ref is_traced_function(arguments) { return ref::take(PyBool_FromLong(is_traced())); }
+
 // --- errors
 // --------------------------------------------------------------------------------------------
 
@@ -399,6 +402,7 @@ PyMethodDef module_functions[] = {
     function<place_function, 1>("place"),
     function<backend_table_function, 0>("backend_table"),
     function<command_line_method_function, 0>("command_line_method"),
+    function<is_traced_function, 0>("is_traced"),
     function<set_error_factory, 1>("set_error_factory"),
     function<register_remote_error, 1>("register_remote_error"),
     {},

@@ -139,6 +139,7 @@ class lone_guest final : public spawn::child_observer,
 
 /// Under tracemalloc, which the environment may have switched on, no guest can start.
 void stop_tracing() {
+  if (!is_traced()) return;
   const ref module = ref::take(PyImport_ImportModule("_tracemalloc"));
   const ref done = ref::take(module ? PyObject_CallMethod(module.get(), "stop", nullptr) : nullptr);
   if (!done) PyErr_Clear();

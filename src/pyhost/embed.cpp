@@ -53,6 +53,11 @@ std::string running_python_version() {
          std::to_string((Py_Version >> 8) & 0xff);
 }
 
+bool is_traced() noexcept {
+  constexpr unsigned no_domain = 0xC0991CE;
+  return PyTraceMalloc_Untrack(no_domain, 0) != -2;
+}
+
 std::string running_python_refusal() {
   const std::string version = running_python_version();
   if (std::strstr(Py_GetVersion(), "free-threading")) {

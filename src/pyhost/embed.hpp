@@ -77,4 +77,9 @@ class embedding {
 std::string running_python_version();
 std::string running_python_refusal();
 
+/// Does tracemalloc trace this process? CPython makes an interpreter under the lock of the list of
+/// all of them, and the hook takes that again for a thread without a thread state: it, and with it
+/// every other interpreter, would wait for ever. Needs no GIL, and does nothing where it is off.
+bool is_traced() noexcept;
+
 }  // namespace coppice::py

@@ -10,6 +10,7 @@
 
 #include "base/assert.hpp"
 #include "coppice/errors.hpp"
+#include "pyhost/embed.hpp"
 #include "pyhost/end_modules.hpp"
 #include "pyhost/guest_hooks.hpp"
 #include "pyhost/internals.hpp"
@@ -264,14 +265,6 @@ void keep_asking(const std::shared_ptr<guest_core>& guest) {
                             const auto alive = weak.lock();
                             if (alive && alive->main_gil.ask_again()) keep_asking(alive);
                           });
-}
-
-/// Does tracemalloc trace this process? CPython makes an interpreter under the lock of the list of
-/// all of them, and the hook takes that again for a thread without a thread state: it, and with it
-/// every other interpreter, would wait for ever. Needs no GIL, and does nothing where it is off.
-bool is_traced() noexcept {
-  constexpr unsigned no_domain = 0xC0991CE;
-  return PyTraceMalloc_Untrack(no_domain, 0) != -2;
 }
 
 PyStatus new_interpreter(guest_core& guest, PyThreadState** first,

@@ -51,14 +51,19 @@ async def answered(an, chosen, n, bell):
     return await portal.cancel_actor()
 
 
-async def interrupted(an, chosen, n, bell):
+async def stopped_in(an, chosen, function, bell):
+    """An actor that is stopped while it runs `function`, which rings: how it ended."""
     portal = await start(an, chosen)
-    call = asyncio.create_task(portal.run(STUCK[n % len(STUCK)], fd=bell.into))
+    call = asyncio.create_task(portal.run(function, fd=bell.into))
     await bell.wait()
     report = await portal.cancel_actor()
     await asyncio.wait([call])
     call.exception()  # Taken: it says that its actor was stopped.
     return report
+
+
+async def interrupted(an, chosen, n, bell):
+    return await stopped_in(an, chosen, STUCK[n % len(STUCK)], bell)
 
 
 async def phase(an, chosen, name, cycle, count, wanted, broken):

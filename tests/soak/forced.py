@@ -4,25 +4,14 @@
 The process bears `--stops` of them by its GuestBudget. The next start is treated by the budget's
 policy: refused, or placed in a process of its own (--then other_process).
 """
-import asyncio
 import os
 
 import coppice
 import soak_kit
 import soak_states
-from cycles import Bell, start
+from cycles import Bell, start, stopped_in
 
 LEFT_MAX_MB = 2.5  # By a bare guest with its own GIL.
-
-
-async def one(an, chosen, bell):
-    portal = await start(an, chosen, 'stuck')
-    call = asyncio.create_task(portal.run(soak_states.tell_and_lock, fd=bell.into))
-    await bell.wait()
-    report = await portal.cancel_actor()
-    await asyncio.wait([call])
-    call.exception()
-    return report
 
 
 async def budget_acts(an, chosen, broken):
@@ -45,7 +34,7 @@ async def main(chosen):
         bell = Bell()
         curve = None
         for n in range(chosen.stops):
-            report = await one(an, chosen, bell)
+            report = await stopped_in(an, chosen, soak_states.tell_and_lock, bell)
             if report.rung != 'forced' and len(broken) < 10:
                 broken.append(f'stop {n} ended by {report.rung}: {report}')
             if curve is None:  # The first one paid for what all need.

@@ -301,6 +301,9 @@ class Native(types.ModuleType):
     def command_line_method(self):
         return self.typed_method
 
+    def is_traced(self):
+        return False
+
     def set_error_factory(self, make):
         self.make = make
 
