@@ -392,6 +392,8 @@ TEST_F(WarmStock, NothingIsMadeWhileAnActorStartsCold) {
   auto starting = stock.cold_start();
   if (const auto core = made().back().lock()) core->request_interrupt(any_call);
   EXPECT_TRUE(testkit::eventually([&] { return shared_->counts().live == 0; }));
+  // The stock hears of it a moment later.
+  EXPECT_TRUE(testkit::eventually([&] { return stock.parked() == 0; }));
   EXPECT_EQ(made().size(), 1u);
   starting.reset();
   EXPECT_TRUE(testkit::eventually([&] { return stock.parked() == 1; }));
