@@ -104,7 +104,8 @@ class actor_nursery : public nursery {
 
   /// The present incarnation of the actor of that name, of several the one started last. A portal
   /// belongs to one incarnation and dies with it. Waits while there is none; throws timeout_error
-  /// at `within`, actor_died if it is over, `error` if none of that name was started here.
+  /// at `within`, actor_died if it is over, `error` if none of that name was started here, or not
+  /// among the last exits_kept_max that are over.
   task<coppice::portal> portal(std::string_view name, duration within = std::chrono::seconds(10)) {
     return up(detail::take(actors_.find(name, within)));
   }
@@ -113,7 +114,8 @@ class actor_nursery : public nursery {
 
   /// How each actor that has ended did, in the order of their ends: by which rung of its ladder,
   /// and how long that took. Also those that ended while they started, but not those that never
-  /// began. The last exits_kept_max of them: a block may start actors for years.
+  /// began. The last exits_kept_max of them: a block may start actors for years. Of so many do
+  /// portals say how they ended, too; older ones only that they did.
   const std::vector<actor_exit>& exits() const { return actors_.exits(); }
   static constexpr std::size_t exits_kept_max = 1024;
 

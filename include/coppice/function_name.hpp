@@ -2,6 +2,7 @@
 // The name of a function that other actors can call: "module:function".
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -28,7 +29,8 @@ class function_name {
 
   /// Borrows the text. Throws coppice::error if it has not the form module:function.
   static function_name parse(std::string_view text);
-  static function_name parse(std::string&&) = delete;  // It would be gone: name the string first.
+  template <std::same_as<std::string> S>
+  static function_name parse(S&&) = delete;  // It would be gone: name the string first.
 
   constexpr std::string_view text() const noexcept { return text_; }
   constexpr std::string_view module() const noexcept { return text_.substr(0, colon()); }

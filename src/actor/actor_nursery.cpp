@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,8 @@ struct member final : tree::place {
   call_target target;
   std::optional<call_target> earlier;  // The one before: portals to it still say how it died.
   bool told = false;                   // Its death has failed the block.
+  std::size_t uses = 0;                // Tasks that work on it.
+  bool retired = false;
 };
 
 bool same(call_target a, call_target b) { return a.slot == b.slot && a.generation == b.generation; }
@@ -84,6 +87,25 @@ struct actor_set::state final : tree::place_keeper {
   state(native_actor& by, const nursery_options& options)
       : owner(by), restarts(by.scheduler(), options.restart, *this), told(options.exits) {}
 
+  /// Keeps a member while a task works on it, or is about to. The last one retires it, if it is
+  /// over.
+  class use {
+   public:
+    use(state* in, member* of) noexcept : state_(in), of_(of) { ++of_->uses; }
+    use(use&& other) noexcept : state_(other.state_), of_(std::exchange(other.of_, nullptr)) {}
+    use& operator=(use&&) = delete;
+    ~use() {
+      if (of_ && --of_->uses == 0 && of_->now == tree::place::state::over) state_->retire(of_);
+    }
+    member* get() const noexcept { return of_; }
+
+   private:
+    state* const state_;
+    member* of_;
+  };
+  void retire(member* m);
+  void forget(member* m);
+
   /// Begins an incarnation.
   child_slot* begin(member& m);
   task<> come_up(member* m, child_slot* c);
@@ -91,8 +113,8 @@ struct actor_set::state final : tree::place_keeper {
   task<> start(tree::place& p) override;
   task<> stop(tree::place& p) override;
   bool is_there(const tree::place& p) const override;
-  task<> mind(member* m, child_slot* c, call_target target);
-  task<> collect(member* m, std::string function, payload arguments,
+  task<> mind(use of, child_slot* c, call_target target);
+  task<> collect(use of, std::string function, payload arguments,
                  std::shared_ptr<one_shot_state> result);
   task<> until_nobody_takes(std::shared_ptr<one_shot_state> result);
   member& add(std::string_view name, const actor_options& options);
@@ -104,7 +126,8 @@ struct actor_set::state final : tree::place_keeper {
   nursery* minders = nullptr;
   tree::restarts restarts;
   std::vector<std::unique_ptr<member>> members;
-  std::vector<std::shared_ptr<one_shot_state>> results;
+  std::deque<member*> retired;                           // The last of those that are over.
+  std::vector<std::shared_ptr<one_shot_state>> results;  // Those that are not collected yet.
   std::vector<actor_exit> exits;
   std::vector<actor_exit>* const told;  // The caller's; none: nobody wants them.
   bool body_over = false;
@@ -121,15 +144,35 @@ member& actor_set::state::add(std::string_view name, const actor_options& option
 child_slot* actor_set::state::begin(member& m) {
   child_slot& c = owner.start_child(m.plan);
   m.target = owner.target_of(c);
-  auto minding = [](state* s, member* of, child_slot* child, call_target target) {
-    return s->mind(of, child, target);
+  auto minding = [](state* s, use of, child_slot* child, call_target target) {
+    return s->mind(std::move(of), child, target);
   };
-  minders->start_soon(fmt::format("actor {}", m.name), minding, this, &m, &c, m.target);
+  minders->start_soon(fmt::format("actor {}", m.name), minding, this, use(this, &m), &c, m.target);
   return &c;
 }
 
+// A block may start actors for years. Of those that have ended, portals still say how, for a time.
+void actor_set::state::retire(member* m) {
+  m->plan = {};
+  m->first = {};
+  if (std::exchange(m->retired, true)) return;
+  retired.push_back(m);
+  if (retired.size() <= actor_nursery::exits_kept_max) return;
+  member* oldest = retired.front();
+  retired.pop_front();
+  oldest->uses == 0 ? forget(oldest) : retired.push_back(oldest);
+}
+
+void actor_set::state::forget(member* m) {
+  restarts.remove(*m);
+  owner.release(m->target);
+  if (m->earlier) owner.release(*m->earlier);
+  std::erase_if(members, [m](const auto& one) { return one.get() == m; });
+}
+
 /// One per incarnation, in the outer nursery of the block: the actor's life as a task.
-task<> actor_set::state::mind(member* m, child_slot* c, call_target target) {
+task<> actor_set::state::mind(use of, child_slot* c, call_target target) {
+  member* m = of.get();
   auto waiting = take(until_gone(c));
   settled<void> how = co_await captured<void>(std::move(waiting));
   co_await end_child(&owner, c);
@@ -188,6 +231,7 @@ task<> actor_set::state::answer_init(member* m, child_slot* c) {
 }
 
 task<> actor_set::state::start_first(member* m, child_slot* c) {
+  const use starting(this, m);
   auto coming = take(come_up(m, c));
   auto how = co_await captured<void>(std::move(coming));
   if (how.error() && owner.plan_elsewhere(m->plan, how.error())) {
@@ -221,15 +265,25 @@ bool actor_set::state::is_there(const tree::place& p) const {
 // One that fails does not cut the others short: their errors come out with its own.
 task<> actor_set::state::until_nobody_takes(std::shared_ptr<one_shot_state> result) {
   co_await result->claimed.wait();
-  for (std::size_t i = 0; i < results.size() && !result->taken; ++i) {
-    const std::shared_ptr<one_shot_state> other = results[i];
+  while (!result->taken) {
+    const auto open = [](const auto& other) { return !other->done.is_set(); };
+    const auto it = std::ranges::find_if(results, open);
+    if (it == results.end()) co_return;
+    const std::shared_ptr<one_shot_state> other = *it;
     co_await other->done.wait();
   }
 }
 
 // The task of a one-shot, in the block's own nursery: its error is the block's if nobody takes it.
-task<> actor_set::state::collect(member* m, std::string function, payload arguments,
+task<> actor_set::state::collect(use of, std::string function, payload arguments,
                                  std::shared_ptr<one_shot_state> result) {
+  member* m = of.get();
+  struct listing {
+    ~listing() { std::erase(in->results, one); }
+    state* const in;
+    const std::shared_ptr<one_shot_state> one;
+  };
+  const listing until_collected{this, result};
   auto calling = take(raw_call(m->target, std::move(function), std::move(arguments)));
   result->how = co_await captured<payload>(std::move(calling));
   result->done.set();
@@ -288,11 +342,11 @@ task<started_one_shot> actor_set::start_one_shot(nursery& tasks, std::string_vie
     auto result = std::make_shared<one_shot_state>();
     s->results.push_back(result);
     if (s->body_over) result->claimed.set();
-    auto collecting = [](state* by, member* from, std::string what, payload kwargs,
+    auto collecting = [](state* by, state::use from, std::string what, payload kwargs,
                          std::shared_ptr<one_shot_state> to) {
-      return by->collect(from, std::move(what), std::move(kwargs), std::move(to));
+      return by->collect(std::move(from), std::move(what), std::move(kwargs), std::move(to));
     };
-    in->start_soon(fmt::format("result of actor {}", of->name), collecting, s, of,
+    in->start_soon(fmt::format("result of actor {}", of->name), collecting, s, state::use(s, of),
                    std::move(called), std::move(with), result);
     started_one_shot started{of->target, std::move(result)};
     co_return started;

@@ -194,6 +194,38 @@ TEST(ActorNursery, ANameThatIsNotExposedIsRefusedByTheCallee) {
   });
 }
 
+// A block that starts actors for years must not grow: 2 kB stayed of each.
+TEST(ActorNursery, OfActorsThatEndedLongAgoNothingIsKept) {
+  run_root([](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      const std::size_t kept = actor_nursery::exits_kept_max;
+      portal first, last;
+      for (std::size_t i = 0; i < kept + 2; ++i) {
+        const std::string name = "a" + std::to_string(i);
+        portal p = co_await an.start_actor(name, on_a_thread);
+        if (i == 0) first = p;
+        last = p;
+        co_await p.cancel_actor();
+      }
+      co_await checkpoint();
+      EXPECT_EQ(an.exits().size(), kept);
+      auto forgotten = co_await as_result(first.run(add_e, 1));
+      EXPECT_TRUE(forgotten.error<actor_died>());
+      EXPECT_EQ(describe_exception(forgotten.exception()),
+                "coppice::actor_died: actor '(ended)' has ended: returned");
+      auto known = co_await as_result(last.run(add_e, 1));
+      EXPECT_TRUE(known.error<actor_died>());
+      EXPECT_NE(describe_exception(known.exception()).find("stopped by rung asked"),
+                std::string::npos);
+      auto by_name = co_await as_result(an.portal("a0"));
+      EXPECT_TRUE(by_name.error<error>() && !by_name.error<actor_died>());
+      auto last_by_name = co_await as_result(an.portal("a" + std::to_string(kept + 1)));
+      EXPECT_TRUE(last_by_name.error<actor_died>());
+    };
+    co_await open_nursery(self, body);
+  });
+}
+
 TEST(SpawnKey, ParsesNamesAndAliasesAndNamesTheKnownOnes) {
   EXPECT_EQ(spawn::parse("subint"), spawn::subint);
   EXPECT_EQ(spawn::parse("trio"), spawn::process);

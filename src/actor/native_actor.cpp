@@ -65,12 +65,25 @@ void native_actor::on_loop(F&& f, bool quiet) {
   quiet ? loop_->post_quiet(std::move(run)) : loop_->post(std::move(run));
 }
 
+// Who watches a child hears of its link from here, whatever our loop does at the moment. What that
+// leads to wakes the loop, if anything has to.
 void native_actor::on_connected(const ipc::link_ptr& l) {
-  on_loop([l](native_actor& me) {
-    port::effects out;
-    me.table_.connected(l, out);
-    me.apply(std::move(out));
-  });
+  auto watcher = take_watcher(l->peer().uuid);
+  const bool is_child{watcher};
+  on_loop(
+      [l](native_actor& me) {
+        port::effects out;
+        me.table_.connected(l, out);
+        me.apply(std::move(out));
+      },
+      is_child);
+  if (is_child) watcher(l);
+}
+
+native_actor::link_watcher native_actor::take_watcher(const std::string& uuid) {
+  std::lock_guard lock(watchers_mutex_);
+  const auto node = watchers_.extract(uuid);
+  return node ? std::move(node.mapped()) : link_watcher();
 }
 
 void native_actor::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency u) {
@@ -109,7 +122,12 @@ void native_actor::on_closed(const ipc::link_ptr& from, const std::string& why) 
 }
 
 void native_actor::adopt(const std::string& uuid, port::child_watch watch) {
+  {
+    std::lock_guard lock(watchers_mutex_);
+    watchers_.insert_or_assign(uuid, std::exchange(watch.on_connected, nullptr));
+  }
   on_loop([uuid, watch = std::move(watch)](native_actor& me) mutable {
+    if (me.left_) me.take_watcher(uuid);
     port::effects out;
     me.table_.adopt(uuid, std::move(watch), out);
     me.apply(std::move(out));
@@ -131,6 +149,7 @@ void native_actor::request(ipc::link_ptr to, std::string ns, std::string func, p
 }
 
 void native_actor::child_changed(port::child_changed change) {
+  if (change.what != port::child_changed::kind::started) take_watcher(change.uuid);
   on_loop([change = std::move(change)](native_actor& me) mutable {
     port::effects out;
     if (change.what == port::child_changed::kind::lost)
@@ -463,6 +482,11 @@ void native_actor::leave(const std::string& why) {
   if (std::exchange(left_, true)) return;
   for (const auto& l : std::exchange(listeners_, {})) l->close();
   runtime_.actor_ended(*this);
+  decltype(watchers_) unheard;  // They end without the lock.
+  {
+    std::lock_guard lock(watchers_mutex_);
+    unheard.swap(watchers_);
+  }
   port::effects out;
   table_.close(why, out);
   apply(std::move(out));
@@ -568,7 +592,8 @@ task<exit_report> native_actor::cancel_child(detail::call_target t) {
   if (!c->is_child) co_return co_await cancel_peer(*c);
   if (!c->ended) stop_child(*c);
   co_await c->gone.wait();
-  co_return c->report;
+  c = find(t);  // Its block may have forgotten it since.
+  co_return c ? c->report : exit_report{};
 }
 
 // Asked by a message, and given as long as a call: its own parent has the ladder.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -163,8 +164,10 @@ class native_actor final : public port::actor_port,
     std::size_t usual = 0;  // Values in the last one: the next is as large.
   };
 
+  using link_watcher = decltype(port::child_watch::on_connected);
   template <class F>
   void on_loop(F&& f, bool quiet = false);
+  link_watcher take_watcher(const std::string& uuid);  // Empty: that is none of our children.
   void deliver(port::effects::sending&& s);
   void flush(const ipc::link* only);  // Null: whomever it is for.
   void act(port::call_started&& e);
@@ -201,8 +204,11 @@ class native_actor final : public port::actor_port,
   task<port::reply> end_cancelled_call(port::request_id id, core::one_shot<port::reply>* answer,
                                        std::string what);
   std::vector<slot_entry> slots_;
-  std::map<std::string, std::uint32_t> slot_of_;           // By uuid.
-  std::vector<std::shared_ptr<ipc::listener>> listeners_;  // Shared with the runtime's list.
+  // tidy: allow lock: a child's own thread asks who waits for its link
+  std::mutex watchers_mutex_;
+  std::unordered_map<std::string, link_watcher> watchers_;  // Of children without a link, by uuid.
+  std::map<std::string, std::uint32_t> slot_of_;            // By uuid.
+  std::vector<std::shared_ptr<ipc::listener>> listeners_;   // Shared with the runtime's list.
   payload runtime_vars_ = to_payload(std::map<std::string, std::string>());  // Handed on.
   std::optional<std::string> cancel_why_;
   bool lost_parent_ = false;

@@ -132,6 +132,18 @@ TEST(OneShotActor, OneThatFailsDoesNotCutTheOthersShort) {
   EXPECT_EQ(slow_ends.load(), 1);
 }
 
+TEST(OneShotActor, ItsResultCanBeTakenWhenItsActorEndedLongAgo) {
+  const auto error = run_block([](actor_nursery& an) -> task<> {
+    auto first = co_await an.run_in_actor("first", once_on_a_thread, once_twice_e, 21);
+    for (std::size_t i = 0; i < actor_nursery::exits_kept_max + 2; ++i) {
+      auto next = co_await an.run_in_actor("next", once_on_a_thread, once_twice_e, 1);
+      co_await next.wait_for_result();
+    }
+    EXPECT_EQ(co_await first.wait_for_result(), 42);
+  });
+  EXPECT_FALSE(error);
+}
+
 TEST(OneShotActor, CancellingTheBlockCancelsItsCallQuietly) {
   const auto e = run_block([](actor_nursery& an) -> task<> {
     co_await an.run_in_actor("w", once_on_a_thread, go_on_e);

@@ -31,6 +31,7 @@ restarts::restarts(detail::scheduler& loop, const restart_policy& policy, place_
 
 void restarts::remove(place& p) {
   std::erase(places_, &p);
+  std::erase(dead_, &p);
   changed();
 }
 

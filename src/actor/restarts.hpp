@@ -57,8 +57,7 @@ class place_keeper {
 ///   meanwhile, because it had to go with another, is no death any more.
 /// - More than restarts_max restarts within `within`, both ends included, are one too many.
 /// - Before a restart there is the policy's pause. Places that go with a dead one are stopped
-/// before
-///   it, the last first, and started after it, the first first.
+///   before it, the last first, and started after it, the first first.
 /// - Nothing is started once close() was called; what ends then ends for good, and is no failure.
 ///
 /// Owner: the nursery's actor_set. Thread: its actor's loop.
@@ -70,7 +69,8 @@ class restarts {
 
   /// A place's order is that of these calls. `p` outlives this, or is removed.
   void add(place& p) { places_.push_back(&p); }
-  void remove(place& p);  // Its first incarnation did not come up.
+  /// It is over: its first incarnation did not come up, or nobody asks for it any more.
+  void remove(place& p);
   void is_up(place& p);
   bool restarts_any() const noexcept {
     return policy_.strategy != restart_strategy::one_cancels_all;

@@ -173,6 +173,7 @@ supervisor::~supervisor() = default;
 
 void supervisor::start(start_request request) {
   auto r = std::make_shared<record>(control_->ref(), std::move(request));
+  expect_link(r);
   control_->post([this, r] {
     const std::string& above = r->request.spec.parent.uuid;
     const auto parent = records_.find(above);
@@ -267,15 +268,6 @@ task<> supervisor::bring_up(std::shared_ptr<record> r) {
   const time_point until = later(control_->now(), request.start_within);
   co_await prepare(r, until);
   if (r->start_error) co_return;
-  // The handlers run on the parent's thread.
-  request.parent->adopt(r->uuid(), {.on_connected = [r](const ipc::link_ptr& l) { greet(r, l); },
-                                    .on_lost =
-                                        [r](std::string why) {
-                                          r->tell([why = std::move(why)](record& of) {
-                                            of.link_lost = true;
-                                            of.lost_why = why;
-                                          });
-                                        }});
   try {
     r->child = request.backend->start(request.spec, r);
   } catch (...) {
@@ -307,15 +299,26 @@ task<> supervisor::prepare(std::shared_ptr<record> r, time_point until) {
   if (r->over() && !r->start_error) r->start_error = why_not_up(*r);
 }
 
+// On the thread that starts it: the control loop need not wake the parent's to have it done there.
+void supervisor::expect_link(const std::shared_ptr<record>& r) {
+  auto lost = [r](std::string why) {
+    r->tell([why = std::move(why)](record& of) {
+      of.link_lost = true;
+      of.lost_why = why;
+    });
+  };
+  r->request.parent->adopt(r->uuid(), {[r](const ipc::link_ptr& l) { greet(r, l); }, lost});
+}
+
 // The child has connected: it is told what it is to be, and asked whether it can serve. One of
 // tractor's would end over that question, and C++ in this process has nothing to import: they take
-// calls at once, and answer when they can. On the thread that hears of the connection: the control
-// loop need not wake up only to pass it on. What this reads of the record was settled before the
-// start.
+// calls at once, and answer when they can. On the thread that connects them, which may be the
+// child's own: neither the parent's loop nor this one need wake up only to pass it on. What this
+// reads of the record was settled before the start.
 void supervisor::greet(const std::shared_ptr<record>& r, const ipc::link_ptr& l) {
   const start_request& request = r->request;
   const bool is_ours_here = request.spec.native && request.backend->can().in_process;
-  l->send(request.spec.spec, is_ours_here ? ipc::urgency::lazy : ipc::urgency::now);
+  l->send(request.spec.spec);
   if (is_ours_here || !l->peer().extensions) {
     return r->tell([l](record& of) {
       of.link = l;

@@ -98,6 +98,7 @@ class supervisor {
   task<> live(std::shared_ptr<record> r);
   task<> bring_up(std::shared_ptr<record> r);
   task<> prepare(std::shared_ptr<record> r, time_point until);
+  static void expect_link(const std::shared_ptr<record>& r);
   static void greet(const std::shared_ptr<record>& r, const ipc::link_ptr& l);
   static std::exception_ptr why_not_up(const record& r);
   task<> enlist(std::shared_ptr<record> r);

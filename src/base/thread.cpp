@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/thread.hpp"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <system_error>
 
 #include "base/assert.hpp"
+#include "base/fd.hpp"
 #include "base/sanitizers.hpp"
 
 namespace coppice::base {
@@ -20,6 +23,14 @@ struct os_thread::state {
   std::string name;
   std::function<void()> body;
 };
+
+// Of a thread that runs, the file says "running"; of one that waits, the number of its call.
+bool is_blocked(pid_t tid) noexcept {
+  char path[64], line[16] = {};
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+  const unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
+  return file && ::read(file.get(), line, sizeof line - 1) > 0 && line[0] >= '0' && line[0] <= '9';
+}
 
 void set_thread_name(std::string_view name) noexcept {
   char buffer[16] = {};

@@ -46,6 +46,10 @@ class os_thread {
   std::shared_ptr<state> state_;  // Shared with the thread's first function, which sets the tid.
 };
 
+/// Does this thread of this process wait in the kernel, rather than run or want to run? False, if
+/// the kernel does not tell.
+bool is_blocked(pid_t tid) noexcept;
+
 /// Names the calling thread.
 void set_thread_name(std::string_view name) noexcept;
 

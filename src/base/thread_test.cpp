@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <thread>
 
 namespace coppice::base {
 namespace {
@@ -34,6 +35,25 @@ TEST(OsThread, JoinForGivesUpAtItsBoundAndKeepsTheThread) {
   go = true;
   go.notify_all();
   EXPECT_TRUE(t.join_for(10s));
+}
+
+TEST(OsThread, IsBlockedWhileItWaitsAndNotWhileItRuns) {
+  std::atomic<bool> go{false}, runs{false}, end{false};
+  os_thread t("waiter", [&] {
+    go.wait(false);
+    runs = true;
+    while (!end) {
+    }
+  });
+  while (!is_blocked(t.tid())) std::this_thread::yield();
+  go = true;
+  go.notify_all();
+  while (!runs) std::this_thread::yield();
+  EXPECT_FALSE(is_blocked(t.tid()));
+  const pid_t gone = t.tid();
+  end = true;
+  t.join();
+  EXPECT_FALSE(is_blocked(gone));
 }
 
 TEST(OsThreadDeathTest, EndOfTheOwnerWithoutJoinAborts) {

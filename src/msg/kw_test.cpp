@@ -79,6 +79,7 @@ TEST(FunctionName, ALiteralIsCheckedWhileCompiling) {
 TEST(FunctionName, ANameMadeAtRunTimeIsParsed) {
   const std::string text = "self:cancel";
   EXPECT_EQ(function_name::parse(text), function_name("self:cancel"));
+  EXPECT_EQ(function_name::parse("self:cancel"), function_name("self:cancel"));
   for (const char* bad : {"", "cancel", ":cancel", "self:", "a:b:c", "a:b.c", "a..b:c", ".a:b",
                           "from:x", "x:from", "pkg.import:x", "a b:c"}) {
     EXPECT_THROW(function_name::parse(std::string_view(bad)), error) << bad;

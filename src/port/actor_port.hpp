@@ -25,8 +25,8 @@ class actor_port : public ipc::link_sink {
 
   const msg::aid& self() const noexcept { return self_; }
 
-  /// A child with this uuid is about to connect. Handlers are called on the port's thread or on the
-  /// delivering one, without any lock.
+  /// A child with this uuid is about to connect. `on_connected` is called on the thread that
+  /// delivers the link, `on_lost` there or on the port's, both without any lock.
   virtual void adopt(const std::string& uuid, child_watch watch) = 0;
   /// call_table::request() from outside; `on_reply` likewise without any lock.
   virtual void request(ipc::link_ptr to, std::string ns, std::string func, payload kwargs,

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pyhost/guest_host.hpp"
 
+#include <unistd.h>
+
+#include <atomic>
 #include <ctime>
 #include <future>
 
+#include "base/thread.hpp"
 #include "coppice/errors.hpp"
 #include "pyhost/embed.hpp"
 #include "pyhost/guest_core.hpp"
@@ -44,21 +48,12 @@ std::uint64_t host_core::quarantined_count() const noexcept {
 
 namespace {
 
-// Sleeps through CPython's own blocking call, and would for ever.
-class sleeping_body : public guest_body {
- public:
-  void run(guest_side&) noexcept override {
-    PyObject* time = PyImport_ImportModule("time");
-    PyObject* result = time ? PyObject_CallMethod(time, "sleep", "i", 1'000'000) : nullptr;
-    Py_XDECREF(result);
-    Py_XDECREF(time);
-    PyErr_Clear();
-  }
-};
+constexpr milliseconds test_bound{2000};  // For each half: a hundred times what it takes.
 
 class test_observer : public guest_observer {
  public:
   std::promise<std::string> running, ended;  // Empty text: good.
+  std::atomic<pid_t> falls_asleep{0};        // The guest's thread, once it is about to.
 
   void on_running() noexcept override { running.set_value(""); }
   void on_start_failed(std::string_view text) noexcept override {
@@ -77,7 +72,32 @@ class test_observer : public guest_observer {
   std::string_view where_;
 };
 
-constexpr milliseconds test_bound{2000};  // For each half: a hundred times what it takes.
+// Sleeps through CPython's own blocking call, and would for ever.
+class sleeping_body : public guest_body {
+ public:
+  explicit sleeping_body(std::shared_ptr<test_observer> told) : told_(std::move(told)) {}
+  void run(guest_side&) noexcept override {
+    PyObject* time = PyImport_ImportModule("time");
+    told_->falls_asleep = ::gettid();
+    PyObject* result = time ? PyObject_CallMethod(time, "sleep", "i", 1'000'000) : nullptr;
+    Py_XDECREF(result);
+    Py_XDECREF(time);
+    PyErr_Clear();
+  }
+
+ private:
+  const std::shared_ptr<test_observer> told_;  // Shared with who waits for the guest.
+};
+
+// Only a guest that is asleep needs the kick that is tested: one that still runs stops by itself
+// where it next asks for its GIL. Where the kernel does not say who waits, this is a pause.
+void wait_until_asleep(const test_observer& guest) {
+  const auto until = steady_clock::now() + test_bound;
+  while (steady_clock::now() < until && !base::is_blocked(guest.falls_asleep)) {
+    const timespec ms{0, 1'000'000};
+    ::nanosleep(&ms, nullptr);
+  }
+}
 
 force_verdict run_self_test(const std::shared_ptr<host_core>& host) {
   const auto broken = [](const std::string& why) {
@@ -94,8 +114,8 @@ force_verdict run_self_test(const std::shared_ptr<host_core>& host) {
   guest_options options;
   options.name = "selftest";
   options.self_test = true;
-  auto core =
-      std::make_shared<guest_core>(host, options, std::make_unique<sleeping_body>(), observer);
+  auto core = std::make_shared<guest_core>(host, options, std::make_unique<sleeping_body>(observer),
+                                           observer);
   try {
     core->start_thread();
   } catch (const std::exception& e) {
@@ -110,9 +130,7 @@ force_verdict run_self_test(const std::shared_ptr<host_core>& host) {
     return done(broken("the test guest did not start within 2 s"));
   }
   if (const std::string text = running.get(); !text.empty()) return done(broken(text));
-  const timespec settle{
-      0, 2'000'000};  // It should be asleep; if it is not yet, the test is no less good.
-  ::nanosleep(&settle, nullptr);
+  wait_until_asleep(*observer);
   const auto start = steady_clock::now();
   core->request_force();
   if (ended.wait_for(test_bound) != std::future_status::ready) {

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread that stands beside a guest when it has to stop: it strikes, it forces, and it always
 // ends the interpreter.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 #include <string_view>
 
 #include "base/assert.hpp"
-#include "base/fd.hpp"
+#include "base/thread.hpp"
 #include "pyhost/demolition.hpp"
 #include "pyhost/guest_core.hpp"
 #include "pyhost/internals.hpp"
@@ -30,14 +26,6 @@ constexpr milliseconds children_bound{1000};
 constexpr milliseconds deaf_after{30};
 // Finalizers that end are not struck just because a stop came.
 constexpr milliseconds finalizers_get{200};
-
-// Does the thread wait in the kernel, rather than run or want to run?
-bool is_blocked(pid_t tid) noexcept {
-  char path[64], line[16] = {};
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
-  const base::unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
-  return file && ::read(file.get(), line, sizeof line - 1) > 0 && line[0] >= '0' && line[0] <= '9';
-}
 
 bool is_text(PyObject* object, const char* text) {
   return object && PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, text) == 0;
@@ -194,7 +182,7 @@ class reaper {
   void strike(guest_core::target& t) {
     // Looked at before we attach: then nobody else holds its GIL on our account, so a thread that
     // is off the processor waits in a call of its own.
-    const bool off_processor = t.call == any_call && is_blocked(guest_.guest_tid_);
+    const bool off_processor = t.call == any_call && base::is_blocked(guest_.guest_tid_);
     attach_with_bound(guest_, mine_);
     PyThreadState* ts = guest_.guest_state_;
     bool waiting = false;
