@@ -230,10 +230,8 @@ void discovery::open_registrar(const port::actor_port_ptr& root, addresses at, l
 
 void discovery::list_registrar(addresses bound) {
   bound_ = std::move(bound);
-  registrar_place& place = places_.at("");
   enlist(uid_of(*main_), {}, [](const std::exception_ptr&) {});
-  for (const auto& one : bound_)
-    place.session->ask("register_actor", entry_of(uid_of(*main_), one), {});
+  for (const auto& one : bound_) registrar_->register_here(uid_of(*main_), one, ipc::urgency::now);
 }
 
 void discovery::join(const port::actor_port_ptr& main, addresses at, listed done) {
@@ -316,13 +314,11 @@ void discovery::enlist(const uid& who, const std::string& parent, listed done) {
               this, actor, std::move(at), done);
         },
         done);
-  // Whoever asks comes after it, on the same connection: nobody has to wait.
+  // Whoever asks comes after it, through the same port: nobody has to wait.
   const auto at = port::in_process_address(who.uuid);
   listed_[who.uuid] = {actor, at};
-  places_.at("").session->hold();
   const bool wakes_anyway = registrar_->self().uuid == parent;
-  places_.at("").session->ask("register_actor", entry_of(who, at), {},
-                              wakes_anyway ? ipc::urgency::lazy : ipc::urgency::now);
+  registrar_->register_here(who, at, wakes_anyway ? ipc::urgency::lazy : ipc::urgency::now);
   done(nullptr);
 }
 
@@ -369,8 +365,9 @@ void discovery::strike_off(const uid& who, bool has_left) {
   here_.erase(who.uuid);
   pool_.drop(who.uuid);
   const bool was_listed = listed_.erase(who.uuid) != 0;
+  if (registrar_ && (was_listed || !has_left)) registrar_->unregister_here(who);
   for (auto& [where, place] : places_) {
-    if (!place.joined) continue;
+    if (!place.joined || where.empty()) continue;
     if (was_listed || !has_left) place.session->ask("unregister_actor", uid_argument(who), {});
     if (was_listed) place.session->release();
   }

@@ -183,6 +183,20 @@ void native_actor::published(const std::string& uuid, const port::registry::addr
   });
 }
 
+void native_actor::register_here(const uid& who, const msg::wire_address& at, ipc::urgency u) {
+  on_loop(
+      [who, at](native_actor& me) {
+        port::effects out;
+        me.table_.register_here(who, at, out);
+        me.apply(std::move(out));
+      },
+      u == ipc::urgency::lazy);
+}
+
+void native_actor::unregister_here(const uid& who) {
+  on_loop([who](native_actor& me) { me.table_.unregister_here(who); });
+}
+
 void native_actor::set_parent(const std::string& uuid) { table_.set_parent(uuid); }
 
 void native_actor::listens(std::shared_ptr<ipc::listener> listener) {

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/thread.hpp"
 #include "coppice/time.hpp"
 #include "ipc/memory_link.hpp"
 #include "port/guest_port.hpp"
@@ -58,10 +59,11 @@ class NativeActor : public testing::Test {
 };
 
 TEST_F(NativeActor, WhoWatchesAChildHearsOfItsLinkThoughTheLoopIsBusy) {
-  std::thread([this] {
+  base::os_thread other("other", [this] {
     connect("kid");
     EXPECT_EQ(on, std::this_thread::get_id());
-  }).join();
+  });
+  other.join();
   EXPECT_EQ(heard, std::vector<std::string>{"kid"});
 }
 

@@ -29,12 +29,11 @@ registrar_session::registrar_session(std::shared_ptr<core::loop> control, const 
       table_(self, {}) {}
 
 template <class F>
-void registrar_session::on_control(F f, bool quiet) {
+void registrar_session::on_control(F f) {
   if (control_->on_loop_thread()) return f(*this);
-  auto run = [weak = weak_from_this(), f = std::move(f)]() mutable {
+  control_->post([weak = weak_from_this(), f = std::move(f)]() mutable {
     if (const auto me = weak.lock()) f(*me);
-  };
-  quiet ? control_->post_quiet(std::move(run)) : control_->post(std::move(run));
+  });
 }
 
 void registrar_session::on_connected(const ipc::link_ptr& l) {
@@ -42,15 +41,11 @@ void registrar_session::on_connected(const ipc::link_ptr& l) {
 }
 
 void registrar_session::on_message(const ipc::link_ptr& from, msg::message&& m, ipc::urgency) {
-  // An answer that nobody waits for need not wake the control loop.
-  const bool asks = std::holds_alternative<msg::start>(m);
-  on_control(
-      [from, m = std::move(m)](registrar_session& me) mutable {
-        port::effects out;
-        me.table_.message(from, std::move(m), out);
-        me.apply(std::move(out));
-      },
-      !asks && awaited_ == 0);
+  on_control([from, m = std::move(m)](registrar_session& me) mutable {
+    port::effects out;
+    me.table_.message(from, std::move(m), out);
+    me.apply(std::move(out));
+  });
 }
 
 void registrar_session::on_closed(const ipc::link_ptr& from, const std::string& why) {
@@ -69,7 +64,7 @@ void registrar_session::opened(const ipc::link_ptr& l) {
   std::vector<ticket> waiting;
   for (const auto& [t, q] : open_)
     if (q.sent_as == 0) waiting.push_back(t);
-  for (const ticket t : waiting) send(t, ipc::urgency::now);
+  for (const ticket t : waiting) send(t);
   look_if_idle();
 }
 
@@ -98,28 +93,26 @@ void registrar_session::fail_all(const std::string& why) {
 }
 
 registrar_session::ticket registrar_session::ask(std::string method, arguments kwargs,
-                                                 port::reply_handler on_reply, ipc::urgency u) {
+                                                 port::reply_handler on_reply) {
   const ticket t = ++last_;
   idle_.clear();
-  if (on_reply) ++awaited_;
   open_.emplace(t, question{std::move(method), std::move(kwargs), std::move(on_reply)});
   if (!closed_.empty())
     answered(t, closed_reply(closed_));
   else if (link_)
-    send(t, u);
+    send(t);
   else
     dial();
   return t;
 }
 
-void registrar_session::send(ticket t, ipc::urgency u) {
+void registrar_session::send(ticket t) {
   const auto it = open_.find(t);
   if (it == open_.end()) return;
   port::effects out;
   question& q = it->second;
   const auto reply = [this, t](port::reply&& r) { answered(t, std::move(r)); };
   q.sent_as = table_.request(link_, "self", q.method, q.kwargs(*link_), reply, out);
-  for (auto& s : out.sends) s.urgency = u;
   apply(std::move(out));
 }
 
@@ -127,15 +120,12 @@ void registrar_session::answered(ticket t, port::reply&& r) {
   const auto node = open_.extract(t);
   if (node.empty()) return;
   look_if_idle();
-  if (!node.mapped().on_reply) return;
-  --awaited_;
-  node.mapped().on_reply(std::move(r));
+  if (node.mapped().on_reply) node.mapped().on_reply(std::move(r));
 }
 
 void registrar_session::withdraw(ticket t) {
   const auto node = open_.extract(t);
   if (node.empty()) return;
-  if (node.mapped().on_reply) --awaited_;
   if (const auto sent = node.mapped().sent_as; sent != 0) {
     port::effects out;
     table_.cancel_request(sent, out);

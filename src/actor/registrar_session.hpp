@@ -2,7 +2,6 @@
 // This process's one connection to a registrar, and what it asks there.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -41,9 +40,7 @@ class registrar_session final : public ipc::link_sink,
   registrar_session(std::shared_ptr<core::loop> control, const uid& self, dial_function dial,
                     duration idle_within);
 
-  /// `lazy`: if the connection is there, a registrar that sleeps is not woken by it.
-  ticket ask(std::string method, arguments kwargs, port::reply_handler on_reply,
-             ipc::urgency u = ipc::urgency::now);
+  ticket ask(std::string method, arguments kwargs, port::reply_handler on_reply);
   void withdraw(ticket t);
   /// Stays open until release(), as often.
   void hold() { ++holds_; }
@@ -71,11 +68,11 @@ class registrar_session final : public ipc::link_sink,
   };
 
   template <class F>
-  void on_control(F f, bool quiet = false);
+  void on_control(F f);
   void opened(const ipc::link_ptr& l);
   void lost(const ipc::link_ptr& l, const std::string& why);
   void dial();
-  void send(ticket t, ipc::urgency u);
+  void send(ticket t);
   void answered(ticket t, port::reply&& r);
   void fail_all(const std::string& why);
   void apply(port::effects&& out);
@@ -92,7 +89,6 @@ class registrar_session final : public ipc::link_sink,
   std::string closed_;
   ticket last_ = 0;
   std::map<ticket, question> open_;
-  std::atomic<int> awaited_{0};  // Of them, whose reply somebody waits for.
   int holds_ = 0;
   core::alarm idle_{*control_};
   std::function<void()> when_connected_;

@@ -35,11 +35,16 @@ class actor_port : public ipc::link_sink {
   virtual void child_changed(port::child_changed change) = 0;
   /// Asks the whole actor to end.
   virtual void cancel(std::string why) = 0;
-  /// call_table::become_registrar() and published(). One that never does is no root.
+  /// call_table's functions of these names. Who never becomes a registrar is no root.
   virtual void become_registrar(registry_limits, registrar::publish_function) {}
   virtual void published(const std::string& uuid, const registry::addresses&) {
     static_cast<void>(uuid);
   }
+  /// `lazy`: something else is about to wake this port.
+  virtual void register_here(const uid& who, const msg::wire_address&, ipc::urgency) {
+    static_cast<void>(who);
+  }
+  virtual void unregister_here(const uid& who) { static_cast<void>(who); }
   /// Closes every link and completes every wait; the actor's own code is not touched.
   virtual void close(std::string why) = 0;
   /// A guest's: any thread. A native actor's: its loop's, which alone may look at its table.

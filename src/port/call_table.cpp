@@ -285,8 +285,7 @@ void call_table::on_self_call(const ipc::link_ptr& from, msg::start&& m, effects
   }
 }
 
-// --- the registrar's
-// ------------------------------------------------------------------------------
+// --- the registrar's -----------------------------------------------------------------------------
 
 void call_table::become_registrar(registry_limits limits, registrar::publish_function publish) {
   registrar_ = std::make_unique<port::registrar>(limits, std::move(publish));
@@ -315,6 +314,17 @@ void call_table::answer_registrar_calls(registrar::outcome&& outcome, effects& o
   }
   for (auto& uuid : outcome.publish)
     out.notices.push_back([f = registrar_->publish(), uuid = std::move(uuid)] { f(uuid); });
+}
+
+void call_table::register_here(const uid& who, const msg::wire_address& at, effects& out) {
+  if (!registrar_) return;
+  registrar::outcome outcome;
+  registrar_->register_here(who, at, outcome);
+  answer_registrar_calls(std::move(outcome), out);
+}
+
+void call_table::unregister_here(const uid& who) {
+  if (registrar_) registrar_->unregister_here(who);
 }
 
 void call_table::published(const std::string& uuid, const registry::addresses& at, effects& out) {

@@ -206,6 +206,9 @@ class call_table {
   /// From now on this actor serves a registrar's methods: see `registrar`. Others refuse them, as
   /// they do any method that they lack.
   void become_registrar(registry_limits limits, registrar::publish_function publish);
+  /// What an actor of this process would say by a call. Nothing, if this is no registrar.
+  void register_here(const uid& who, const msg::wire_address& at, effects& out);
+  void unregister_here(const uid& who);
   /// Where an actor that was asked to listen does; empty: nowhere.
   void published(const std::string& uuid, const registry::addresses& at, effects& out);
 

@@ -95,6 +95,15 @@ void guest_port::published(const std::string& uuid, const registry::addresses& a
   locked([&](effects& out) { table_.published(uuid, at, out); });
 }
 
+void guest_port::register_here(const uid& who, const msg::wire_address& at, ipc::urgency) {
+  locked([&](effects& out) { table_.register_here(who, at, out); });
+}
+
+void guest_port::unregister_here(const uid& who) {
+  std::lock_guard lock(mutex_);
+  table_.unregister_here(who);
+}
+
 void guest_port::deliver(event e) {
   locked([&](effects& out) { out.events.push_back(std::move(e)); });
 }

@@ -37,6 +37,8 @@ class guest_port final : public actor_port {
   void become_registrar(port::registry_limits limits,
                         port::registrar::publish_function publish) override;
   void published(const std::string& uuid, const port::registry::addresses& at) override;
+  void register_here(const uid& who, const msg::wire_address& at, ipc::urgency u) override;
+  void unregister_here(const uid& who) override;
   void close(std::string why) override;
   void describe(base::tree_writer& w) override;
 

@@ -103,6 +103,17 @@ void registrar::register_actor(const ipc::link_ptr& from, const msg::start& call
   auto woken = table_.register_actor(needed(a.uid, "uid"), address_from(*from, a.addr),
                                      a.held ? from.get() : nullptr);
   out.answers.push_back({from, call.cid, payload()});
+  look_again(std::move(woken), out);
+}
+
+void registrar::register_here(const uid& who, const msg::wire_address& at, outcome& out) {
+  try {
+    look_again(table_.register_actor(who, at), out);
+  } catch (const limit_exceeded&) {
+  }
+}
+
+void registrar::look_again(std::vector<registry::waiter> woken, outcome& out) {
   for (auto& w : woken)
     look({.from = std::move(w.peer),
           .cid = std::move(w.cid),

@@ -54,6 +54,10 @@ class registrar {
   static bool serves(std::string_view method) noexcept;
   /// REQUIRES: serves(call.func).
   void call(const ipc::link_ptr& from, const msg::start& call, outcome& out);
+  /// An actor of this process, without a call: the registrar's own has it at hand. What is beyond a
+  /// limit is left out.
+  void register_here(const uid& who, const msg::wire_address& at, outcome& out);
+  void unregister_here(const uid& who) { table_.unregister_actor(who); }
   /// False: there is no such call that waits.
   bool withdraw(const ipc::link_ptr& from, const std::string& cid);
   void closed(const ipc::link_ptr& peer);
@@ -76,6 +80,7 @@ class registrar {
   };
 
   void register_actor(const ipc::link_ptr& from, const msg::start& call, outcome& out);
+  void look_again(std::vector<registry::waiter> woken, outcome& out);
   void look(question q, outcome& out);
   bool can_be_named(registry::addresses& at, question& q, outcome& out);
   void reply(const question& q, payload value, outcome& out);

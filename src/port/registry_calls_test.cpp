@@ -136,6 +136,22 @@ TEST_F(RegistrarCalls, AWaitIsAnsweredByTheRegistration) {
   EXPECT_EQ(result<addresses>(), addresses{at(1)});
 }
 
+TEST_F(RegistrarCalls, AnActorOfThisProcessIsRegisteredWithoutACall) {
+  tell(peer, "wait_for_actor", arguments("name", "a"));
+  table.register_here(uid_of("a"), at(1), out);
+  settle();
+  EXPECT_EQ(result<addresses>(), addresses{at(1)}) << "whoever waits hears of it";
+  table.register_here(uid_of("b"), at(2), out);
+  table.register_here(uid_of("c"), at(3), out);
+  settle();
+  tell(peer, "find_actor", arguments("name", "c"));
+  EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil()) << "one too many";
+  table.unregister_here(uid_of("a"));
+  tell(peer, "find_actor", arguments("name", "a"));
+  EXPECT_TRUE(std::get<msg::returned>(last).pld.is_nil());
+  EXPECT_TRUE(events.empty());
+}
+
 TEST_F(RegistrarCalls, ACancelledWaitIsWithdrawn) {
   tell(peer, "wait_for_actor", arguments("name", "a"));
   take(sent);
