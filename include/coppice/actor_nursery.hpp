@@ -113,9 +113,10 @@ class actor_nursery : public nursery {
   std::size_t restart_count(std::string_view name) const { return actors_.restart_count(name); }
 
   /// How each actor that has ended did, in the order of their ends: by which rung of its ladder,
-  /// and how long that took. Also those that ended while they started, but not those that never
-  /// began. The last exits_kept_max of them: a block may start actors for years. Of so many do
-  /// portals say how they ended, too; older ones only that they did.
+  /// and how long that took; one that was abandoned is `reclaimed` from when its code comes back.
+  /// Also those that ended while they started, but not those that never began. The last
+  /// exits_kept_max of them: a block may start actors for years. Of so many do portals say how they
+  /// ended, too; older ones only that they did.
   const std::vector<actor_exit>& exits() const { return actors_.exits(); }
   static constexpr std::size_t exits_kept_max = 1024;
 

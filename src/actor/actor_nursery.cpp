@@ -119,7 +119,9 @@ struct actor_set::state final : tree::place_keeper {
   task<> until_nobody_takes(std::shared_ptr<one_shot_state> result);
   member& add(std::string_view name, const actor_options& options);
   task<> start_first(member* m, child_slot* c);
-  void note_exit(const child_slot& c);
+  void note_exit(child_slot& c);
+  template <class Do>
+  void for_each_list_of_exits(Do act);
   void forget_exit(child_slot& c);
 
   native_actor& owner;
@@ -188,19 +190,30 @@ task<> actor_set::state::mind(use of, child_slot* c, call_target target) {
   if (how.error()) std::rethrow_exception(how.error());
 }
 
-void actor_set::state::note_exit(const child_slot& c) {
+template <class Do>
+void actor_set::state::for_each_list_of_exits(Do act) {
+  act(exits);
+  if (told) act(*told);
+}
+
+void actor_set::state::note_exit(child_slot& c) {
   if (c.start_error && !c.began) return;
   if (exits.size() == actor_nursery::exits_kept_max) exits.erase(exits.begin());
-  exits.push_back({c.id, c.report});
-  if (told) told->push_back(exits.back());
+  for_each_list_of_exits([&](auto& list) { list.push_back({c.id, c.report}); });
+  c.on_reclaimed = [this, who = c.id](const exit_report& report) {
+    for_each_list_of_exits([&](auto& list) {
+      const auto it = std::ranges::find(list, who, &actor_exit::actor);
+      if (it != list.end()) it->report = report;
+    });
+  };
 }
 
 // A first try is nobody's actor.
 void actor_set::state::forget_exit(child_slot& c) {
   c.began = false;  // If it is not noted yet.
-  const auto is_its = [&](const actor_exit& one) { return one.actor == c.id; };
-  std::erase_if(exits, is_its);
-  if (told) std::erase_if(*told, is_its);
+  for_each_list_of_exits([&](auto& list) {
+    std::erase_if(list, [&](const actor_exit& one) { return one.actor == c.id; });
+  });
 }
 
 task<> actor_set::state::come_up(member* m, child_slot* c) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -29,9 +30,15 @@ struct counter {
 };
 std::int64_t fail(std::int64_t n) { throw std::out_of_range("number " + std::to_string(n)); }
 task<> forever() { co_await sleep_forever(); }
+std::atomic<int> wedged{0};  // 1: in there. 2: let go.
+void wedge() {
+  wedged = 1;
+  wedged.wait(1);
+}
 inline constexpr endpoint add_e{"n:add", &counter::add, "by"};
 inline constexpr endpoint fail_e{"n:fail", fail, "n"};
 inline constexpr endpoint forever_e{"n:forever", forever};
+inline constexpr endpoint wedge_e{"n:wedge", wedge};
 
 /// Runs a root of its own and fails the test if it throws.
 template <class Root>
@@ -39,7 +46,7 @@ void run_root(Root root) {
   char name[] = "test";
   char* argv[] = {name, nullptr};
   main_options o;
-  o.endpoints = {add_e, fail_e, forever_e};
+  o.endpoints = {add_e, fail_e, forever_e, wedge_e};
   o.handled = signals::none;
   EXPECT_EQ(run_main(1, argv, root, std::move(o)), 0);
 }
@@ -192,6 +199,36 @@ TEST(ActorNursery, ANameThatIsNotExposedIsRefusedByTheCallee) {
     };
     co_await open_nursery(self, body);
   });
+}
+
+TEST(ActorNursery, WhoWasAbandonedIsReclaimedOnceItsCodeHasComeBack) {
+  std::vector<actor_exit> told;
+  run_root([&](actor& self) -> task<> {
+    auto body = [&](actor_nursery& an) -> task<> {
+      constexpr actor_options impatient{.backend = spawn::thread,
+                                        .stop = {.ask = 20ms, .unseen = 20ms, .total = 50ms}};
+      portal p = co_await an.start_actor("wedged", impatient);
+      auto call = [](portal to) -> task<> {
+        const auto r = co_await as_result(to.run(wedge_e));
+        EXPECT_TRUE(r.error<actor_died>());
+      };
+      an.start_soon("call", call, p);
+      while (wedged != 1) co_await sleep_for(1ms);
+      const exit_report first = co_await p.cancel_actor();
+      EXPECT_EQ(first.rung, rung::abandoned);
+      wedged = 2;
+      wedged.notify_all();
+      for (int i = 0; i < 10'000 && an.exits()[0].report.rung == rung::abandoned; ++i)
+        co_await sleep_for(1ms);
+      EXPECT_EQ(an.exits()[0].report.rung, rung::reclaimed);
+      const auto late = co_await as_result(p.run(add_e, 1));
+      const auto* died = late.error<actor_died>();
+      EXPECT_TRUE(died && died->report().rung == rung::reclaimed);
+    };
+    co_await open_nursery(self, {.exits = &told}, body);
+  });
+  EXPECT_EQ(told.size(), 1u);
+  EXPECT_EQ(told.at(0).report.rung, rung::reclaimed);
 }
 
 // A block that starts actors for years must not grow: 2 kB stayed of each.

@@ -396,9 +396,11 @@ void native_actor::ready(const std::exception_ptr& failure) {
 }
 
 void native_actor::act(port::child_changed&& e) {
-  if (e.what == port::child_changed::kind::reclaimed)
-    return runtime_.tell_if_hard({{e.name, e.uuid}, e.report});
   auto it = slot_of_.find(e.uuid);
+  if (e.what == port::child_changed::kind::reclaimed) {
+    if (it != slot_of_.end()) slots_[it->second].child->came_back(e.report);
+    return runtime_.tell_if_hard({{e.name, e.uuid}, e.report});
+  }
   if (it == slot_of_.end()) return;
   child_slot& c = *slots_[it->second].child;
   switch (e.what) {

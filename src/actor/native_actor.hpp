@@ -36,6 +36,7 @@ struct child_slot {
   ipc::link_ptr link;      // Once it is up.
   std::exception_ptr start_error;
   exit_report report;
+  std::function<void(const exit_report&)> on_reclaimed;  // It was abandoned, and has come back.
   bool up = false;
   bool began = false;                 // Whose start failed: it was there for a time.
   bool ended = false;                 // Or its link has closed.
@@ -43,6 +44,11 @@ struct child_slot {
   bool requested = false;             // Its end was asked for.
   event settled{"an actor's start"};  // Up, or failed to start.
   event gone{"an actor's end"};
+
+  void came_back(const exit_report& now) {
+    report = now;
+    if (on_reclaimed) on_reclaimed(now);
+  }
 };
 
 /// What an actor is started with, as often as it is started. Owns all of it.
