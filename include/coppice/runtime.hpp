@@ -157,7 +157,8 @@ class runtime {
 
   /// Starts an actor that lives until it is cancelled or the runtime stops. Throws what
   /// actor_nursery::start_actor() throws.
-  blocking_portal start_actor(std::string_view name, const actor_options& options = {});
+  blocking_portal start_actor(std::string_view name, const actor_options& options = {},
+                              init_call first = {});
 
   /// Runs `body(self)` as a scope of the root actor and waits for it; gives its value.
   template <class Body>
@@ -198,7 +199,7 @@ class runtime {
  private:
   friend class blocking_portal;
   void run_erased(std::function<task<>(actor&)> body);
-  portal start_in_root(std::string_view name, const actor_options& options);
+  portal start_in_root(std::string_view name, const actor_options& options, init_call first);
   std::shared_ptr<detail::started_call> start_call(portal p, function_name name, payload kwargs,
                                                    call_options options);
   static void wait_past_deadline(const detail::started_call& call, duration within);

@@ -508,17 +508,19 @@ void runtime::wait_past_deadline(const detail::started_call& call, duration with
       "code keeps the thread of the runtime's root");
 }
 
-portal runtime::start_in_root(std::string_view name, const actor_options& options) {
+portal runtime::start_in_root(std::string_view name, const actor_options& options,
+                              init_call first) {
   return run([&](actor&) -> task<portal> {
     if (state_->actors == nullptr) throw error("the runtime is ending: it starts no more actors");
-    auto frame = detail::take(state_->actors->start_actor(name, options));
+    auto frame = detail::take(state_->actors->start_actor(name, options, std::move(first)));
     auto how = co_await detail::captured<portal>(std::move(frame));
     co_return how.take();
   });
 }
 
-blocking_portal runtime::start_actor(std::string_view name, const actor_options& options) {
-  return blocking_portal(*this, start_in_root(name, options));
+blocking_portal runtime::start_actor(std::string_view name, const actor_options& options,
+                                     init_call first) {
+  return blocking_portal(*this, start_in_root(name, options, std::move(first)));
 }
 
 exit_report blocking_portal::cancel_actor() const {

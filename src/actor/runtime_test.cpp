@@ -163,6 +163,13 @@ TEST(Runtime, ACallWithADeadlineTakesEndpointsToo) {
   EXPECT_THROW(rt.call(10s, p, refuses_e, "no"), remote_actor_error);
 }
 
+TEST(Runtime, AnActorsFirstCallIsAnsweredWhenItHasStarted) {
+  runtime rt(runtime_options());
+  const actor_options how{.backend = spawn::thread};
+  EXPECT_NO_THROW(rt.start_actor("good", how, init(twice_e, 1)).cancel_actor());
+  EXPECT_THROW(rt.start_actor("bad", how, init(refuses_e, "no")), remote_actor_error);
+}
+
 TEST(Runtime, ACallOfAStuckCalleeEndsAtItsDeadlineWithTimeoutError) {
   runtime rt(runtime_options());
   auto p = rt.start_actor("worker", {.backend = spawn::thread});
