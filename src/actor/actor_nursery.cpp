@@ -104,7 +104,7 @@ struct actor_set::state final : tree::place_keeper {
     member* of_;
   };
   void retire(member* m);
-  void forget(member* m);
+  void release(const member& m);
 
   /// Begins an incarnation.
   child_slot* begin(member& m);
@@ -155,21 +155,22 @@ child_slot* actor_set::state::begin(member& m) {
 
 // A block may start actors for years. Of those that have ended, portals still say how, for a time.
 void actor_set::state::retire(member* m) {
+  if (std::exchange(m->retired, true)) return;
   m->plan = {};
   m->first = {};
-  if (std::exchange(m->retired, true)) return;
   retired.push_back(m);
   if (retired.size() <= actor_nursery::exits_kept_max) return;
   member* oldest = retired.front();
   retired.pop_front();
-  oldest->uses == 0 ? forget(oldest) : retired.push_back(oldest);
+  if (oldest->uses != 0) return retired.push_back(oldest);
+  restarts.remove(*oldest);
+  release(*oldest);
+  std::erase_if(members, [oldest](const auto& one) { return one.get() == oldest; });
 }
 
-void actor_set::state::forget(member* m) {
-  restarts.remove(*m);
-  owner.release(m->target);
-  if (m->earlier) owner.release(*m->earlier);
-  std::erase_if(members, [m](const auto& one) { return one.get() == m; });
+void actor_set::state::release(const member& m) {
+  owner.release(m.target);
+  if (m.earlier) owner.release(*m.earlier);
 }
 
 /// One per incarnation, in the outer nursery of the block: the actor's life as a task.
@@ -200,6 +201,7 @@ void actor_set::state::note_exit(child_slot& c) {
   if (c.start_error && !c.began) return;
   if (exits.size() == actor_nursery::exits_kept_max) exits.erase(exits.begin());
   for_each_list_of_exits([&](auto& list) { list.push_back({c.id, c.report}); });
+  if (c.report.rung != rung::abandoned) return;
   c.on_reclaimed = [this, who = c.id](const exit_report& report) {
     for_each_list_of_exits([&](auto& list) {
       const auto it = std::ranges::find(list, who, &actor_exit::actor);
@@ -320,10 +322,7 @@ actor_set::actor_set(tree::native_actor& owner, const nursery_options& options)
     : state_(std::make_unique<state>(owner, options)) {}
 
 actor_set::~actor_set() {
-  for (const auto& m : state_->members) {
-    state_->owner.release(m->target);
-    if (m->earlier) state_->owner.release(*m->earlier);
-  }
+  for (const auto& m : state_->members) state_->release(*m);
 }
 
 void actor_set::mind_in(nursery& minders) {

@@ -32,9 +32,8 @@ registrar_session::arguments name_of(std::string name) {
 }
 registrar_session::arguments entry_of(uid who, msg::wire_address at) {
   return [who = std::move(who), at = std::move(at)](const ipc::link& to) {
-    return is_coppice(to) && !to.is_local()
-               ? to_kwargs(kw("uid", who), kw("addr", at), kw("held", true))
-               : to_kwargs(kw("uid", who), kw("addr", at));
+    return is_coppice(to) ? to_kwargs(kw("uid", who), kw("addr", at), kw("held", true))
+                          : to_kwargs(kw("uid", who), kw("addr", at));
   };
 }
 registrar_session::arguments uid_argument(uid who) {
@@ -365,10 +364,11 @@ void discovery::strike_off(const uid& who, bool has_left) {
   here_.erase(who.uuid);
   pool_.drop(who.uuid);
   const bool was_listed = listed_.erase(who.uuid) != 0;
-  if (registrar_ && (was_listed || !has_left)) registrar_->unregister_here(who);
+  const bool may_stand_there = was_listed || !has_left;
+  if (registrar_ && may_stand_there) registrar_->unregister_here(who);
   for (auto& [where, place] : places_) {
     if (!place.joined || where.empty()) continue;
-    if (was_listed || !has_left) place.session->ask("unregister_actor", uid_argument(who), {});
+    if (may_stand_there) place.session->ask("unregister_actor", uid_argument(who), {});
     if (was_listed) place.session->release();
   }
 }

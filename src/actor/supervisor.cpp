@@ -307,7 +307,8 @@ void supervisor::expect_link(const std::shared_ptr<record>& r) {
       of.lost_why = why;
     });
   };
-  r->request.parent->adopt(r->uuid(), {[r](const ipc::link_ptr& l) { greet(r, l); }, lost});
+  auto connected = [r](const ipc::link_ptr& l) { greet(r, l); };
+  r->request.parent->adopt(r->uuid(), {.on_connected = connected, .on_lost = lost});
 }
 
 // The child has connected: it is told what it is to be, and asked whether it can serve. One of
